@@ -1,0 +1,26 @@
+"""What happens around training: checkpoints, quality, samples, averages, logs, progress, interruptions."""
+
+from lit_inpaint.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from lit_inpaint.callbacks.csv_log import CSVLog
+from lit_inpaint.callbacks.ema import GeneratorEMA
+from lit_inpaint.callbacks.interruption import Interruption
+from lit_inpaint.callbacks.progress import RunProgress
+from lit_inpaint.callbacks.provenance import Provenance
+from lit_inpaint.callbacks.quality import Quality
+from lit_inpaint.callbacks.samples import SampleGrids
+from lit_inpaint.callbacks.training_log import TrainingLog
+from lit_inpaint.callbacks.wandb_log import Wandb
+
+__all__ = [
+    "AtomicCheckpointIO",
+    "CSVLog",
+    "GeneratorEMA",
+    "Interruption",
+    "Provenance",
+    "Quality",
+    "RunCheckpoint",
+    "RunProgress",
+    "SampleGrids",
+    "TrainingLog",
+    "Wandb",
+]

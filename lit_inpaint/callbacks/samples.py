@@ -1,0 +1,63 @@
+"""The same validation images at every validation: `samples/step_<n>.png`, and W&B at the same step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+
+from lit_inpaint.drawing import Row, draw_grid, show_holes
+from lit_inpaint.metrics import psnr
+from lit_inpaint.types import composite
+
+COLUMNS = ("masked input", "output", "composite", "truth")
+
+
+class SampleGrids(Callback):
+    """One row for each of `count` validation samples spread evenly over the set: masked input, output, composite, truth.
+
+    Args:
+        folder: where the PNGs go.
+        count: rows.
+    """
+
+    def __init__(self, folder: Path, count: int = 8) -> None:
+        self.folder = folder
+        self.count = count
+        self._rows: list[Row] = []
+        self._position = 0
+        self._wanted: frozenset[int] = frozenset()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Choose the rows; rank 0 draws from its own share of the set."""
+        self._rows, self._position = [], 0
+        total = len(trainer.val_dataloaders.sampler) if trainer.is_global_zero else 0
+        # One further at each row: where every image comes under several masks, the rows show all of them.
+        self._wanted = frozenset((row * total // self.count + row) % total for row in range(min(self.count, total)))
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keep the rows that this batch holds."""
+        start, self._position = self._position, self._position + len(batch["name"])
+        for position in sorted(self._wanted.intersection(range(start, self._position))):
+            i = position - start
+            image, mask, output = batch["image"][i], batch["mask"][i], outputs["image"][i].float()
+            whole = composite(image[None], output[None].clamp(0, 1), mask[None])
+            label = f"{batch['name'][i]}\nhole {float(mask.mean()):.0%}\n{float(psnr(whole, image[None])):.1f} dB"
+            self._rows.append(Row(label, [x.cpu() for x in (show_holes(image, mask), output, whole[0], image)]))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw."""
+        if not self._rows:
+            return
+        step = trainer.global_step
+        page = draw_grid(self._rows, COLUMNS, title=f"{type(pl_module).__name__}, step {step}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        page.save(self.folder / f"step_{step:07d}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("val/samples", [page], step=step)
+        self._rows = []

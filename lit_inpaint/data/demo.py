@@ -1,0 +1,65 @@
+"""Photographs that every installation has: those inside the scikit-image wheel, so that a fresh machine trains offline."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+
+from lit_inpaint.data.lists import Files, Lists, folder_lists
+from lit_inpaint.data.module import Defaults, InpaintingData
+from lit_inpaint.data.views import RandomSquare
+from lit_inpaint.types import UserError
+
+TRAIN = (
+    "astronaut.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "motorcycle_left.png",  # a stereo pair: both stay on this side
+    "motorcycle_right.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+HELD_OUT = ("chelsea.png", "coffee.png")
+
+
+class DemoPhotos(InpaintingData):
+    """Nine colour photographs: seven to train on, a cat and a cup of coffee to validate and test on, in random crops.
+
+    Enough to see a network learn to continue colours, edges and textures; its scores are not worth comparing with anybody's.
+    An epoch passes each photograph 200 times, evaluation shows each held-out one in 24 crops. With a `root` it is `Folder`.
+    """
+
+    content: ClassVar[str] = "images, or leave data.root out for the built-in photographs,"
+
+    @classmethod
+    def defaults(cls, root: str | None) -> Defaults:
+        """Many crops of few photographs, kept in memory."""
+        if root is not None:
+            return Defaults()
+        return Defaults(
+            train_view=RandomSquare(scale=(0.25, 1.0)),
+            val_view=RandomSquare(scale=(0.25, 1.0), flip=0.0),
+            val_crops=24,
+            repeat=200,
+            cache=True,
+        )
+
+    def lists(self) -> Lists:
+        """See the class."""
+        if self.root is not None:
+            return folder_lists(self.folder(), self.seed)
+        held_out = _embedded(HELD_OUT)
+        return Lists(_embedded(TRAIN), held_out, held_out, "photographs in scikit-image, test is val")
+
+
+def _embedded(names: tuple[str, ...]) -> Files:
+    package = find_spec("skimage")  # finds the folder without importing the package
+    if package is None or package.origin is None:
+        raise UserError(
+            "DemoPhotos takes its photographs from scikit-image, which is not installed; install it or set data.root"
+        )
+    files = tuple(Path(package.origin).parent / "data" / name for name in names)
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise UserError(f"this scikit-image lacks {', '.join(missing)}: install scikit-image 0.25 or 0.26, or set data.root")
+    return files

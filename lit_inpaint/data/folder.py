@@ -1,0 +1,22 @@
+"""Any folder of images."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from lit_inpaint.data.lists import Lists, folder_lists
+from lit_inpaint.data.module import InpaintingData
+
+
+class Folder(InpaintingData):
+    """A folder of images (jpg, png, webp, bmp, tif, at any depth).
+
+    `train`, `val` and `test` sub-folders are used where they exist; val and test stand in for each other. Otherwise the images
+    are split 90:5:5 by `seed`.
+    """
+
+    content: ClassVar[str] = "images (jpg, png, webp, bmp, tif), as they are or in train/ val/ test/ folders,"
+
+    def lists(self) -> Lists:
+        """See the class."""
+        return folder_lists(self.folder(), self.seed)

@@ -1,0 +1,243 @@
+"""The data module every run uses: what is trained on, how it is looked at, and with which holes."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from lit_inpaint.data.lists import Files, Lists, choose
+from lit_inpaint.data.photos import EvalPhotos, Sample, TrainPhotos, collate
+from lit_inpaint.data.reading import OnBadFile, Shelf
+from lit_inpaint.data.sampler import EvalSampler, StreamSampler
+from lit_inpaint.data.views import CentreSquare, RandomSquare, View
+from lit_inpaint.masks import DamageRatio, FreeForm, MaskSource
+from lit_inpaint.types import UserError
+
+WORKERS = 8
+"""Most loader processes that are started unasked."""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a data set uses where the user says nothing; the fields are arguments of `InpaintingData`."""
+
+    root: str | None = None
+    train_view: View = field(default_factory=RandomSquare)
+    val_view: View = field(default_factory=CentreSquare)
+    val_crops: int = 1
+    repeat: int = 1
+    cache: bool = False
+
+
+class InpaintingData(LightningDataModule, ABC):
+    """Images with holes, from files. A data set says in `lists` which files these are; everything else is here.
+
+    Works with and without a trainer. Nothing is random between two runs of the same settings, see `seeds.py`; the training
+    order is one endless stream, see `StreamSampler`, so `max_steps` rather than epochs says how long a run is.
+
+    Args:
+        root: folder of the images. None: the data set's usual place.
+        size: side of the square samples in pixels.
+        batch_size: samples per batch and process.
+        masks: source of the training holes. None: free-form strokes that cover 10 to 50 %.
+        val_masks: evaluation shows every image once under each of these. None: free-form strokes that cover 10-20, 20-30, 30-40
+            and 40-50 % (the four damage ratios of LPI-Net, section 4.2).
+        train_view: what is cut out of a training image. None: the data set's own.
+        val_view: what is cut out of an evaluation image; a random view is drawn from the sample's number. None: the data set's
+            own.
+        val_images: at most so many validation images, drawn by `seed`. None: all.
+        test_images: the same for testing.
+        val_crops: views of each evaluation image, for a random `val_view`. None: the data set's own.
+        repeat: passes over the training images that count as one epoch. None: the data set's own.
+        workers: loader processes, 0 loads in the main process. None: a process per core that is ours, at most 8.
+        on_bad_file: an unreadable image file is named and replaced (`skip`), or ends the run (`stop`).
+        cache: keep decoded images in memory (sets of at most 2,000 files and 2 GiB). None: the data set's own.
+        seed: of order, views, masks, split and choice.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+
+    content: ClassVar[str]
+    """What to put into `root`, for messages."""
+
+    def __init__(
+        self,
+        root: str | None = None,
+        size: int = 256,
+        batch_size: int = 8,
+        masks: MaskSource | None = None,
+        val_masks: list[MaskSource] | None = None,
+        train_view: View | None = None,
+        val_view: View | None = None,
+        val_images: int | None = None,
+        test_images: int | None = None,
+        val_crops: int | None = None,
+        repeat: int | None = None,
+        workers: int | None = None,
+        on_bad_file: OnBadFile = "skip",
+        cache: bool | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        own = self.defaults(root)
+        self.root = root or own.root
+        self.size = _at_least(1, "size", size)
+        self.batch_size = _at_least(1, "batch_size", batch_size)
+        self.masks = masks or DamageRatio(FreeForm(), 0.1, 0.5)
+        if val_masks is None:
+            val_masks = [DamageRatio(FreeForm(), tens / 10, (tens + 1) / 10) for tens in (1, 2, 3, 4)]
+        self.val_masks = tuple(val_masks)
+        _at_least(1, "val_masks", len(self.val_masks))
+        self.train_view = train_view or own.train_view
+        self.val_view = val_view or own.val_view
+        self.val_images = None if val_images is None else _at_least(1, "val_images", val_images)
+        self.test_images = None if test_images is None else _at_least(1, "test_images", test_images)
+        self.val_crops = own.val_crops if val_crops is None else _at_least(1, "val_crops", val_crops)
+        self.repeat = own.repeat if repeat is None else _at_least(1, "repeat", repeat)
+        self.workers = None if workers is None else _at_least(0, "workers", workers)
+        self.on_bad_file = on_bad_file
+        self.cache = own.cache if cache is None else cache
+        self.seed = _at_least(0, "seed", seed)
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # unpadded evaluation may leave a rank empty
+        self._lists: Lists | None = None
+        self._train: TrainPhotos | None = None
+        self._held_out: dict[str, EvalPhotos] = {}
+
+    @classmethod
+    def defaults(cls, root: str | None) -> Defaults:
+        """What holds where the user says nothing, given the `root` argument."""
+        return Defaults()
+
+    @abstractmethod
+    def lists(self) -> Lists:
+        """The files of each split. A split may be empty as long as nobody asks for it."""
+
+    def folder(self) -> Path:
+        """The root folder.
+
+        Raises:
+            UserError: none is named, or it is missing or empty; says what belongs there.
+        """
+        if self.root is None:
+            raise UserError(f"{type(self).__name__} needs data.root, a folder with {self.content}")
+        folder = Path(self.root)
+        if not folder.is_dir() or not any(folder.iterdir()):
+            raise self._nothing("files" if folder.is_dir() else "folder")
+        return folder
+
+    def prepare_data(self) -> None:
+        """Fails early where there is nothing to read; downloads nothing."""
+        self._listed()
+
+    def setup(self, stage: str) -> None:
+        """Finds and checks the files of `stage` (`fit`, `validate` or `test`); what is set up already stays.
+
+        Raises:
+            UserError: a split that the stage needs has no images.
+        """
+        lists = self._listed()
+        if stage == "fit" and self._train is None:
+            self._train = TrainPhotos(self._shelf("training", lists.train), self.size, self.train_view, self.masks, self.seed)
+        if stage in ("fit", "validate"):
+            self._hold_out("validation", lists.val)
+        if stage == "test":
+            self._hold_out("test", lists.test)
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Batches of the training stream from the trainer's `global_step` on, for ever."""
+        if self._train is None:
+            raise RuntimeError("call setup('fit') first")
+        trainer, (rank, world) = self.trainer, self._rank()
+        sampler = StreamSampler(
+            count=len(self._train),
+            batch_size=self.batch_size,
+            rank=rank,
+            world=world,
+            seed=self.seed,
+            position=lambda: trainer.global_step if trainer else 0,
+            repeat=self.repeat,
+        )
+        workers = self._workers()
+        return DataLoader(
+            self._train,
+            self.batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=True,
+            generator=torch.Generator(),  # or the loader would draw its workers' seed from the global one
+            persistent_workers=workers > 0,
+        )
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Every validation image under every mask source, once over all ranks."""
+        return self._held_out_loader("validation")
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Every test image under every mask source, once over all ranks."""
+        return self._held_out_loader("test")
+
+    def describe(self) -> str:
+        """One line: what, where, how many, how they were told apart."""
+        lists = self._listed()
+        counts = f"{len(lists.train):,} train, {len(lists.val):,} val, {len(lists.test):,} test images ({lists.note})"
+        shown = f"evaluation shows each {self.val_crops} x {len(self.val_masks)} times (views x mask sources)"
+        return f"{type(self).__name__}{f' {self.root}' if self.root else ''}: {counts}, {self.size} px; {shown}"
+
+    def _listed(self) -> Lists:
+        if self._lists is None:
+            found = self.lists()
+            val, test = choose(found.val, self.val_images, self.seed), choose(found.test, self.test_images, self.seed)
+            self._lists = replace(found, val=val, test=test)
+        return self._lists
+
+    def _shelf(self, split: str, files: Files) -> Shelf:
+        if not files:
+            raise self._nothing(f"{split} images")
+        return Shelf(files, self.on_bad_file, self.cache)
+
+    def _nothing(self, what: str) -> UserError:
+        return UserError(f"{type(self).__name__} found no {what} in {self.root}: put {self.content} there, or set data.root")
+
+    def _hold_out(self, split: str, files: Files) -> None:
+        if split not in self._held_out:
+            shelf = self._shelf(split, files)
+            self._held_out[split] = EvalPhotos(shelf, self.size, self.val_view, self.val_masks, self.seed, self.val_crops)
+
+    def _held_out_loader(self, split: str) -> DataLoader[Sample]:
+        if split not in self._held_out:
+            raise RuntimeError(f"call setup first: no {split} images are set up")
+        photos = self._held_out[split]
+        return DataLoader(
+            photos,
+            self.batch_size,
+            sampler=EvalSampler(len(photos), *self._rank()),
+            num_workers=self._workers(),
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),
+        )
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _workers(self) -> int:
+        if self.workers is not None:
+            return self.workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(WORKERS, cores // (self.trainer.num_devices if self.trainer else 1)))
+
+
+def _at_least(least: int, name: str, value: int) -> int:
+    if value < least:
+        raise UserError(f"data.{name} is {value}, it must be at least {least}")
+    return value

@@ -1,0 +1,106 @@
+"""The datasets: a picture, a view of it and a mask, all three functions of the sample's number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lit_inpaint.data.reading import Shelf
+from lit_inpaint.data.sampler import Key
+from lit_inpaint.data.seeds import Stream, generator
+from lit_inpaint.data.views import View
+from lit_inpaint.masks import MaskSource
+from lit_inpaint.types import Batch
+
+
+class Sample(TypedDict):
+    """One sample before batching: `image` (3, S, S) uint8, `mask` (1, S, S) float 0 or 1 (1 = hole), `name`."""
+
+    image: Tensor
+    mask: Tensor
+    name: str
+
+
+class TrainPhotos(Dataset[Sample]):
+    """Training samples, addressed by (image index, position in the stream); see `StreamSampler`.
+
+    View and mask are drawn from (seed, position), so a picture that comes again looks different and has another hole. A plain
+    index i, which Lightning asks for under `overfit_batches`, stands for (i, i): always the same view and hole.
+
+    Args:
+        shelf: the pictures.
+        size: side of the samples in pixels.
+        view: what is cut out of a picture.
+        masks: source of the holes.
+        seed: of all draws.
+    """
+
+    def __init__(self, shelf: Shelf, size: int, view: View, masks: MaskSource, seed: int) -> None:
+        self.shelf = shelf
+        self.size = size
+        self.view = view
+        self.masks = masks
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.shelf)
+
+    def __getitem__(self, key: Key | int) -> Sample:
+        """The sample of `key`: `image` and `mask` at `size`, named after the file."""
+        index, j = (key, key) if isinstance(key, int) else key
+        picture, name = self.shelf[index]
+        image = self.view(picture, self.size, generator(self.seed, Stream.TRAIN_VIEW, j))
+        mask = self.masks((self.size, self.size), generator(self.seed, Stream.TRAIN_MASK, j))
+        return {"image": image, "mask": mask, "name": name}
+
+
+class EvalPhotos(Dataset[Sample]):
+    """Evaluation samples: every view of every picture under every mask source.
+
+    With M sources, sample i is view i // M under source i % M. Views go round the pictures: all pictures once, then all of
+    them again in another view, `crops` times. The view is drawn from (seed, i // M) and the mask from (seed, i): the same on
+    every rank, worker, epoch and machine.
+
+    Args:
+        shelf: the pictures.
+        size: side of the samples in pixels.
+        view: what is cut out of a picture; may be random, as its draws depend on the sample's number alone.
+        masks: the M sources, such as one for each range of damage.
+        seed: of all draws.
+        crops: views of each picture.
+    """
+
+    def __init__(self, shelf: Shelf, size: int, view: View, masks: Sequence[MaskSource], seed: int, crops: int = 1) -> None:
+        self.shelf = shelf
+        self.size = size
+        self.view = view
+        self.masks = tuple(masks)
+        self.seed = seed
+        self.crops = crops
+
+    def __len__(self) -> int:
+        return len(self.shelf) * self.crops * len(self.masks)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Sample `index`; its name is the file's, then `@` the crop and `#` the mask source where there are several."""
+        look, source = divmod(index, len(self.masks))
+        crop, place = divmod(look, len(self.shelf))
+        picture, name = self.shelf[place]
+        image = self.view(picture, self.size, generator(self.seed, Stream.EVAL_VIEW, look))
+        mask = self.masks[source]((self.size, self.size), generator(self.seed, Stream.EVAL_MASK, index))
+        name += f" @{crop}" if self.crops > 1 else ""
+        name += f" #{source}" if len(self.masks) > 1 else ""
+        return {"image": image, "mask": mask, "name": name}
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """A batch that keeps the contract of `lit_inpaint.types`; bytes become floats once per batch, which is cheapest."""
+    return {
+        "image": torch.stack([sample["image"] for sample in samples]).float().div_(255),
+        "mask": torch.stack([sample["mask"] for sample in samples]),
+        "name": [sample["name"] for sample in samples],
+    }

@@ -1,0 +1,80 @@
+"""From a picture of any size to a square of the size that is trained or evaluated."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from lit_inpaint.types import UserError
+
+
+class View(ABC):
+    """How a picture is looked at. A view has no state: what is random in it comes from the generator it is handed."""
+
+    @abstractmethod
+    def __call__(self, image: Tensor, size: int, rng: torch.Generator) -> Tensor:
+        """One square of the picture.
+
+        Args:
+            image: (3, H, W) uint8, any H and W from 1 on.
+            size: side of the result in pixels.
+            rng: source of every draw.
+
+        Returns:
+            (3, size, size) uint8.
+        """
+
+
+@dataclass(frozen=True)
+class CentreSquare(View):
+    """The largest centred square, resized. Nothing is drawn."""
+
+    def __call__(self, image: Tensor, size: int, rng: torch.Generator) -> Tensor:
+        """See `View`."""
+        return _resize(F.center_crop(image, [min(image.shape[1:])]), size)
+
+
+@dataclass(frozen=True)
+class RandomSquare(View):
+    """A square of random side and place, resized, perhaps mirrored.
+
+    Args:
+        scale: least and greatest side as fractions of the picture's shorter side, 0 < least <= greatest <= 1; drawn uniformly
+            in the logarithm, so each octave of scale is as likely as the next.
+        flip: probability of mirroring left to right.
+
+    Raises:
+        UserError: values outside those ranges.
+    """
+
+    scale: tuple[float, float] = (0.5, 1.0)
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        least, greatest = self.scale
+        if not (0 < least <= greatest <= 1 and 0 <= self.flip <= 1):
+            raise UserError(
+                f"RandomSquare needs 0 < scale[0] <= scale[1] <= 1 and 0 <= flip <= 1, got {self.scale}, {self.flip}"
+            )
+
+    def __call__(self, image: Tensor, size: int, rng: torch.Generator) -> Tensor:
+        """See `View`."""
+        height, width = image.shape[1:]
+        extent, down, right, coin = torch.rand(4, generator=rng).tolist()
+        least, greatest = map(math.log, self.scale)
+        side = max(1, round(min(height, width) * math.exp(least + extent * (greatest - least))))
+        top, left = int(down * (height - side + 1)), int(right * (width - side + 1))
+        square = _resize(image[:, top : top + side, left : left + side], size)
+        return square.flip(-1) if coin < self.flip else square
+
+
+def _resize(square: Tensor, size: int) -> Tensor:
+    """(3, S, S) uint8 to (3, size, size) uint8, bilinear over the full footprint of each new pixel."""
+    resized: Tensor = F.resize(square, [size, size], interpolation=InterpolationMode.BILINEAR, antialias=True)
+    return resized

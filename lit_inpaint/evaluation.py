@@ -1,0 +1,88 @@
+"""Tables: methods scored on the same samples under one protocol, printed and kept as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from lit_inpaint.metrics import Protocol, Row, Tally, rows, score
+
+Method = Callable[[Tensor, Tensor], Tensor]
+"""Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the completed image or a raw prediction of it."""
+
+
+@torch.no_grad()
+def evaluate(methods: Mapping[str, Method], loader: DataLoader[Any], protocol: Protocol, device: torch.device) -> list[Row]:
+    """Score every method on every sample of `loader`.
+
+    Args:
+        methods: what fills the holes, by the name its rows carry; a network must already be on `device`.
+        loader: batches of complete images and their masks.
+        protocol: what is measured.
+        device: where batches go.
+
+    Returns:
+        Rows of all methods, in their order; `bucket` is a range of damage, "outside" or "all".
+    """
+    tallies = {name: Tally(protocol).to(device) for name in methods}
+    for batch in tqdm(loader, desc="evaluation", unit="batch", leave=False, dynamic_ncols=True):
+        image, mask = batch["image"].to(device), batch["mask"].to(device)
+        for name, method in methods.items():
+            tallies[name].update(score(protocol, image, method(image, mask), mask), mask.mean(dim=(1, 2, 3)))
+    return [row for name, tally in tallies.items() for row in rows(name, protocol, tally.compute())]
+
+
+def print_table(found: Sequence[Row], protocol: Protocol, title: str) -> None:
+    """Print rows as damage bucket x method x measure, the best of each bucket in bold and marked with a star."""
+    values = {(row["bucket"], row["method"], row["metric"]): row["value"] for row in found}
+    counts = {row["bucket"]: row["n"] for row in reversed(found)}
+    methods = list(dict.fromkeys(row["method"] for row in found))
+    table = Table(title=title, title_justify="left", caption=protocol.description, caption_justify="left")
+    table.add_column("damage")
+    table.add_column("n", justify="right")
+    table.add_column("method")
+    for measure in protocol.measures:
+        table.add_column(f"{measure.name.upper()}{' ' + measure.unit if measure.unit else ''}", justify="right")
+    for bucket in protocol.buckets:
+        if not counts.get(bucket.label):
+            table.add_row(bucket.label, "0", "no samples")
+        for number, method in enumerate(methods if counts.get(bucket.label) else []):
+            cells = []
+            for measure in protocol.measures:
+                column = {name: values[bucket.label, name, measure.name] for name in methods}
+                cells.append(_cell(column, method, measure.higher_is_better))
+            head = [bucket.label, str(counts[bucket.label])] if number == 0 else ["", ""]
+            table.add_row(*head, method, *cells, end_section=number == len(methods) - 1)
+    console = Console()
+    console.width = max(console.width, 96)  # a narrow log file would otherwise break the table, not the lines
+    console.print(table)
+
+
+def comparison(found: Sequence[Row], protocol: Protocol, method: str, measure: str = "psnr") -> list[str]:
+    """In words, for each other method: where `method` is ahead of it by `measure`, and where it is not."""
+    values = {(row["bucket"], row["method"]): row["value"] for row in found if row["metric"] == measure}
+    labels = [bucket.label for bucket in protocol.buckets if values.get((bucket.label, method)) is not None]
+    lines = []
+    for other in dict.fromkeys(row["method"] for row in found if row["method"] != method):
+        ahead = [label for label in labels if (values[label, method] or 0.0) > (values[label, other] or 0.0)]
+        behind = [label for label in labels if label not in ahead]
+        where = f"ahead at {', '.join(ahead)}" if ahead else "nowhere ahead"
+        lines.append(f"{method} against {other} by {measure.upper()}: {where}" + (f"; behind at {', '.join(behind)}" if behind else ""))
+    return lines
+
+
+def _cell(column: Mapping[str, float | None], method: str, higher_is_better: bool) -> str:
+    value = column[method]
+    if value is None:
+        return "-"
+    known = [other for other in column.values() if other is not None]
+    best = max(known) if higher_is_better else min(known)
+    text = f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
+    return f"[bold]{text}*[/bold]" if value == best and len(column) > 1 else text

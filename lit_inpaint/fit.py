@@ -1,0 +1,197 @@
+"""Train: `python -m lit_inpaint.fit --experiment lpi_demo`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+
+from lit_inpaint import cli
+from lit_inpaint.run_folder import RunFolder, choose_run
+from lit_inpaint.types import UserError
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+    from lightning.pytorch import Trainer
+
+    from lit_inpaint.data import InpaintingData
+    from lit_inpaint.engine import Inpainter
+
+_EPILOG = """
+Any setting of an experiment can be given on the command line, by its place in the YAML:
+  --data.root DIR  --data.batch_size 16  --model.blocks 4  --model.generator_optimizer.lr 2e-4  --trainer.max_steps 1000
+  --trainer.devices 2  --seed 1  --ema 0.999  --wandb.mode disabled
+--print_config shows all of them with their values, and trains nothing.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Train one run to its end, or go on with it; returns the exit status."""
+    options, rest = _parser().parse_known_args(argv)
+    config = cli.override(_start(options), rest)
+    if options.print_config:
+        print(cli.dump(cli.check(config)), end="")
+        return 0
+    checked = cli.check(config)
+    text = cli.dump(checked)
+    _preflight(checked.trainer)
+    return _train(options, checked, text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lit_inpaint.fit",
+        description="Train one experiment. A run folder is made below runs/, or where --run_dir says.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--experiment", metavar="NAME|FILE", help="a file of experiments/, by name or path")
+    source.add_argument("--config", metavar="FILE", help="the config.yaml of a run folder, to repeat that run")
+    parser.add_argument("--run_dir", metavar="DIR", help="use this run folder as it is (default: runs/<experiment>/<time>)")
+    parser.add_argument(
+        "--resume",
+        choices=("auto", "must", "never"),
+        default="auto",
+        help="go on from the run folder's last checkpoint: if there is one (auto), or fail (must); or start anew (never)",
+    )
+    parser.add_argument("--print_config", action="store_true", help="print the complete configuration and stop")
+    return parser
+
+
+def _start(options: argparse.Namespace) -> cli.Config:
+    if options.config is not None:
+        path = Path(options.config)
+        if not path.is_file():
+            raise UserError(f"no configuration at {path}; a run folder holds one as config.yaml")
+        return cast(cli.Config, cli.load_experiment(str(path)))
+    if options.experiment is None:
+        folder = cli.experiments_folder()
+        names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "defaults")) or "none found"
+        raise UserError(f"name an experiment: --experiment NAME (in {folder}: {names}) or --config FILE")
+    return cli.load_experiment(options.experiment)
+
+
+def _preflight(trainer: Namespace) -> None:
+    """Refuse devices that are not there; unasked, Lightning would start as many CPU processes instead."""
+    import torch
+
+    wanted = trainer.devices
+    count = int(wanted) if isinstance(wanted, int) or (isinstance(wanted, str) and wanted.isdigit()) else None
+    if trainer.accelerator not in ("auto", "gpu", "cuda") or count is None:
+        return
+    there = torch.cuda.device_count()
+    if there == 0 and (trainer.accelerator != "auto" or count > 1):
+        raise UserError(
+            f"--trainer.devices {count}: this machine has no GPU that PyTorch can use; leave it out, or say "
+            f"--trainer.accelerator cpu --trainer.devices {count} for {count} processes on the CPU"
+        )
+    if there and count > there:
+        raise UserError(f"--trainer.devices {count}: this machine has {there} GPU{'s' * (there > 1)}; ask for at most {there}")
+
+
+def _train(options: argparse.Namespace, checked: Namespace, text: str) -> int:
+    import torch
+
+    from lit_inpaint.checkpoint import read_checkpoint
+
+    cli.quieten()
+    cli.keep_freed_memory()
+    torch.set_float32_matmul_precision("high")  # TF32 on GPUs that have it; the CPU computes as before
+    config = yaml.safe_load(text)
+    chosen = os.environ.get("LIT_INPAINT_RUN_DIR")  # set by the first process for those that Lightning starts beside it
+    first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0")))) == 0
+    run, going_on = choose_run(checked.experiment, chosen or options.run_dir, options.resume, config)
+    content = read_checkpoint(run.last) if going_on else None
+    if content is not None:
+        _same_paper(content, checked.model.class_path, run)
+    if run.finished_steps is not None and run.finished_steps == checked.trainer.max_steps:
+        print(f"{run.path} is complete ({run.finished_steps} steps); raise --trainer.max_steps to train on")
+        return 0
+
+    torch.manual_seed(checked.seed)  # the weights' initialisation
+    objects = cli.build(checked)
+    model, data = cast("Inpainter", objects.model), cast("InpaintingData", objects.data)
+    model.seed = checked.seed
+    data.prepare_data()
+    data.setup("fit")  # before the run folder: a missing image folder leaves nothing behind
+    if first and chosen is None:
+        run.open(text)
+        os.environ["LIT_INPAINT_RUN_DIR"] = str(run.path)
+    if first:
+        print(data.describe())
+        at = f", going on at step {content['global_step']}" if content is not None else ""
+        print(f"Run folder: {run.path}{at}")
+
+    trainer = _trainer(checked, config, objects.wandb, run, content)
+    trainer.fit(model, data, ckpt_path=str(run.last) if content is not None else None, weights_only=True)
+    if trainer.is_global_zero:
+        run.finish(trainer.global_step)
+        _close(trainer, model, data, run, checked.baselines)
+    return 0
+
+
+def _same_paper(content: dict[str, Any], class_path: str, run: RunFolder) -> None:
+    paper = content["lit_inpaint"]["paper"].rpartition(".")[2]
+    if paper != class_path.rpartition(".")[2]:
+        raise UserError(f"{run.last} is of {paper}, not of {class_path.rpartition('.')[2]}; name another --run_dir")
+
+
+def _trainer(checked: Namespace, config: cli.Config, wandb: Any, run: RunFolder, content: dict[str, Any] | None) -> Trainer:
+    from lightning.pytorch import Trainer
+
+    from lit_inpaint import callbacks
+
+    csv = callbacks.CSVLog(run.metrics)
+    csv.rewind(content["global_step"] if content is not None else -1)
+    checkpoint = callbacks.RunCheckpoint(run.checkpoints, checked.save_every)
+    dashboard = wandb.logger(run.path, name=f"{checked.experiment}/{run.path.name}", config=config)
+    return Trainer(
+        **checked.trainer.as_dict(),
+        default_root_dir=run.path,
+        logger=[csv, *([dashboard] if dashboard is not None else [])],
+        plugins=[callbacks.AtomicCheckpointIO()],
+        use_distributed_sampler=False,  # ours counts each evaluation sample once and shares the training stream out
+        # The order matters: the average is swapped in before anything measures or draws, and out again before anything saves.
+        callbacks=[
+            *([callbacks.GeneratorEMA(checked.ema)] if checked.ema is not None else []),
+            callbacks.Quality(),
+            callbacks.SampleGrids(run.samples, checked.sample_rows),
+            callbacks.TrainingLog(),
+            callbacks.Provenance(config),
+            *([callbacks.RunProgress()] if checked.trainer.enable_progress_bar is not False else []),
+            callbacks.Interruption(checkpoint),
+            checkpoint,
+        ],
+    )
+
+
+def _close(trainer: Trainer, model: Inpainter, data: InpaintingData, run: RunFolder, baselines: bool) -> None:
+    """The table of the final weights (the average, where there is one), and where everything is."""
+    from lit_inpaint.baselines import BASELINES
+    from lit_inpaint.checkpoint import load
+    from lit_inpaint.evaluation import comparison, evaluate, print_table
+    from lit_inpaint.metrics import LPI
+
+    device = trainer.strategy.root_device
+    final = load(run.last).to(device)
+    name = type(model).__name__
+    methods = {name: final.complete, **(dict(BASELINES) if baselines else {})}
+    found = evaluate(methods, data.val_dataloader(), LPI, device)
+    run.table.write_text(json.dumps({"rows": found}, indent=1) + "\n")
+    print_table(found, LPI, f"{name} after {trainer.global_step} steps, validation set; * = best")
+    for line in comparison(found, LPI, name):
+        print(line)
+    print(f"\nRun folder: {run.path}\n  samples/     masked input, output, composite, truth at each validation")
+    print("  checkpoints/ last.ckpt and best.ckpt\n  metrics.csv, table.json, config.yaml")
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log file shows what a terminal would
+    cli.run_verb(main)

@@ -1,0 +1,1 @@
+"""Losses as pure functions of tensors; modules only where weights live."""

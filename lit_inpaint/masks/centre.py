@@ -1,0 +1,37 @@
+"""One square in the middle of the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lit_inpaint.masks.base import MaskSource
+from lit_inpaint.types import UserError
+
+
+@dataclass(frozen=True)
+class Centre(MaskSource):
+    """A centred square hole: a quarter of a square image by default, the classic test of Context Encoders and PEPSI.
+
+    Args:
+        size: side of the square in pixels; null takes half of the image's shorter side.
+    """
+
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise UserError(f"Centre.size is {self.size}; it takes a side of at least 1 pixel, or null")
+
+    def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
+        """One mask (1, H, W), 1 = hole; `rng` is not used. Raises UserError if the square is larger than the image."""
+        height, width = size
+        side = min(size) // 2 if self.size is None else self.size
+        if side > min(size):
+            raise UserError(f"Centre.size is {side}, larger than the image of {height}x{width}")
+        mask = torch.zeros(1, height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        mask[:, top : top + side, left : left + side] = 1
+        return mask

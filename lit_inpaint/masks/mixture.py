@@ -1,0 +1,39 @@
+"""Several sources in turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lit_inpaint.masks.base import MaskSource, dice
+from lit_inpaint.types import UserError
+
+
+@dataclass(frozen=True)
+class Mixture(MaskSource):
+    """Each mask comes from one of several sources, chosen at random.
+
+    Args:
+        sources: the sources to choose from.
+        weights: how often each is chosen, in relation to the others; null chooses all equally often.
+    """
+
+    sources: tuple[MaskSource, ...]
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise UserError("Mixture.sources is empty; it takes at least one mask source")
+        if self.weights is None:
+            return
+        if len(self.weights) != len(self.sources):
+            raise UserError(f"Mixture.weights has {len(self.weights)} values for {len(self.sources)} sources")
+        if min(self.weights) < 0 or sum(self.weights) <= 0:
+            raise UserError(f"Mixture.weights is {self.weights}; it takes values of at least 0, not all of them 0")
+
+    def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
+        """One mask (1, H, W), 1 = hole, from the source that the dice choose."""
+        (source,) = dice(rng).choices(self.sources, self.weights)
+        return source(size, rng)

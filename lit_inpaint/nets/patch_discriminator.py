@@ -1,0 +1,37 @@
+"""The 70x70 patch discriminator with spectral norm, as EdgeConnect uses it (arXiv 1901.00212; knazeri/edge-connect @3142579)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class PatchDiscriminator(nn.Module):
+    """Five 4x4 convolutions (three of stride 2), LeakyReLU 0.2 between them, spectral norm on all, no bias, no other norm.
+
+    Each logit judges the 70x70 pixels around it; (B, C, 256, 256) gives (B, 1, 30, 30). Inputs need 24 pixels a side or more.
+
+    Args:
+        in_channels: channels of the judged image.
+        widths: channels after each convolution but the last.
+    """
+
+    def __init__(self, in_channels: int = 3, widths: tuple[int, int, int, int] = (64, 128, 256, 512)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for (c_in, c_out), stride in zip(pairwise((in_channels, *widths)), (2, 2, 2, 1), strict=True):
+            layers += [_convolution(c_in, c_out, stride), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, _convolution(widths[-1], 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, 1, h, w) of an image (B, C, H, W); positive = judged real."""
+        logits: Tensor = self.layers(image)
+        return logits
+
+
+def _convolution(c_in: int, c_out: int, stride: int) -> nn.Module:
+    convolution = nn.Conv2d(c_in, c_out, 4, stride, padding=1, bias=False)
+    nn.init.normal_(convolution.weight, 0.0, 0.02)  # before the norm is attached: its power iteration starts from these
+    return spectral_norm(convolution)

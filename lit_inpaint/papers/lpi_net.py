@@ -1,0 +1,175 @@
+"""LPI-Net: Lightweight Inpainting Network with Pyramidal Hierarchy.
+
+Siyuan Li, Lu Lu, Kepeng Xu, Wenxin Yu, Ning Jiang, Zhuo Yang (Southwest University of Science and Technology; Guangdong
+University of Technology), ICONIP 2020. No public code is known.
+
+    image with holes, mask -> [stage 1] -> [stage 2] -> [stage 3] -> [stage 4] -> [stage 5]      bottom-up, section 3.2
+                                  |            |            |            |            |
+          image <- (to RGB) <- [step 4] <-- [step 3] <-- [step 2] <-- [step 1] <------+          top-down, section 3.3
+
+Deviations and choices, where the paper is silent:
+- Widths, expansion and kernels. The ResBlock is MobileNetV2's, so are the numbers here: expansion 6, widths 16, 24, 32, 64, 320
+  (MobileNetV2's at strides 2, 4, 8, 16 and 32). They give 1,330,776 parameters for each N, inside the 1.325 to 1.332 million that
+  the two published counts force, and 1.683 x 2^20 (published 1.67) at N = 1, 5.490 x 2^20 (published 5.47) at N = 4.
+  Channel reduction 3x3, smooth 1x1, stage convolution 3x3.
+- Activations: tanh after expansion and depthwise convolution, none after the bottleneck ("linear"), none anywhere else, as
+  figures 2 and 3 show none. No normalisation.
+- The top-down steps end at 16 channels; one 3x3 convolution turns these into RGB, without an activation.
+- The generator sees the image with emptied holes and the mask (4 channels).
+- The discriminator, "similar to" EdgeConnect's, is EdgeConnect's 70x70 patch discriminator; its expectation over patches is a mean.
+- Eq. 2 adds the adversarial term with weight 1, and eq. 1 is minimax: the generator minimises log(1 - D), not -log D.
+- Both losses see the raw output, which is what I_pred and z = G(x) are; only the evaluation composites (section 4.1).
+- The paper's masks mark known pixels with 1 after inversion; here 1 is a hole everywhere.
+- Batch size and training length are not stated; `experiments/lpi_*.yaml` say what they choose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, l1_loss
+
+from lit_inpaint.engine import Inpainter
+from lit_inpaint.losses.adversarial import bce_fake, bce_real, minimax_generator
+from lit_inpaint.nets.patch_discriminator import PatchDiscriminator
+from lit_inpaint.settings import Adam, Stage, Training
+from lit_inpaint.types import Batch, Prediction, Terms, empty_holes
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the loss terms (eq. 1 and 2; all 1 in the paper).
+
+    Attributes:
+        l1: mean absolute error over all pixels and channels (eq. 3).
+        adversarial: log(1 - D(output)), the generator's part of eq. 1.
+        real: -log D(truth), the discriminator's first part.
+        fake: -log(1 - D(output)), its second part.
+    """
+
+    l1: float = 1.0
+    adversarial: float = 1.0
+    real: float = 1.0
+    fake: float = 1.0
+
+
+class LightweightResBlock(nn.Module):
+    """1x1 expansion, tanh, 3x3 depthwise, tanh, linear 1x1 bottleneck, plus the input (figure 2)."""
+
+    def __init__(self, width: int, expansion: int) -> None:
+        super().__init__()
+        hidden = width * expansion
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, hidden, 1),
+            nn.Tanh(),
+            nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden),
+            nn.Tanh(),
+            nn.Conv2d(hidden, width, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return x + self.layers(x)
+
+
+class TopDownStep(nn.Module):
+    """Bilinear up-sampling, channel reduction, lateral addition, smooth convolution (figure 3)."""
+
+    def __init__(self, width_below: int, width: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(width_below, width, 3, padding=1)
+        self.smooth = nn.Conv2d(width, width, 1)
+
+    def forward(self, below: Tensor, lateral: Tensor) -> Tensor:
+        """Features from below (B, C', h, w) and from the bottom-up pathway (B, C, H, W) to (B, C, H, W)."""
+        up = interpolate(below, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
+        smooth: Tensor = self.smooth(self.reduce(up) + lateral)
+        return smooth
+
+
+class LPIGenerator(nn.Module):
+    """The pyramid of figure 1.
+
+    Args:
+        blocks: N, lightweight ResBlocks in each stage.
+        widths: channels of the five stages.
+        expansion: hidden channels of a ResBlock over its width.
+    """
+
+    def __init__(self, blocks: int, widths: tuple[int, ...] = (16, 24, 32, 64, 320), expansion: int = 6) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                # Full resolution in the first stage: the paper's change to FPN for inpainting.
+                nn.Conv2d(c_in, c_out, 3, stride=1 if number == 0 else 2, padding=1),
+                *(LightweightResBlock(c_out, expansion) for _ in range(blocks)),
+            )
+            for number, (c_in, c_out) in enumerate(pairwise((4, *widths)))
+        )
+        self.steps = nn.ModuleList(TopDownStep(below, width) for below, width in pairwise(reversed(widths)))
+        self.to_rgb = nn.Conv2d(widths[0], 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 4, H, W), emptied image and mask, to (B, 3, H, W), not bounded. Any H and W; trained at multiples of 16."""
+        laterals = []
+        for stage in self.stages:
+            x = stage(x)
+            laterals.append(x)
+        laterals.pop()  # the top of the pyramid starts the way down and is nobody's lateral
+        for step in self.steps:
+            x = step(x, laterals.pop())
+        image: Tensor = self.to_rgb(x)
+        return image
+
+
+class LPINet(Inpainter):
+    """LPI-Net (blocks = 1) and LPI-Large (blocks = 4).
+
+    Args:
+        blocks: N of section 3.2, lightweight ResBlocks in each of the five stages.
+        weights: of the loss terms.
+        generator_optimizer: Adam 1e-4, betas 0.0 and 0.9 (section 4.1).
+        discriminator_optimizer: Adam 1e-3, the same betas (section 4.1).
+        training: how the engine runs it.
+    """
+
+    published_as: ClassVar[dict[str, dict[str, object]]] = {"LPI": {"blocks": 1}, "LPI-Large": {"blocks": 4}}
+    multiple: ClassVar[int] = 16
+
+    def __init__(
+        self,
+        blocks: int = 1,
+        weights: Weights = Weights(),
+        generator_optimizer: Adam = Adam(lr=1e-4, betas=(0.0, 0.9)),
+        discriminator_optimizer: Adam = Adam(lr=1e-3, betas=(0.0, 0.9)),
+        training: Training = Training(),
+    ) -> None:
+        super().__init__(weights, generator_optimizer, discriminator_optimizer, training)
+        self.generator = LPIGenerator(blocks)
+        self.discriminator = PatchDiscriminator()
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage; both players learn at each step from the weights before it (section 4.1)."""
+        return (Stage("adversarial", update="simultaneous"),)
+
+    def forward(self, image: Tensor, mask: Tensor) -> Prediction:
+        """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the raw output."""
+        return Prediction(self.generator(torch.cat([empty_holes(image, mask), mask], dim=1)))
+
+    def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        """Eq. 2 and 3."""
+        return {
+            "l1": l1_loss(prediction.image, batch["image"]),
+            "adversarial": minimax_generator(self.discriminator(prediction.image)),
+        }
+
+    def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        """Eq. 1, negated to be minimised."""
+        return {
+            "real": bce_real(self.discriminator(batch["image"])),
+            "fake": bce_fake(self.discriminator(prediction.image)),
+        }

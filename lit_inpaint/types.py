@@ -1,0 +1,99 @@
+"""What flows through the house: batches, predictions, loss terms, and the one statement of range and mask sense.
+
+Everywhere in `lit_inpaint`, outside the inside of a paper: images are float tensors in [0, 1], RGB, shape (B, 3, H, W);
+masks are float tensors that hold exactly 0 or 1, shape (B, 1, H, W), and **1 marks a hole**. A paper that thinks in another
+range or polarity converts inside its own `forward`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+Terms = dict[str, Tensor]
+"""Loss terms by name, each a scalar, not yet weighted. The names are the fields of the paper's `Weights`."""
+
+
+class UserError(Exception):
+    """A mistake the user can mend: one line that names the mistake and the remedy. The verbs print it and exit with 2."""
+
+
+class Batch(TypedDict):
+    """One batch of images with their holes.
+
+    Keys:
+        image: (B, 3, H, W) float in [0, 1], complete (the holes are not emptied).
+        mask: (B, 1, H, W) float, exactly 0 or 1, 1 = hole.
+        name: B strings that identify the samples in grids and tables.
+    """
+
+    image: Tensor
+    mask: Tensor
+    name: list[str]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a generator says about a batch.
+
+    Attributes:
+        image: (B, 3, H, W) raw output on the [0, 1] scale; neither clamped nor composited.
+        stages: further images the losses or the sample grids want (coarse, low resolution, edges), by name.
+    """
+
+    image: Tensor
+    stages: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+
+    def detach(self) -> Prediction:
+        """The same images without their graph, for the discriminator's turn."""
+        return Prediction(self.image.detach(), {name: image.detach() for name, image in self.stages.items()})
+
+
+def composite(image: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
+    """Known pixels of `image`, hole pixels of `prediction`.
+
+    Selects rather than multiplies, so a known pixel keeps its exact value whatever the prediction holds there.
+
+    Args:
+        image: (B, 3, H, W) in [0, 1].
+        prediction: (B, 3, H, W).
+        mask: (B, 1, H, W), 1 = hole.
+
+    Returns:
+        (B, 3, H, W).
+    """
+    return torch.where(mask > 0.5, prediction, image)
+
+
+def empty_holes(image: Tensor, mask: Tensor) -> Tensor:
+    """`image` (B, 3, H, W) with its holes (`mask` = 1) set to 0."""
+    return image * (1 - mask)
+
+
+def check_batch(batch: Batch) -> float:
+    """Hold a batch against the contract above and return its mean hole share, in [0, 1].
+
+    Raises:
+        ValueError: naming the key, what was found and what was expected.
+    """
+    image, mask = batch["image"], batch["mask"]
+    if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+        raise ValueError(f"batch['image'] is {image.dtype} {tuple(image.shape)}, expected float (B, 3, H, W)")
+    if mask.shape != (image.shape[0], 1, *image.shape[2:]) or not mask.is_floating_point():
+        raise ValueError(
+            f"batch['mask'] is {mask.dtype} {tuple(mask.shape)}, expected float (B, 1, H, W) beside an image of "
+            f"{tuple(image.shape)}"
+        )
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0.0 and high <= 1.0):  # written so that NaN fails too
+        raise ValueError(f"batch['image'] spans [{low:.3g}, {high:.3g}], expected [0, 1]")
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise ValueError("batch['mask'] holds values between 0 and 1; threshold it (1 = hole) before batching")
+    if len(batch["name"]) != image.shape[0]:
+        raise ValueError(f"batch['name'] holds {len(batch['name'])} names for {image.shape[0]} images")
+    return float(mask.mean())

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from lit_inpaint.data.seeds import generator
+from lit_inpaint.data.views import CentreSquare, RandomSquare
+from lit_inpaint.types import UserError
+
+
+@pytest.mark.parametrize("view", [CentreSquare(), RandomSquare(), RandomSquare((0.01, 1.0))])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (31, 17), (64, 64), (200, 90)])
+def test_any_picture_becomes_a_square_of_bytes(view: CentreSquare | RandomSquare, shape: tuple[int, int]) -> None:
+    image = torch.randint(256, (3, *shape), dtype=torch.uint8)
+    square = view(image, 16, generator(0))
+    assert square.shape == (3, 16, 16)
+    assert square.dtype == torch.uint8
+
+
+def test_the_centre_is_cut_without_drawing() -> None:
+    image = torch.arange(3 * 4 * 8, dtype=torch.uint8).view(3, 4, 8)
+    rng = generator(0)
+    assert torch.equal(CentreSquare()(image, 4, rng), image[:, :, 2:6])
+    assert torch.equal(rng.get_state(), generator(0).get_state())
+
+
+def test_a_random_square_follows_from_the_generator_alone() -> None:
+    image = torch.randint(256, (3, 60, 40), dtype=torch.uint8)
+    view = RandomSquare((0.3, 0.9))
+    assert torch.equal(view(image, 16, generator(5)), view(image, 16, generator(5)))
+    assert len({view(image, 16, generator(j)).sum().item() for j in range(20)}) > 15
+
+
+def test_sides_span_the_scale_and_places_span_the_picture() -> None:
+    columns = torch.arange(200).expand(3, 100, 200).to(torch.uint8)
+    views = [RandomSquare((0.5, 1.0), flip=0)(columns, 50, generator(j))[0, 0].float() for j in range(300)]
+    sides = torch.stack([(view[-1] - view[0]) * 50 / 49 for view in views])
+    assert 49 <= sides.min() < 54
+    assert 94 < sides.max() <= 101
+    assert min(view[0] for view in views) < 5
+    assert max(view[-1] for view in views) > 194
+
+
+@pytest.mark.parametrize(("flip", "low", "high"), [(0.0, 0, 0), (0.5, 70, 130), (1.0, 200, 200)])
+def test_flip_is_a_probability(flip: float, low: int, high: int) -> None:
+    columns = torch.arange(100).expand(3, 100, 100).to(torch.uint8)
+    views = [RandomSquare((1.0, 1.0), flip)(columns, 100, generator(j)) for j in range(200)]
+    assert low <= sum(int(view[0, 0, 0] > view[0, 0, -1]) for view in views) <= high
+
+
+@pytest.mark.parametrize("arguments", [((0.0, 1.0), 0.5), ((0.9, 0.5), 0.5), ((0.5, 1.1), 0.5), ((0.5, 1.0), 1.5)])
+def test_impossible_settings_are_refused(arguments: tuple[tuple[float, float], float]) -> None:
+    with pytest.raises(UserError, match="RandomSquare needs"):
+        RandomSquare(*arguments)

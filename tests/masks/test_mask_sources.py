@@ -1,0 +1,146 @@
+"""What holds for every source: shape, values, and that chance comes from the generator alone."""
+
+import hashlib
+import pickle
+import random
+import subprocess
+import sys
+
+import jsonargparse
+import numpy as np
+import pytest
+import torch
+
+from lit_inpaint.masks import Boxes, Centre, DamageRatio, FreeForm, FromFolder, MaskSource, Mixture
+from lit_inpaint.types import UserError
+
+CHANCY = [
+    Boxes(),
+    FreeForm(),
+    DamageRatio(low=0.2, high=0.3),
+    DamageRatio(FreeForm(strokes=(1, 1)), low=0.5, high=0.51),
+    Mixture((Boxes(), FreeForm()), (1.0, 2.0)),
+]
+SOURCES = [Centre(), Centre(size=12), *CHANCY]
+SIZES = [(64, 64), (256, 256), (48, 96), (97, 61)]
+
+
+def draw(source: MaskSource, seed: int, size: tuple[int, int] = (64, 64)) -> torch.Tensor:
+    return source(size, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_a_mask_is_one_channel_of_zeros_and_ones_with_a_hole(source: MaskSource, size: tuple[int, int]) -> None:
+    rng = torch.Generator().manual_seed(1)
+    for _ in range(5):
+        mask = source(size, rng)
+        assert mask.shape == (1, *size)
+        assert mask.dtype == torch.float32
+        assert set(mask.unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_the_same_generator_state_gives_the_same_mask(source: MaskSource) -> None:
+    rng = torch.Generator().manual_seed(5)
+    first = [source((64, 64), rng) for _ in range(3)]
+    rng.manual_seed(5)
+    assert all(torch.equal(mask, source((64, 64), rng)) for mask in first)
+
+
+@pytest.mark.parametrize("source", CHANCY, ids=str)
+def test_seeds_and_successive_draws_differ(source: MaskSource) -> None:
+    rng = torch.Generator().manual_seed(0)
+    masks = [source((64, 64), rng) for _ in range(8)] + [draw(source, seed) for seed in range(1, 9)]
+    assert len({mask.numpy().tobytes() for mask in masks}) == len(masks)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_global_generators_are_neither_read_nor_moved(source: MaskSource) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tobytes()  # noqa: NPY002
+    mask = draw(source, 3)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == random.getstate()
+    assert before[2] == np.random.get_state()[1].tobytes()  # noqa: NPY002
+    torch.manual_seed(1)
+    assert torch.equal(mask, draw(source, 3))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_a_copy_sent_to_a_worker_draws_the_same(source: MaskSource) -> None:
+    assert torch.equal(draw(pickle.loads(pickle.dumps(source)), 4), draw(source, 4))
+
+
+FRESH_PROCESS = """
+import hashlib, torch
+from lit_inpaint.masks import *
+for source in [{sources}]:
+    rng = torch.Generator().manual_seed(11)
+    print(hashlib.sha256(b"".join(source((80, 64), rng).numpy().tobytes() for _ in range(4))).hexdigest())
+"""
+
+
+def test_a_fresh_process_draws_the_same() -> None:
+    program = FRESH_PROCESS.format(sources=", ".join(map(repr, SOURCES)))
+    printed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    ours = []
+    for source in SOURCES:
+        rng = torch.Generator().manual_seed(11)
+        ours.append(hashlib.sha256(b"".join(source((80, 64), rng).numpy().tobytes() for _ in range(4))).hexdigest())
+    assert printed == ours
+
+
+def test_sources_can_be_written_in_yaml(tmp_path) -> None:
+    def take(mask: MaskSource) -> MaskSource:
+        return mask
+
+    parser = jsonargparse.ArgumentParser()
+    parser.add_function_arguments(take)
+    config = """
+      class_path: lit_inpaint.masks.Mixture
+      init_args:
+        sources:
+        - class_path: lit_inpaint.masks.DamageRatio
+          init_args: {low: 0.1, high: 0.2}
+        - class_path: lit_inpaint.masks.Boxes
+          init_args: {count: [1, 2], side: [0.3, 0.7]}
+        weights: [1, 3]
+    """
+    parsed = parser.parse_args([f"--mask={config}"])
+    expected = Mixture((DamageRatio(FreeForm(), 0.1, 0.2), Boxes((1, 2), (0.3, 0.7))), (1.0, 3.0))
+    assert parser.instantiate(parsed).mask == expected
+    # What a run writes down replays, defaults included.
+    assert parser.instantiate(parser.parse_string(parser.dump(parsed))).mask == expected
+
+
+def test_a_mixture_follows_its_weights() -> None:
+    sides = (Centre(8), Centre(16), Centre(32))
+    rng = torch.Generator().manual_seed(0)
+    drawn = [int(Mixture(sides, (1.0, 0.0, 3.0))((64, 64), rng).sum()) for _ in range(400)]
+    assert set(drawn) == {8**2, 32**2}
+    assert drawn.count(32**2) == pytest.approx(300, abs=4 * (400 * 0.75 * 0.25) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: Centre(size=0), r"Centre\.size is 0"),
+        (lambda: Boxes(count=(3, 1)), r"Boxes\.count"),
+        (lambda: Boxes(side=(0.5, 1.5)), r"Boxes\.side"),
+        (lambda: Boxes(margin=0.5), r"Boxes\.margin"),
+        (lambda: FreeForm(strokes=(0, 1)), r"FreeForm\.strokes"),
+        (lambda: FreeForm(width=(-0.1, 0.1)), r"FreeForm\.width"),
+        (lambda: FreeForm(step=0.0), r"FreeForm\.step"),
+        (lambda: DamageRatio(low=0.5, high=0.5), r"low=0\.5, high=0\.5"),
+        (lambda: DamageRatio(attempts=1), r"DamageRatio\.attempts"),
+        (lambda: Mixture(()), r"Mixture\.sources is empty"),
+        (lambda: Mixture((Centre(),), (1.0, 2.0)), r"2 values for 1 source"),
+        (lambda: Mixture((Centre(),), (0.0,)), r"not all of them 0"),
+        (lambda: FromFolder("/no/such/folder"), r"/no/such/folder does not exist"),
+    ],
+)
+def test_impossible_options_are_refused_at_once_and_by_name(make, named: str) -> None:
+    with pytest.raises(UserError, match=named) as caught:
+        make()
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,93 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lit_inpaint import cost
+from lit_inpaint.papers import LPINet
+from lit_inpaint.types import UserError
+
+
+def rows_of(argv: list[str], tmp_path: Path) -> list[dict[str, object]]:
+    output = tmp_path / "cost.json"
+    assert cost.main([*argv, "--output", str(output)]) == 0
+    rows: list[dict[str, object]] = json.loads(output.read_text())["rows"]
+    return rows
+
+
+def test_all_papers_with_their_published_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = rows_of(["--size", "32", "--runs", "2"], tmp_path)
+    found = {(row["method"], row["metric"]): row for row in rows}
+    assert found["LPI", "parameters"]["value"] == 1_764_707
+    assert found["LPI-Large", "parameters"]["value"] == 5_757_035
+    assert found["LPI", "parameters"]["published"] == 1.67
+    assert found["LPI-Large", "weights_file"]["published"] == 22.0
+    assert abs(float(str(found["LPI-Large", "weights_file"]["value"])) / 2**20 - 22.0) < 0.05
+    assert found["LPI", "latency"]["n"] == 2
+    assert float(str(found["LPI", "latency"]["value"])) > 0
+    for row in rows:
+        assert {"method", "protocol", "bucket", "metric", "value", "unit", "n"} <= row.keys()
+    printed = capsys.readouterr().out
+    assert "1.683" in printed
+    assert "1.67" in printed
+
+
+def test_multiply_adds_against_a_count_by_hooks() -> None:
+    model = LPINet(blocks=1)
+    counted = 0
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal counted
+        assert isinstance(module, nn.Conv2d)
+        per_pixel = module.in_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
+        counted += output.numel() * per_pixel
+
+    measured = cost.measure(model, 48, 1, torch.device("cpu")).multiply_adds
+    for module in model.generator.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        model(torch.rand(1, 3, 48, 48), torch.zeros(1, 1, 48, 48))
+    assert measured == counted > 0
+
+
+@pytest.mark.parametrize(("name", "methods"), [("LPINet", ["LPI", "LPI-Large"]), ("LPI-Large", ["LPI-Large"])])
+def test_papers_by_class_and_by_variant(name: str, methods: list[str], tmp_path: Path) -> None:
+    rows = rows_of(["--papers", name, "--size", "16", "--runs", "1"], tmp_path)
+    assert list(dict.fromkeys(row["method"] for row in rows)) == methods
+
+
+def test_a_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    rows = rows_of(["--checkpoint", str(checkpoint), "--size", "16", "--runs", "1"], tmp_path)
+    found = {row["metric"]: row for row in rows}
+    assert {row["method"] for row in rows} == {"LPINet"}
+    assert found["checkpoint_file"]["value"] == checkpoint.stat().st_size
+    assert found["parameters"]["value"] == 1_764_707
+    assert found["parameters"]["published"] == 1.67
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--papers", "LPINett"], "LPINett.*LPINet"),
+        (["--size", "0"], "--size.*at least 1"),
+        (["--runs", "many"], "--runs.*many"),
+        (["--paper", "LPI"], "--paper"),
+        (["--output", "cost.txt"], r"\.json"),
+        (["--checkpoint", "nowhere.ckpt"], "nowhere.ckpt"),
+    ],
+)
+def test_mistakes(argv: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        cost.main(argv)
+
+
+def test_as_a_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "lit_inpaint.cost", "--papers", "LPY"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no paper or variant 'LPY'")
+    assert len(done.stderr.splitlines()) == 1

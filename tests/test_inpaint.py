@@ -1,0 +1,226 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from lit_inpaint import inpaint
+from lit_inpaint.types import UserError
+
+Pixels = NDArray[np.uint8]
+Run = Callable[..., int]
+
+
+def noise(path: Path, size: tuple[int, int], mode: str = "RGB", number: int = 0) -> Pixels:
+    """Save an image (width, height) that holds all byte values; return what `convert("RGB")` makes of it."""
+    channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
+    pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], *channels), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels, mode).save(path)
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def hole(path: Path, size: tuple[int, int], inverted: bool = False, quality: int = 95) -> NDArray[np.bool_]:
+    """Save a mask (width, height) with a hole in its top left quarter, at least one pixel; return where the hole is."""
+    width, height = size
+    where = np.zeros((height, width), dtype=bool)
+    where[: max(1, height // 2), : max(1, width // 2)] = True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.where(where != inverted, 255, 0).astype(np.uint8)).save(path, quality=quality)
+    return where
+
+
+@pytest.fixture
+def run(checkpoint: Path, tmp_path: Path) -> Run:
+    def call(images: str, masks: str, *options: str, output: str = "out") -> int:
+        places = ["--images", str(tmp_path / images), "--masks", str(tmp_path / masks), "--output", str(tmp_path / output)]
+        return inpaint.main(["--checkpoint", str(checkpoint), *places, *options])
+
+    return call
+
+
+def completed(path: Path) -> Pixels:
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        assert picture.mode == "RGB"
+        return np.asarray(picture)
+
+
+@pytest.mark.parametrize("size", [(37, 53), (300, 200), (256, 16), (1, 40)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_known_pixels_stay_byte_for_byte(size: tuple[int, int], mode: str, run: Run, tmp_path: Path) -> None:
+    source = noise(tmp_path / "photo.png", size, mode)
+    where = hole(tmp_path / "drawn.png", size)
+    assert run("photo.png", "drawn.png") == 0
+    result = completed(tmp_path / "out" / "photo.png")
+    assert result.shape == source.shape
+    assert (result[~where] == source[~where]).all()
+    assert (result[where] != source[where]).any()
+
+
+def test_one_pixel(run: Run, tmp_path: Path) -> None:
+    noise(tmp_path / "photo.png", (1, 1))
+    hole(tmp_path / "mask.png", (1, 1))
+    with pytest.raises(UserError, match=r"100\.0% of the image"):
+        run("photo.png", "mask.png")
+    assert run("photo.png", "mask.png", "--max_hole", "1") == 0
+    assert completed(tmp_path / "out" / "photo.png").shape == (1, 1, 3)
+
+
+def test_grey_edges_of_a_jpeg_mask_are_cut_at_a_half(run: Run, tmp_path: Path) -> None:
+    source = noise(tmp_path / "photo.png", (60, 50))
+    hole(tmp_path / "mask.jpg", (60, 50), quality=30)
+    grey = np.asarray(Image.open(tmp_path / "mask.jpg"))
+    assert ((grey > 0) & (grey < 255)).any()
+    assert run("photo.png", "mask.jpg") == 0
+    result = completed(tmp_path / "out" / "photo.png")
+    assert (result[grey <= 127] == source[grey <= 127]).all()
+
+
+def test_the_content_of_the_holes_does_not_matter(run: Run, tmp_path: Path) -> None:
+    source = noise(tmp_path / "a.png", (40, 30)).copy()
+    where = hole(tmp_path / "mask.png", (40, 30))
+    source[where] = 255 - source[where]
+    Image.fromarray(source).save(tmp_path / "b.png")
+    assert run("a.png", "mask.png") == run("b.png", "mask.png") == 0
+    assert (completed(tmp_path / "out" / "a.png") == completed(tmp_path / "out" / "b.png")).all()
+
+
+def test_black_is_hole(run: Run, tmp_path: Path) -> None:
+    noise(tmp_path / "photo.png", (40, 30))
+    hole(tmp_path / "white.png", (40, 30))
+    hole(tmp_path / "black.png", (40, 30), inverted=True)
+    assert run("photo.png", "white.png", output="white") == 0
+    with pytest.raises(
+        UserError, match=r"75\.0% of the image a hole \(white marks holes\): add --black_is_hole.*--max_hole 0\.6"
+    ):
+        run("photo.png", "black.png", output="black")
+    assert run("photo.png", "black.png", "--black_is_hole", output="black") == 0
+    assert (completed(tmp_path / "white" / "photo.png") == completed(tmp_path / "black" / "photo.png")).all()
+
+
+def test_folders_are_paired_by_name(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources = {}
+    for number, (name, mask) in enumerate((("a.jpg", "a.png"), ("b.png", "b_mask.jpg"), ("deep/c.d.bmp", "deep/c.d.png"))):
+        size = (20 + number, 31)
+        sources[name] = (noise(tmp_path / "images" / name, size, number=number), hole(tmp_path / "masks" / mask, size))
+    assert run("images", "masks", output="images/out") == 0
+    assert "3 images completed by LPINet" in capsys.readouterr().out
+    for name, (source, where) in sources.items():
+        result = completed((tmp_path / "images" / "out" / name).with_suffix(".png"))
+        assert (result[~where] == source[~where]).all()
+    assert len([path for path in (tmp_path / "images" / "out").rglob("*") if path.is_file()]) == 3
+    assert run("images", "masks", output="images/out") == 0  # results of before are no inputs
+
+
+def test_one_mask_for_a_folder_and_one_folder_for_both(run: Run, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        noise(tmp_path / "images" / name, (20, 30))
+        hole(tmp_path / "images" / name.replace(".", "_mask."), (20, 30))
+    hole(tmp_path / "mask.png", (20, 30))
+    assert run("images", "images", output="own") == 0
+    assert sorted(path.name for path in (tmp_path / "own").iterdir()) == ["a.png", "b.png"]
+    for path in (tmp_path / "images").glob("*_mask.jpg"):
+        path.unlink()
+    assert run("images", "mask.png", output="same") == 0
+    assert sorted(path.name for path in (tmp_path / "same").iterdir()) == ["a.png", "b.png"]
+
+
+def test_every_pair_is_checked_before_the_first_is_written(run: Run, tmp_path: Path) -> None:
+    for name in "abcdefgh":
+        noise(tmp_path / "images" / f"{name}.png", (20, 30))
+        hole(tmp_path / "masks" / f"{name}.png", (20, 30))
+    last, its_mask = tmp_path / "images" / "h.png", tmp_path / "masks" / "h.png"
+
+    def refused(message: str, *options: str) -> None:
+        with pytest.raises(UserError, match=message):
+            run("images", "masks", *options)
+        assert not (tmp_path / "out").exists()
+
+    hole(its_mask, (30, 20))
+    refused(r"h\.png is 20x30 pixels .*masks/h\.png is 30x20")
+    Image.new("L", (20, 30)).save(its_mask)
+    refused("h.png has no hole: white marks holes; add --black_is_hole")
+    Image.new("L", (20, 30), 255).save(its_mask)
+    refused("100.0% of the image")
+    its_mask.write_bytes((tmp_path / "masks" / "a.png").read_bytes()[:60])
+    refused("masks/h.png")
+    its_mask.unlink()
+    refused("1 image.s. without a mask in .*: h.png")
+    hole(its_mask, (20, 30))
+    last.write_text("no image")
+    refused("images/h.png")
+    for path in (tmp_path / "images").glob("[b-h].png"):
+        path.unlink()
+    refused("7 mask.s. without an image: b.png, c.png, d.png, e.png, f.png …")
+
+
+def test_inputs_are_not_overwritten(run: Run, tmp_path: Path) -> None:
+    source = noise(tmp_path / "photo.png", (20, 30))
+    hole(tmp_path / "mask.png", (20, 30))
+    with pytest.raises(UserError, match="one of the inputs"):
+        run("photo.png", "mask.png", output=".")
+    assert (np.asarray(Image.open(tmp_path / "photo.png")) == source).all()
+    noise(tmp_path / "photos" / "a.png", (20, 30))
+    noise(tmp_path / "photos" / "a.jpg", (20, 30))
+    with pytest.raises(UserError, match="differ only in their endings"):
+        run("photos", "mask.png")
+
+
+def test_broken_bytes_in_a_mask(run: Run, tmp_path: Path) -> None:
+    noise(tmp_path / "photo.png", (20, 30))
+    hole(tmp_path / "mask.png", (20, 30))
+    whole = (tmp_path / "mask.png").read_bytes()
+    for place in (11, 36):  # the header's length, the name of the data chunk: Pillow raises ValueError and SyntaxError
+        (tmp_path / "mask.png").write_bytes(whole[:place] + b"\x00" + whole[place + 1 :])
+        with pytest.raises(UserError, match=r"mask\.png"):
+            run("photo.png", "mask.png")
+
+
+def test_a_turned_photo(run: Run, tmp_path: Path) -> None:
+    turn = Image.Exif()
+    turn[0x112] = 6
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "photo.jpg", exif=turn)
+    hole(tmp_path / "raw.png", (40, 30))
+    hole(tmp_path / "seen.png", (30, 40))
+    with pytest.raises(UserError, match=r"30x40 pixels .* 40x30; .*EXIF"):
+        run("photo.jpg", "raw.png")
+    assert run("photo.jpg", "seen.png") == 0
+    assert completed(tmp_path / "out" / "photo.png").shape == (40, 30, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "options", "message"),
+    [
+        ("nowhere", "mask.png", [], "--images .*nowhere does not exist"),
+        ("photo.png", "nowhere", [], "--masks .*nowhere does not exist"),
+        ("empty", "mask.png", [], "holds no image"),
+        ("photo.png", "mask.png", ["--max_hole", "1.5"], "--max_hole"),
+        ("photo.png", "mask.png", ["--max_hole", "nan"], "--max_hole"),
+        ("photo.png", "mask.png", ["--output", "mask.png/out"], "is a file, not a folder"),
+        ("photo.png", "mask.png", ["--checkpoint", "none.ckpt"], "no checkpoint at none.ckpt"),
+        ("photo.png", "mask.png", ["--blur", "3"], "--blur"),
+    ],
+)
+def test_mistakes(images: str, masks: str, options: list[str], message: str, run: Run, tmp_path: Path) -> None:
+    noise(tmp_path / "photo.png", (20, 30))
+    hole(tmp_path / "mask.png", (20, 30))
+    (tmp_path / "empty").mkdir()
+    options = [str(tmp_path / word) if word.startswith("mask.png/") else word for word in options]
+    with pytest.raises(UserError, match=message):
+        run(images, masks, *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_as_a_command(checkpoint: Path, tmp_path: Path) -> None:
+    noise(tmp_path / "photo.png", (20, 30))
+    hole(tmp_path / "mask.png", (20, 30))
+    argv = ["--checkpoint", checkpoint, "--images", tmp_path / "photo.png", "--masks", tmp_path / "mask.png"]
+    command = [sys.executable, "-m", "lit_inpaint.inpaint", *map(str, argv), "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("1 image completed by LPINet, mean hole share 25.0%")
