@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from lit_inpaint import fit
+from lit_inpaint.configuration import check, dump, load_experiment
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+EXPERIMENTS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "defaults")
+PAPER = [name for name in EXPERIMENTS if name.startswith("lpi_") and name != "lpi_demo"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve images of several sizes, and no data set's layout."""
+    folder = tmp_path_factory.mktemp("images")
+    noise = np.random.default_rng(0)
+    for number in range(12):
+        pixels = noise.integers(0, 256, (60 + 7 * number, 90, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")
+    return folder
+
+
+def test_these_are_all_experiments() -> None:
+    assert EXPERIMENTS == ["lpi_celeba", "lpi_demo", "lpi_large_celeba", "lpi_large_places2", "lpi_places2"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_opens_with_its_own_command(name: str) -> None:
+    first = (FOLDER / f"{name}.yaml").read_text().splitlines()[0]
+    assert first.startswith(f"# python -m lit_inpaint.fit --experiment {name}")
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_resolves_to_a_complete_configuration_that_replays(name: str) -> None:
+    text = dump(check(load_experiment(name)))
+    assert dump(check(yaml.safe_load(text))) == text
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_states_the_papers_settings(name: str) -> None:
+    """LPI-Net, sections 3.4 and 4.1."""
+    config = check(load_experiment(name))
+    model, data = config.model.init_args, config.data.init_args
+    assert model.blocks == (4 if "large" in name else 1)
+    assert (model.generator_optimizer.lr, model.discriminator_optimizer.lr) == (1e-4, 1e-3)
+    assert model.generator_optimizer.betas == model.discriminator_optimizer.betas == (0.0, 0.9)
+    assert set(vars(model.weights).values()) == {1.0}
+    assert (data.size, data.test_images) == (256, 10_000)
+    assert data.root == ("data/celeba" if "celeba" in name else "data/places2")
+    ranges = [(source.init_args.low, source.init_args.high) for source in data.val_masks]
+    assert ranges == [(0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5)]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_trains_two_steps_on_any_folder(name: str, images: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = ["--data.root", str(images), "--data.size", "32", "--data.batch_size", "2", "--data.workers", "0"]
+    options += ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1"]
+    options += ["--trainer.enable_progress_bar", "false", "--wandb.mode", "disabled"]
+    assert fit.main(["--experiment", name, "--run_dir", str(run), *options]) == 0
+    rows = (run / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "2"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert [path.name for path in (run / "samples").iterdir()] == ["step_0000002.png"]
