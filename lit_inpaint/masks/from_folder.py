@@ -39,7 +39,7 @@ def read_mask(path: str | Path, size: tuple[int, int] | None = None, white_is_ho
     """
     try:
         with Image.open(path) as image:
-            grey = np.array(image.convert("L"))
+            grey = _grey(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's on broken bytes
         raise UserError(f"cannot read the mask {path}: {error}") from error
     if grey.max() == 1:
@@ -94,6 +94,13 @@ class FromFolder(MaskSource):
     @property
     def _folder(self) -> Path:
         return Path(self.root).expanduser()
+
+
+def _grey(image: Image.Image) -> np.ndarray:
+    """(H, W) uint8; 16-bit grey is scaled to 8 bits, where Pillow would clip it and call almost black white."""
+    if image.mode.startswith("I"):
+        return (np.asarray(image, dtype=np.int64) // 257).clip(0, 255).astype(np.uint8)
+    return np.array(image.convert("L"))
 
 
 def _crop(length: int, chance: Random) -> slice:

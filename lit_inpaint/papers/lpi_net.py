@@ -12,10 +12,12 @@ Deviations and choices, where the paper is silent:
   (MobileNetV2's at strides 2, 4, 8, 16 and 32). They give 1,330,776 parameters for each N, inside the 1.325 to 1.332 million that
   the two published counts force, and 1.683 x 2^20 (published 1.67) at N = 1, 5.490 x 2^20 (published 5.47) at N = 4.
   Channel reduction 3x3, smooth 1x1, stage convolution 3x3.
-- Activations: tanh after expansion and depthwise convolution, none after the bottleneck ("linear"), none anywhere else, as
-  figures 2 and 3 show none. No normalisation.
+- Activations: tanh after each stage's standard convolution, after expansion and after depthwise convolution, which keeps features
+  between -1 and 1 as section 3.2 wants; none after the bottleneck ("linear") and none on the way down, for which the text names
+  none. No normalisation.
 - The top-down steps end at 16 channels; one 3x3 convolution turns these into RGB, without an activation.
-- The generator sees the image with emptied holes and the mask (4 channels).
+- The generator sees the image with emptied holes and the mask (4 channels). Inside it images span [-1, 1], the range of its tanh, so
+  that an emptied hole is mid-grey; `forward` converts both ways.
 - The discriminator, "similar to" EdgeConnect's, is EdgeConnect's 70x70 patch discriminator; its expectation over patches is a mean.
 - Eq. 2 adds the adversarial term with weight 1, and eq. 1 is minimax: the generator minimises log(1 - D), not -log D.
 - Both losses see the raw output, which is what I_pred and z = G(x) are; only the evaluation composites (section 4.1).
@@ -106,6 +108,7 @@ class LPIGenerator(nn.Module):
             nn.Sequential(
                 # Full resolution in the first stage: the paper's change to FPN for inpainting.
                 nn.Conv2d(c_in, c_out, 3, stride=1 if number == 0 else 2, padding=1),
+                nn.Tanh(),
                 *(LightweightResBlock(c_out, expansion) for _ in range(blocks)),
             )
             for number, (c_in, c_out) in enumerate(pairwise((4, *widths)))
@@ -114,7 +117,7 @@ class LPIGenerator(nn.Module):
         self.to_rgb = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 4, H, W), emptied image and mask, to (B, 3, H, W), not bounded. Any H and W; trained at multiples of 16."""
+        """Emptied image in [-1, 1] and mask, (B, 4, H, W), to (B, 3, H, W), unbounded. Any H and W; trained at multiples of 16."""
         laterals = []
         for stage in self.stages:
             x = stage(x)
@@ -158,7 +161,8 @@ class LPINet(Inpainter):
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the raw output."""
-        return Prediction(self.generator(torch.cat([empty_holes(image, mask), mask], dim=1)))
+        output = self.generator(torch.cat([empty_holes(2 * image - 1, mask), mask], dim=1))
+        return Prediction((output + 1) / 2)
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Eq. 2 and 3."""

@@ -66,6 +66,12 @@ def test_a_threshold_at_a_half(tmp_path: Path) -> None:
     assert read_mask(path, white_is_hole=False).flatten().tolist() == [1, 0]
 
 
+def test_16_bit_grey_is_cut_at_a_half_too(tmp_path: Path) -> None:
+    pixels = np.array([[0, 200, 32000, 33500, 65535]], dtype=np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    assert read_mask(tmp_path / "deep.png").flatten().tolist() == [0, 0, 0, 1, 1]
+
+
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG no more")
