@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pickle
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,11 +23,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(f"no checkpoint at {path}; a run writes checkpoints/last.ckpt and checkpoints/best.ckpt")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # foreign bytes are a foreign program to an unpickler, which may stumble in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} cannot be read as a checkpoint; it may be truncated or of another program ({reason})") from error
+        raise UserError(
+            f"{path} cannot be read as a checkpoint; it may be truncated or of another program ({reason})"
+        ) from error
     if not isinstance(content, dict) or "lit_inpaint" not in content or "state_dict" not in content:
         raise UserError(f"{path} is not a checkpoint of lit_inpaint: it says nothing about its paper")
+    if missing := {"paper", "settings", "seed"} - set(content["lit_inpaint"]):
+        raise UserError(f"{path} is not a checkpoint of lit_inpaint: it lacks {', '.join(sorted(missing))}")
     return cast(dict[str, Any], content)
 
 
@@ -52,10 +55,10 @@ def revive(content: dict[str, Any], path: str | Path, ema: bool = True) -> Inpai
     model.seed = about["seed"]
     try:
         model.load_state_dict(content["state_dict"])
+        if ema and (average := content.get("callbacks", {}).get("GeneratorEMA", {}).get("average")):
+            model.generator.load_state_dict(average)
     except RuntimeError as error:
         raise UserError(f"the weights in {path} do not fit {about['paper']}: {str(error).splitlines()[-1].strip()}") from error
-    if ema and (average := content.get("callbacks", {}).get("GeneratorEMA", {}).get("average")):
-        model.generator.load_state_dict(average)
     if model.training_settings.channels_last:
         model.configure_model()
     return model.eval()
@@ -70,7 +73,9 @@ def _paper(name: str, path: str | Path) -> type[Inpainter]:
         paper = getattr(importlib.import_module(module), cls)
     except (ImportError, AttributeError):
         raise UserError(f"{path} holds {name}, which this version of lit_inpaint does not have") from None
-    return cast(type[Inpainter], paper)
+    if not (isinstance(paper, type) and issubclass(paper, Inpainter)):
+        raise UserError(f"{path} names {name}, which is no paper of lit_inpaint")
+    return paper
 
 
 def _build(about: dict[str, Any], path: str | Path) -> Inpainter:
@@ -84,4 +89,5 @@ def _build(about: dict[str, Any], path: str | Path) -> Inpainter:
         config = parser.parse_object({"model": about["settings"]})
         return cast(Inpainter, parser.instantiate(config).model)
     except (ArgumentError, TypeError, ValueError) as error:
-        raise UserError(f"the settings in {path} do not fit this version of {paper.__name__}: {error}") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"the settings in {path} do not fit this version of {paper.__name__}: {reason}") from None

@@ -1,23 +1,25 @@
 """The training engine every paper shares: whose turn, weights, backward, clip, step, count.
 
-A paper gives two networks and says what their losses are; `training_step` is final. In plain PyTorch, with `g` and `d` the players'
-weighted losses and every generator loss seeing the discriminator through frozen weights, one batch is
+A paper gives two networks and says what their losses are; `training_step` is final. In plain PyTorch, with `g` and `d` the
+players' weighted losses and every generator loss seeing the discriminator through frozen weights, one batch is
 
     simultaneous       prediction = G(x); (g(prediction) + d(prediction.detach())).backward(); step G; step D
     alternating        prediction = G(x); d(prediction.detach()).backward(); step D; g(prediction).backward(); step G
     generator_first    prediction = G(x); g(prediction).backward(); step G; d(prediction.detach()).backward(); step D
 
-with both gradients cleared first. "simultaneous" takes both gradients at the old weights in one backward, so plain DDP sees all
-parameters once. "alternating" repeats D's two moves `d_steps` times; G then learns against the new D. "generator_first" lets D
-learn from the image that G made before its own step. In each of them **one batch is one `global_step`**.
+with both gradients cleared first. "simultaneous" takes both gradients at the old weights in one backward, so plain DDP sees
+all parameters once. "alternating" repeats D's two moves `d_steps` times; G then learns against the new D. "generator_first"
+has D learn from the image that G made before its own step: each player still learns from the other's old weights, so it equals
+"simultaneous", but in two backwards, as fp16 needs. In each of them **one batch is one `global_step`**.
 
-Randomness inside a step (dropout, interpolation points) is a function of (seed, global_step, rank): a resumed run needs no saved
-generator state to repeat it.
+Randomness inside a step (dropout, interpolation points) is a function of (seed, global_step, rank): a resumed run needs no
+saved generator state to repeat it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, cast, final
@@ -75,7 +77,8 @@ class Inpainter(LightningModule):
         self.discriminator_optimizer = discriminator_optimizer
         self.training_settings = training
         self.seed = 0
-        self._terms_seen: set[str] = set()
+        self._batch_checked = False
+        self._weights_checked = False
 
     # What a paper says ------------------------------------------------------------------------------------------------------
 
@@ -129,9 +132,9 @@ class Inpainter(LightningModule):
             losses.append(self._loss("discriminator", batch, prediction, log))
         self._backward(sum(losses[1:], losses[0]), stage)
         if stage.generator:
-            self._step("generator")
+            self._optimizer("generator").step()
         if stage.discriminator:
-            self._step("discriminator")
+            self._optimizer("discriminator").step()
 
     def _alternating(self, stage: Stage, batch: Batch, log: dict[str, Tensor]) -> None:
         prediction = self._predict(stage, batch)
@@ -157,7 +160,7 @@ class Inpainter(LightningModule):
         loss = self._loss(player, batch, prediction, log)
         self._optimizer(player).zero_grad()
         self.manual_backward(loss)
-        self._step(player)
+        self._optimizer(player).step()
 
     def _backward(self, loss: Tensor, stage: Stage) -> None:
         """Backward of all players at once."""
@@ -177,17 +180,18 @@ class Inpainter(LightningModule):
         if unknown := terms.keys() - weights.keys():
             raise ValueError(f"{type(self).__name__} has no weight for {_list(unknown)}; its weights are {_list(weights)}")
         weighted = [weights[name] * term for name, term in terms.items()]
-        total = sum(weighted[1:], weighted[0])
+        total: Tensor = sum(weighted[1:], weighted[0])
         log.update({name: term.detach() for name, term in terms.items()})
         log[player] = total.detach()
         return total
 
-    def _step(self, player: Player) -> None:
-        optimizer = self._optimizer(player)
+    @final
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip; in this hook, because earlier the gradients still carry the scale of fp16."""
+        player = "generator" if optimizer is self.trainer.optimizers[0] else "discriminator"
         clip = getattr(self.training_settings, f"clip_{player}")
         if clip is not None:
             self.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
-        optimizer.step()
 
     def _optimizer(self, player: Player) -> LightningOptimizer:
         optimizers = cast(Any, self.optimizers())
@@ -197,12 +201,13 @@ class Inpainter(LightningModule):
 
     def _check_weights(self, log: Mapping[str, Tensor]) -> None:
         """Once every player has played: a weight without a term is as much a mistake as a term without a weight."""
-        if self._terms_seen:
+        if self._weights_checked:
             return
-        self._terms_seen = set(log)
+        self._weights_checked = True
         names = [field.name for field in dataclasses.fields(cast(Any, self.weights))]
-        if idle := [name for name in names if name not in log]:
-            raise ValueError(f"{type(self).__name__} weighs {_list(idle)}, but its losses give only {_list(log)}")
+        terms = log.keys() - {"generator", "discriminator"}
+        if idle := [name for name in names if name not in terms]:
+            raise ValueError(f"{type(self).__name__} weighs {_list(idle)}, but its losses give only {_list(terms)}")
 
     # Around training --------------------------------------------------------------------------------------------------------
 
@@ -226,11 +231,13 @@ class Inpainter(LightningModule):
     def configure_model(self) -> None:
         """Memory layout, before DDP and the optimizers look at the parameters."""
         if self.training_settings.channels_last:
-            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+            self.to(memory_format=torch.channels_last)
 
     def on_fit_start(self) -> None:
         """Refuse what would silently train wrong."""
-        if self.trainer.precision == "16-mixed" and any(stage.update == "simultaneous" for stage in self.stages()):
+        self._batch_checked = False
+        together = [s for s in self.stages() if s.update == "simultaneous" and s.generator and s.discriminator]
+        if self.trainer.precision == "16-mixed" and together:
             raise UserError(
                 "--trainer.precision 16-mixed scales one player's gradients wrongly in a simultaneous update "
                 "(one scaler, two optimizers, one backward); use bf16-mixed or 32-true"
@@ -238,18 +245,23 @@ class Inpainter(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Hold the first batch of a run against the contract and say how much of it is hole."""
-        if not self._terms_seen and batch_idx == 0:
+        if not self._batch_checked:  # not `batch_idx == 0`: a resumed run starts in the middle of an epoch
+            self._batch_checked = True
             share = check_batch(batch)
             rank_zero_info(f"First batch: {tuple(batch['image'].shape)}, mean hole share {share:.1%} (1 = hole)")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the weights are, in plain data; Lightning's own hyper-parameters would hold our classes."""
-        for key in [key for key in checkpoint if key.startswith(("hyper_parameters", "hparams", "datamodule_hyper_parameters"))]:
+        for key in [
+            key for key in checkpoint if key.startswith(("hyper_parameters", "hparams", "datamodule_hyper_parameters"))
+        ]:
             del checkpoint[key]
+        # Lightning collects the base's arguments as well, which a paper without a discriminator, say, does not take.
+        taken = inspect.signature(type(self)).parameters
         checkpoint["lit_inpaint"] = {
             **checkpoint.get("lit_inpaint", {}),
             "paper": f"{type(self).__module__}.{type(self).__qualname__}",
-            "settings": plain(dict(self.hparams)),
+            "settings": plain({name: value for name, value in self.hparams.items() if name in taken}),
             "seed": self.seed,
             "versions": {"lit_inpaint": __version__, "torch": str(torch.__version__), "numpy": np.__version__},
         }

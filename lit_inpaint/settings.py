@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import nn
@@ -63,6 +63,12 @@ class Training:
     clip_discriminator: float | None = None
     channels_last: bool = True
 
+    def __post_init__(self) -> None:
+        for name in ("clip_generator", "clip_discriminator"):
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:  # Lightning takes 0 for "no limit"
+                raise ValueError(f"{name}={limit}; give a norm above 0, or None for no limit")
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -115,8 +121,10 @@ def plain(value: object) -> Plain:
     Raises:
         TypeError: for anything else, naming its type.
     """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
+    if value is None or type(value) in (bool, int, str):
+        return cast(Plain, value)
+    if isinstance(value, float):
+        return float(value)  # numpy.float64 is a float, but loads only with `weights_only=False`
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The 70x70 patch discriminator with spectral norm, as EdgeConnect uses it (arXiv 1901.00212; knazeri/edge-connect @3142579)."""
+"""The 70x70 patch discriminator with spectral norm, as EdgeConnect has it (arXiv 1901.00212; knazeri/edge-connect @3142579)."""
 
 from __future__ import annotations
 

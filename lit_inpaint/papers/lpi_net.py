@@ -8,17 +8,18 @@ University of Technology), ICONIP 2020. No public code is known.
           image <- (to RGB) <- [step 4] <-- [step 3] <-- [step 2] <-- [step 1] <------+          top-down, section 3.3
 
 Deviations and choices, where the paper is silent:
-- Widths, expansion and kernels. The ResBlock is MobileNetV2's, so are the numbers here: expansion 6, widths 16, 24, 32, 64, 320
-  (MobileNetV2's at strides 2, 4, 8, 16 and 32). They give 1,330,776 parameters for each N, inside the 1.325 to 1.332 million that
-  the two published counts force, and 1.683 x 2^20 (published 1.67) at N = 1, 5.490 x 2^20 (published 5.47) at N = 4.
-  Channel reduction 3x3, smooth 1x1, stage convolution 3x3.
-- Activations: tanh after each stage's standard convolution, after expansion and after depthwise convolution, which keeps features
-  between -1 and 1 as section 3.2 wants; none after the bottleneck ("linear") and none on the way down, for which the text names
-  none. No normalisation.
+- Widths, expansion and kernels. The ResBlock is MobileNetV2's, so are the numbers here: expansion 6, widths 16, 24, 32, 64,
+  320 (MobileNetV2's at strides 2, 4, 8, 16 and 32). They give 1,330,776 parameters for each N, inside the 1.325 to 1.332
+  million that the two published counts force, and 1.683 x 2^20 (published 1.67) at N = 1, 5.490 x 2^20 (published 5.47) at
+  N = 4. Stage convolution and channel reduction 3x3, smooth convolution 1x1.
+- Activations: tanh after each stage's standard convolution, after expansion and after depthwise convolution, which keeps
+  features between -1 and 1 as section 3.2 wants; none after the bottleneck ("linear") and none on the way down, for which the
+  text names none. No normalisation.
 - The top-down steps end at 16 channels; one 3x3 convolution turns these into RGB, without an activation.
-- The generator sees the image with emptied holes and the mask (4 channels). Inside it images span [-1, 1], the range of its tanh, so
-  that an emptied hole is mid-grey; `forward` converts both ways.
-- The discriminator, "similar to" EdgeConnect's, is EdgeConnect's 70x70 patch discriminator; its expectation over patches is a mean.
+- The generator sees the image with emptied holes and the mask (4 channels). Inside it images span [-1, 1], the range of its
+  tanh, so that an emptied hole is mid-grey; `forward` converts both ways.
+- The discriminator, "similar to" EdgeConnect's, is EdgeConnect's 70x70 patch discriminator; its expectation over patches is
+  a mean.
 - Eq. 2 adds the adversarial term with weight 1, and eq. 1 is minimax: the generator minimises log(1 - D), not -log D.
 - Both losses see the raw output, which is what I_pred and z = G(x) are; only the evaluation composites (section 4.1).
 - The paper's masks mark known pixels with 1 after inversion; here 1 is a hole everywhere.
@@ -75,7 +76,8 @@ class LightweightResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        return x + self.layers(x)
+        residual: Tensor = self.layers(x)
+        return x + residual
 
 
 class TopDownStep(nn.Module):
@@ -117,7 +119,7 @@ class LPIGenerator(nn.Module):
         self.to_rgb = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Emptied image in [-1, 1] and mask, (B, 4, H, W), to (B, 3, H, W), unbounded. Any H and W; trained at multiples of 16."""
+        """Emptied image in [-1, 1] and mask, (B, 4, H, W), to (B, 3, H, W), unbounded; H and W are free."""
         laterals = []
         for stage in self.stages:
             x = stage(x)
@@ -140,6 +142,7 @@ class LPINet(Inpainter):
         training: how the engine runs it.
     """
 
+    discriminator: PatchDiscriminator
     published_as: ClassVar[dict[str, dict[str, object]]] = {"LPI": {"blocks": 1}, "LPI-Large": {"blocks": 4}}
     multiple: ClassVar[int] = 16
 

@@ -1,0 +1,172 @@
+"""The generator's moving average against a loop, and in whose place it stands when."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from tiny_gan import TinyGAN, loader, make_batches, make_tiny, make_trainer
+from torch import Tensor
+
+from lit_inpaint.callbacks import GeneratorEMA
+from lit_inpaint.settings import Stage
+
+State = dict[str, Tensor]
+
+
+def snapshot(module: torch.nn.Module) -> State:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def same(first: State, second: State) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Weights(Callback):
+    """The generator as it stands after each batch, in each validation batch, and once validation is over."""
+
+    def __init__(self, break_at: int | None = None) -> None:
+        self.trained: list[State] = []
+        self.measured: list[State] = []
+        self.after: list[State] = []
+        self.break_at = break_at
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.trained.append(snapshot(pl_module.generator))
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
+        self.measured.append(snapshot(pl_module.generator))
+        if self.break_at == trainer.global_step:
+            raise RuntimeError("the disk is full")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.after.append(snapshot(pl_module.generator))
+
+
+VALIDATE = {"val_check_interval": 4, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0}
+
+
+def fit(model: TinyGAN, *callbacks: Callback, steps: int = 10, **options: Any) -> Trainer:
+    trainer = make_trainer(steps, *callbacks, **{**VALIDATE, **options})
+    trainer.fit(model, loader(make_batches(steps)), loader(make_batches(1)))
+    return trainer
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("update", ["simultaneous", "alternating"])
+def test_the_update_is_the_formula(decay: float, update: Any) -> None:
+    model = make_tiny(plan=(Stage(update=update),))
+    expected = snapshot(model.generator)
+    ema, weights = GeneratorEMA(decay), Weights()
+    fit(model, ema, weights)
+    for state in weights.trained:
+        for name, tensor in state.items():
+            expected[name] = decay * expected[name] + (1 - decay) * tensor if tensor.is_floating_point() else tensor
+    assert ema.updates == 10
+    assert ema.average.keys() == expected.keys()
+    assert {"1.running_mean", "1.running_var", "1.num_batches_tracked"} <= expected.keys(), "buffers are averaged too"
+    for name, tensor in expected.items():
+        torch.testing.assert_close(ema.average[name], tensor, rtol=1e-5, atol=1e-7, msg=name)
+    assert int(ema.average["1.num_batches_tracked"]) == 10
+    assert same(ema.average, weights.trained[-1]) == (decay == 0)
+
+
+def test_the_average_does_not_change_the_training() -> None:
+    with_average, without = make_tiny(), make_tiny()
+    fit(with_average, GeneratorEMA(0.9))
+    fit(without)
+    assert same(snapshot(with_average), snapshot(without))
+
+
+def test_validation_sees_the_average_and_training_the_raw_weights() -> None:
+    model, ema, weights = make_tiny(), GeneratorEMA(0.9), Weights()
+    averages: list[State] = []
+
+    class Average(Callback):
+        def on_validation_batch_end(self, *arguments: Any) -> None:
+            averages.append({name: tensor.clone() for name, tensor in ema.average.items()})
+
+    fit(model, ema, weights, Average())
+    assert len(weights.measured) == len(averages) == len(weights.after) == 2
+    for measured, average, after, trained in zip(
+        weights.measured, averages, weights.after, weights.trained[3::4], strict=False
+    ):
+        assert same(measured, average)
+        assert not same(measured, trained)
+        assert same(after, trained)
+    assert same(snapshot(model.generator), weights.trained[-1])
+
+
+def test_the_sanity_check_leaves_the_weights_alone() -> None:
+    model = make_tiny()
+    plain = make_tiny()
+    fit(model, GeneratorEMA(0.9), num_sanity_val_steps=1)
+    fit(plain)
+    assert same(snapshot(model), snapshot(plain))
+
+
+def test_a_broken_validation_restores_the_raw_weights() -> None:
+    model, ema, weights = make_tiny(), GeneratorEMA(0.9), Weights(break_at=4)
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        fit(model, ema, weights)
+    assert same(snapshot(model.generator), weights.trained[-1])
+    assert not same(snapshot(model.generator), weights.measured[-1])
+
+
+def test_a_broken_batch_leaves_the_raw_weights() -> None:
+    """Outside a validation there is nothing to restore."""
+    model, batches = make_tiny(), make_batches(4)
+    batches[2] = {**batches[2], "mask": torch.zeros(1)}
+    weights = Weights()
+    with pytest.raises(RuntimeError):
+        make_trainer(4, GeneratorEMA(0.9), weights).fit(model, loader(batches))
+    assert same(snapshot(model.generator), weights.trained[-1])
+
+
+def test_the_checkpoint_holds_raw_weights_and_the_average_beside_them(tmp_path: Path) -> None:
+    model, ema = make_tiny(), GeneratorEMA(0.9)
+    fit(model, ema).save_checkpoint(tmp_path / "ema.ckpt")
+    content = torch.load(tmp_path / "ema.ckpt", weights_only=True)
+    assert same(content["state_dict"], snapshot(model))
+    state = content["callbacks"]["GeneratorEMA"]
+    assert state.keys() == {"decay", "updates", "average"}
+    assert (state["decay"], state["updates"]) == (0.9, 10)
+    assert same(state["average"], ema.average)
+
+
+def test_resuming_goes_on_with_the_average(tmp_path: Path) -> None:
+    batches = make_batches(1) * 10  # one batch over and over: the loader of this test cannot go on in the middle
+    whole, model = GeneratorEMA(0.9), make_tiny()
+    make_trainer(10, whole).fit(model, loader(batches))
+
+    half = make_tiny()
+    first = make_trainer(6, GeneratorEMA(0.9))
+    first.fit(half, loader(batches))
+    first.save_checkpoint(tmp_path / "6.ckpt")
+    resumed = GeneratorEMA(0.9)
+    make_trainer(10, resumed).fit(make_tiny(seed=5), loader(batches), ckpt_path=tmp_path / "6.ckpt", weights_only=True)
+    assert resumed.updates == whole.updates == 10
+    assert same(resumed.average, whole.average)
+
+
+def test_the_average_is_not_the_models_memory() -> None:
+    """A copy, not a view: otherwise the average would silently follow the raw weights."""
+    model, ema = make_tiny(), GeneratorEMA(0.9)
+    fit(model, ema, steps=2)
+    before = copy.deepcopy(ema.average)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    assert same(ema.average, before)
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5])
+def test_a_decay_outside_its_range_is_refused(decay: float) -> None:
+    with pytest.raises(ValueError, match=f"ema decay is {decay}"):
+        GeneratorEMA(decay)

@@ -1,0 +1,103 @@
+"""The losses of a paper's first 20 steps, kept as JSON so that a change of behaviour shows.
+
+    python tests/papers/golden.py --write
+
+Run it after a change that is meant to move the curve, and say why in the commit. The weights come from a fixed seed, images and
+masks from formulas. All in double precision: in single, 20 steps of a GAN blow the rounding of another machine, or of
+another number of threads, up to a part in a thousand and more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader
+
+from lit_inpaint import papers
+from lit_inpaint.engine import Inpainter
+from lit_inpaint.types import Batch
+
+FOLDER = Path(__file__).parent / "golden"
+CURVES = {"lpi_net": papers.LPINet}
+STEPS, SIZE, SAMPLES = 20, 32, 2
+
+Curve = dict[str, list[float]]
+
+
+def measure(name: str) -> Curve:
+    """Train the paper for 20 steps on 32x32 waves; the loss terms and totals by name, one value for each step."""
+    torch.manual_seed(0)
+    model: Inpainter = CURVES[name]()
+    curve = _Curve()
+    trainer = Trainer(
+        max_steps=STEPS,
+        accelerator="cpu",
+        precision="64-true",
+        callbacks=[curve],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, DataLoader([_batch(number) for number in range(STEPS)], batch_size=None))  # type: ignore[arg-type]
+    return curve.values
+
+
+def read(name: str) -> Curve:
+    """The curve on file."""
+    curve: Curve = json.loads((FOLDER / f"{name}.json").read_text())["losses"]
+    return curve
+
+
+def _batch(number: int) -> Batch:
+    """Two pictures of sloping waves, each with a square hole; another pair for each step."""
+    y, x = torch.meshgrid(*[torch.linspace(0, 1, SIZE, dtype=torch.float64)] * 2, indexing="ij")
+    images, masks = [], []
+    for sample in range(SAMPLES):
+        k = number * SAMPLES + sample
+        images.append(torch.stack([0.5 + 0.5 * torch.sin((3 + k % 5) * x + (1 + k % 3) * y * (c + 1) + k) for c in range(3)]))
+        mask = torch.zeros(1, SIZE, SIZE)
+        mask[:, 4 + k % 8 : 20 + k % 8, 3 + k % 7 : 17 + k % 7] = 1
+        masks.append(mask)
+    names = [f"{number}/{sample}" for sample in range(SAMPLES)]
+    return Batch(image=torch.stack(images), mask=torch.stack(masks), name=names)
+
+
+class _Curve(Callback):
+    def __init__(self) -> None:
+        self.values: Curve = {}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        for name, value in outputs.items():
+            self.values.setdefault(name, []).append(float(value))
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="replace the files by today's curves")
+    parser.add_argument("names", nargs="*", default=list(CURVES), help="papers (default: all)")
+    options = parser.parse_args(argv)
+    for name in options.names:
+        curve = measure(name)
+        path = FOLDER / f"{name}.json"
+        if options.write:
+            path.parent.mkdir(exist_ok=True)
+            about = {"torch": str(torch.__version__), "steps": STEPS, "size": SIZE, "samples": SAMPLES}
+            rounded = {term: [float(f"{value:.7g}") for value in values] for term, values in curve.items()}
+            path.write_text(json.dumps({**about, "losses": rounded}, indent=1) + "\n")
+            print(f"wrote {path}")
+        for term, values in curve.items():
+            print(f"{name:12} {term:14} {values[0]:.5f} -> {values[-1]:.5f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
