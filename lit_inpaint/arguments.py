@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import yaml
 
-from lit_inpaint import cli
+from lit_inpaint import configuration
 from lit_inpaint.types import UserError
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ def whole_number(least: int) -> Callable[[str], int]:
     return parse
 
 
-def build_data(config: cli.Config, options: Sequence[str]) -> tuple[InpaintingData, dict[str, Any]]:
+def build_data(config: configuration.Config, options: Sequence[str]) -> tuple[InpaintingData, dict[str, Any]]:
     """The data of a configuration, without building its network.
 
     Args:
-        config: as `cli.load_experiment` gathers it.
+        config: as `configuration.load_experiment` gathers it.
         options: `--data.…` options and their values, which come on top.
 
     Returns:
@@ -84,6 +84,6 @@ def build_data(config: cli.Config, options: Sequence[str]) -> tuple[InpaintingDa
     """
     from jsonargparse import Namespace
 
-    checked = cli.check(cli.override(config, options))
-    section: dict[str, Any] = yaml.safe_load(cli.dump(checked))["data"]
-    return cast("InpaintingData", cli.build(cast(Any, Namespace)(data=checked.data)).data), section
+    checked = configuration.check(configuration.override(config, options))
+    section: dict[str, Any] = yaml.safe_load(configuration.dump(checked))["data"]
+    return cast("InpaintingData", configuration.build(cast(Any, Namespace)(data=checked.data)).data), section

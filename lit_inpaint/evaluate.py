@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lit_inpaint import cli
+from lit_inpaint import cli, configuration
 from lit_inpaint.arguments import VerbParser, build_data
 from lit_inpaint.output import output_file, write_json
 from lit_inpaint.types import UserError
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     path: Path
     model: Inpainter
     step: int | None
-    config: cli.Config | None
+    config: configuration.Config | None
 
 
 def main(argv: list[str]) -> int:
@@ -107,7 +107,7 @@ def _read(path: Path) -> Entry:
 def _data(experiment: str | None, first: Entry, options: Sequence[str]) -> tuple[InpaintingData, dict[str, Any]]:
     """The images and holes to evaluate on, built, and as plain data."""
     if experiment is not None:
-        config = cli.load_experiment(experiment)
+        config = configuration.load_experiment(experiment)
     elif first.config is not None:
         config = {key: first.config[key] for key in ("model", "data", "seed") if key in first.config}
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,8 @@ def evaluate(methods: Mapping[str, Method], loader: DataLoader[Any], protocol: P
         Rows of all methods, in their order; `bucket` is a range of damage, "outside" or "all".
     """
     tallies = {name: Tally(protocol).to(device) for name in methods}
-    for batch in tqdm(loader, desc="evaluation", unit="batch", leave=False, dynamic_ncols=True):
+    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file is not flooded
+    for batch in tqdm(loader, desc="evaluation", unit="batch", leave=False, dynamic_ncols=True, mininterval=every, delay=2):
         image, mask = batch["image"].to(device), batch["mask"].to(device)
         for name, method in methods.items():
             tallies[name].update(score(protocol, image, method(image, mask), mask), mask.mean(dim=(1, 2, 3)))
@@ -61,20 +63,27 @@ def print_table(found: Sequence[Row], protocol: Protocol, title: str) -> None:
             head = [bucket.label, str(counts[bucket.label])] if number == 0 else ["", ""]
             table.add_row(*head, method, *cells, end_section=number == len(methods) - 1)
     console = Console()
-    console.width = max(console.width, 96)  # a narrow log file would otherwise break the table, not the lines
+    if not console.is_terminal:  # a log file has no width to keep to
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
     console.print(table)
 
 
 def comparison(found: Sequence[Row], protocol: Protocol, method: str, measure: str = "psnr") -> list[str]:
-    """In words, for each other method: where `method` is ahead of it by `measure`, and where it is not."""
+    """In words, for each other method: where `method` is ahead of it by `measure`, where behind, and where both are level."""
+    sign = 1 if next(m for m in protocol.measures if m.name == measure).higher_is_better else -1
     values = {(row["bucket"], row["method"]): row["value"] for row in found if row["metric"] == measure}
-    labels = [bucket.label for bucket in protocol.buckets if values.get((bucket.label, method)) is not None]
     lines = []
     for other in dict.fromkeys(row["method"] for row in found if row["method"] != method):
-        ahead = [label for label in labels if (values[label, method] or 0.0) > (values[label, other] or 0.0)]
-        behind = [label for label in labels if label not in ahead]
-        where = f"ahead at {', '.join(ahead)}" if ahead else "nowhere ahead"
-        lines.append(f"{method} against {other} by {measure.upper()}: {where}" + (f"; behind at {', '.join(behind)}" if behind else ""))
+        places: dict[str, list[str]] = {"ahead": [], "level": [], "behind": []}
+        for bucket in protocol.buckets:
+            ours, theirs = values.get((bucket.label, method)), values.get((bucket.label, other))
+            if ours is not None and theirs is not None:
+                lead = sign * (ours - theirs)
+                places["ahead" if lead > 0 else "behind" if lead < 0 else "level"].append(bucket.label)
+        said = [f"{word} at {', '.join(labels)}" for word, labels in places.items() if labels]
+        if not places["ahead"]:
+            said.insert(0, "nowhere ahead")
+        lines.append(f"{method} against {other} by {measure.upper()}: {'; '.join(said)}")
     return lines
 
 

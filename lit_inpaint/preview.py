@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lit_inpaint import cli
+from lit_inpaint import cli, configuration
 from lit_inpaint.arguments import VerbParser, build_data
 from lit_inpaint.output import output_file, replacing
 
@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
     parser.epilog = "Any setting of the data can be given by its place in the YAML: --data.root DIR  --data.batch_size 16"
     options, data_options = parser.parse_with_data(argv)
     output = output_file(options.output, ".png")
-    config = cli.load_experiment(options.experiment)
+    config = configuration.load_experiment(options.experiment)
     data, _ = build_data(config, data_options)
 
     from lit_inpaint.drawing import Row, draw_grid, show_holes

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -14,6 +16,7 @@ import yaml
 from lit_inpaint.types import UserError
 
 Resume = Literal["auto", "must", "never"]
+_LIMITS = ("max_steps", "max_epochs", "max_time")
 _FREE_TO_CHANGE = ("data.init_args.root", "data.init_args.workers", "data.init_args.cache", "data.init_args.on_bad_file")
 
 
@@ -34,6 +37,8 @@ class RunFolder:
         self.table = path / "table.json"
         self._finished = path / ".finished"
         self._lock: IO[str] | None = None
+        self._fresh = False
+        self._made: list[Path] = []
 
     @property
     def finished_steps(self) -> int | None:
@@ -43,6 +48,27 @@ class RunFolder:
     def finish(self, steps: int) -> None:
         """Note that the run is complete."""
         self._finished.write_text(f"{steps}\n")
+
+    def complete(self, trainer: Mapping[str, Any]) -> bool:
+        """Whether the run came to its end, and the limits in `trainer` ask for no more than that."""
+        if self.finished_steps is None:
+            return False
+        then = (self.stored() or {}).get("trainer", {})
+        return 0 <= trainer["max_steps"] <= self.finished_steps or all(then.get(key) == trainer[key] for key in _LIMITS)
+
+    def stored(self) -> dict[str, Any] | None:
+        """The configuration that the run was started with, None where there is none.
+
+        Raises:
+            UserError: it is not readable.
+        """
+        if not self.config.is_file():
+            return None
+        try:
+            config = yaml.safe_load(self.config.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UserError(f"cannot read {self.config} ({error}); name another --run_dir") from None
+        return config if isinstance(config, dict) else None
 
     def open(self, config: str) -> None:
         """Take the folder for this process and write its configuration.
@@ -65,17 +91,29 @@ class RunFolder:
         Raises:
             UserError: as `open`.
         """
+        if self._lock is not None:
+            return
         try:
+            made = [path for path in (self.path, *self.path.parents) if not path.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("w")
+            fresh = not any(self.path.iterdir())
+            file = (self.path / ".lock").open("a")
         except OSError as error:
             raise _unwritable(self.path, error) from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not handed on to the loader's forked workers
+        except (BlockingIOError, PermissionError):
             file.close()
             raise UserError(f"another process is training in {self.path}; wait for it or name another --run_dir") from None
-        self._lock = file
+        self._lock, self._fresh, self._made = file, fresh, made
+
+    def free(self) -> bool:
+        """Take the folder, unless another process trains in it."""
+        try:
+            self.lock()
+        except UserError:
+            return False
+        return True
 
     def unlock(self) -> None:
         """Give the folder back."""
@@ -83,9 +121,21 @@ class RunFolder:
             self._lock.close()
             self._lock = None
 
+    def discard(self) -> None:
+        """Give the folder back; if it was new and no checkpoint came into it, take away all that `lock` made."""
+        self.unlock()
+        if not self._fresh or self.last.exists():
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self.path not in self._made:
+            self.path.mkdir()
+        for parent in self._made[1:]:
+            with suppress(OSError):  # another run may have been put there
+                parent.rmdir()
+
     def differences(self, config: dict[str, Any]) -> list[str]:
         """Keys of model, data and seed in which `config` differs from what this run was started with, as `key: then -> now`."""
-        then = yaml.safe_load(self.config.read_text()) if self.config.is_file() else config
+        then = self.stored() or config
         sections = ("model", "data", "seed", "ema")
         before = dict(_flat({key: then.get(key) for key in sections}))
         now = dict(_flat({key: config.get(key) for key in sections}))
@@ -93,18 +143,28 @@ class RunFolder:
         return [f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys]
 
 
-def choose_run(experiment: str, run_dir: str | None, resume: Resume, config: dict[str, Any]) -> tuple[RunFolder, bool]:
+def choose_run(
+    experiment: str, run_dir: str | None, resume: Resume, config: dict[str, Any], first: bool = True
+) -> tuple[RunFolder, bool]:
     """Where this run goes, and whether it goes on from a checkpoint there.
 
-    A folder named by `run_dir` is used as it is. Otherwise `auto` and `must` look for the newest run of the experiment that stopped
-    before its end and was started with this very configuration, and `auto` begins a new one where there is none.
+    A folder named by `run_dir` is used as it is. Otherwise `auto` and `must` look for the newest run of the experiment that
+    stopped before its end, was started with this very configuration and is not being trained by another process; `auto`
+    begins a new one where there is none.
+
+    Args:
+        experiment: names the folder below `runs/`.
+        run_dir: the folder, if the user or the first process of the run named one.
+        resume: whether to go on from a checkpoint.
+        config: the complete configuration.
+        first: False in the other processes of a run, for which the first one takes the folder.
 
     Raises:
         UserError: `must` finds nothing to go on from, `never` would overwrite a run, or the run there was started otherwise.
     """
     if run_dir is not None:
         run = RunFolder(Path(run_dir))
-        if resume == "never" and (run.config.exists() or run.last.exists()):
+        if resume == "never" and first and (run.config.exists() or run.last.exists()):
             raise UserError(f"{run.path} already holds a run; name another --run_dir, or --resume auto to go on with it")
         if resume == "must" and not run.last.is_file():
             raise UserError(f"--resume must: there is no {run.last} to go on from")
@@ -113,12 +173,12 @@ def choose_run(experiment: str, run_dir: str | None, resume: Resume, config: dic
                 f"the run in {run.path} was started with other settings ({'; '.join(different[:3])}"
                 f"{' …' if len(different) > 3 else ''}); name another --run_dir, or repeat the old settings"
             )
-        return run, run.last.is_file()
+        return run, resume != "never" and run.last.is_file()
     below = Path("runs") / experiment
     if resume != "never" and below.is_dir():
         for path in sorted((path for path in below.iterdir() if path.is_dir()), reverse=True):
             run = RunFolder(path)
-            if run.last.is_file() and run.finished_steps is None and yaml.safe_load(run.config.read_text()) == config:
+            if run.last.is_file() and run.finished_steps is None and run.stored() == config and (_one_of_many() or run.free()):
                 return run, True
     if resume == "must":
         raise UserError(f"--resume must: {below} holds no unfinished run with these settings; --run_dir names one by hand")
@@ -128,7 +188,7 @@ def choose_run(experiment: str, run_dir: str | None, resume: Resume, config: dic
 def _new_path(below: Path) -> Path:
     """A folder named after the moment, unless the processes of one job agree on a name in the environment."""
     shared = os.environ.get("SLURM_JOB_ID") or os.environ.get("TORCHELASTIC_RUN_ID", "none").replace("none", "")
-    if shared and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if shared and _one_of_many():
         return below / shared
     name = time.strftime("%Y%m%d-%H%M%S")
     path, number = below / name, 1
@@ -136,6 +196,11 @@ def _new_path(below: Path) -> Path:
         number += 1
         path = below / f"{name}-{number}"
     return path
+
+
+def _one_of_many() -> bool:
+    """Whether torchrun or srun started this process beside others; these choose alike without asking each other."""
+    return max(int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("SLURM_NTASKS", "1"))) > 1
 
 
 def _flat(config: object, key: str = "") -> Iterator[tuple[str, object]]:

@@ -9,7 +9,7 @@ from lit_inpaint.callbacks.provenance import Provenance
 from lit_inpaint.callbacks.quality import Quality
 from lit_inpaint.callbacks.samples import SampleGrids
 from lit_inpaint.callbacks.training_log import TrainingLog
-from lit_inpaint.callbacks.wandb_log import Wandb
+from lit_inpaint.callbacks.wandb_log import Wandb, finish
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -23,4 +23,5 @@ __all__ = [
     "SampleGrids",
     "TrainingLog",
     "Wandb",
+    "finish",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from lit_inpaint.types import UserError
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -39,51 +42,66 @@ class RunCheckpoint(Checkpoint):
         folder: where both files live.
         every_n_steps: batches between two saves of `last.ckpt`.
         monitor: the value that `best.ckpt` maximises, as logged by a callback before this one.
+
+    Attributes:
+        validation_due: the newest `last.ckpt` was written when a validation was to follow that has not ended yet.
+
+    Raises:
+        UserError: `every_n_steps` is below 1.
     """
 
     def __init__(self, folder: Path, every_n_steps: int = 500, monitor: str = "val/psnr") -> None:
+        if every_n_steps < 1:
+            raise UserError(f"save_every is {every_n_steps}, it must be at least 1")
         self.last = folder / "last.ckpt"
         self.best = folder / "best.ckpt"
         self.every_n_steps = every_n_steps
         self.monitor = monitor
         self.best_value: float | None = None
         self.best_step: int | None = None
-        self._validation_due = False
+        self.validation_due = False
+        self._saved_step: int | None = None
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Save when it is time, and before a validation."""
-        # A private name of Lightning 2.6; the resume tests fail if it goes or changes.
-        epoch_loop = trainer.fit_loop.epoch_loop
-        data_fetcher = trainer.fit_loop._data_fetcher
-        self._validation_due = data_fetcher is not None and epoch_loop._should_check_val_fx(data_fetcher)
-        if self._validation_due or trainer.global_step % self.every_n_steps == 0:
-            self.save(trainer)
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time, before a validation, and at the last step."""
+        step = trainer.global_step
+        if _validates_now(trainer) or step % self.every_n_steps == 0 or step == trainer.max_steps:
+            self.save_batch(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the best, then the last: a kill in between repeats the validation and decides the same."""
-        if trainer.sanity_checking or not trainer.training and not trainer.fit_loop.epoch_loop.val_loop:
+        if trainer.sanity_checking:
             return
-        self._validation_due = False
-        value = trainer.callback_metrics.get(self.monitor)
-        if value is not None and (self.best_value is None or float(value) > self.best_value):
-            self.best_value, self.best_step = float(value), trainer.global_step
-            trainer.save_checkpoint(self.best)
+        self.validation_due = False
+        value = float(trainer.callback_metrics.get(self.monitor, math.nan))
+        if not math.isnan(value) and (self.best_value is None or value > self.best_value):
+            self.best_value, self.best_step = value, trainer.global_step
+            self._save(trainer, self.best)
             if trainer.is_global_zero:
                 _duplicate(self.best, self.last)
         else:
-            self.save(trainer)
+            self._save(trainer, self.last)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The end of a run is always saved."""
-        self.save(trainer)
+        if self._saved_step != trainer.global_step:
+            self._save(trainer, self.last)
 
-    def save(self, trainer: Trainer) -> None:
-        """Write `last.ckpt` now."""
-        trainer.save_checkpoint(self.last)
+    def save_batch(self, trainer: Trainer) -> None:
+        """Write `last.ckpt` at the end of a batch, before the validation that may be due."""
+        if self._saved_step != trainer.global_step:
+            self.validation_due = _validates_now(trainer)
+            self._save(trainer, self.last)
+
+    def _save(self, trainer: Trainer, path: Path) -> None:
+        trainer.save_checkpoint(path, weights_only=False)
+        self._saved_step = trainer.global_step
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Mark a validation that is still due, in Lightning's own terms for "stopped in the middle of validation"."""
-        if not self._validation_due:
+        if not self.validation_due:
             return
         loops = checkpoint["loops"]["fit_loop"]
         progress = loops["epoch_loop.val_loop.batch_progress"]
@@ -95,12 +113,19 @@ class RunCheckpoint(Checkpoint):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far."""
-        return {"best_value": self.best_value, "best_step": self.best_step}
+        """The best so far, and whether a validation was to follow."""
+        return {"best_value": self.best_value, "best_step": self.best_step, "validation_due": self.validation_due}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on comparing with the best so far."""
         self.best_value, self.best_step = state_dict["best_value"], state_dict["best_step"]
+        self.validation_due = state_dict.get("validation_due", False)
+
+
+def _validates_now(trainer: Trainer) -> bool:
+    """Whether Lightning will validate after the batch in hand; private names of 2.6, the resume tests fail if they change."""
+    fetcher = trainer.fit_loop._data_fetcher
+    return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
 
 
 def _duplicate(source: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 class CSVLog(Logger):
     """Appends rows; a value with a new name rewrites the file with one column more.
 
-    Lightning's own logger empties its folder when a run goes on. This one keeps the rows, and `rewind` drops those that a resumed
-    run will write again.
+    Lightning's own logger empties its folder when a run goes on. This one keeps the rows, and `rewind` drops those that a
+    resumed run will write again.
 
     Args:
         path: the file.
@@ -26,11 +27,10 @@ class CSVLog(Logger):
         self._rows: list[dict[str, str]] = []
         self._columns = ["step"]
         if path.exists():
-            with path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                rows = [{key: value for key, value in row.items() if value} for row in reader]
-                self._rows = [row for row in rows if row.get("step", "").isdigit()]  # a kill may cut the last one off
-                self._columns = list(reader.fieldnames or self._columns)
+            text = path.read_text()
+            reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))  # a crash may cut the last row off
+            self._rows = [{key: value for key, value in row.items() if value} for row in reader]
+            self._columns = list(reader.fieldnames or self._columns)
 
     @property
     def name(self) -> str:

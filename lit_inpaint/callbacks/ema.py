@@ -1,4 +1,4 @@
-"""An exponential moving average of the generator, used wherever images are made, while training goes on with the raw weights."""
+"""An exponential moving average of the generator, used wherever images are made; training goes on with the raw weights."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lit_inpaint.engine import Inpainter
 class GeneratorEMA(Callback):
     """average = decay * average + (1 - decay) * weights after each batch, parameters and floating buffers alike.
 
-    Only the generator is averaged. The checkpoint's `state_dict` holds the raw weights; the average stands in the callback's state
-    and `lit_inpaint.load` puts it in place.
+    Only the generator is averaged. The checkpoint's `state_dict` holds the raw weights; the average stands in the callback's
+    state and `lit_inpaint.load` puts it in place.
 
     Args:
         decay: share of the old average kept at each batch, in [0, 1).
@@ -37,7 +37,9 @@ class GeneratorEMA(Callback):
         self.average = {name: tensor.to(current[name].device) for name, tensor in self.average.items()}
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """One batch, one update, whatever the update order."""
         for name, tensor in _generator(pl_module).state_dict().items():
             if tensor.is_floating_point():

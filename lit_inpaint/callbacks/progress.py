@@ -48,10 +48,13 @@ class RunProgress(ProgressBar):
             dynamic_ncols=True,
             mininterval=self.every_seconds,
             smoothing=0.1,
+            delay=0.5,  # lines about the first batch come first
             disable=not self._enabled,
         )
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """One batch further."""
         if self._bar is None or not self._bar.update(1) or not isinstance(outputs, Mapping):
             return

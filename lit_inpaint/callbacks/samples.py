@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
@@ -33,7 +33,7 @@ class SampleGrids(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the rows; rank 0 draws from its own share of the set."""
         self._rows, self._position = [], 0
-        total = len(trainer.val_dataloaders.sampler) if trainer.is_global_zero else 0
+        total = len(cast(Any, trainer.val_dataloaders).sampler) if trainer.is_global_zero else 0
         # One further at each row: where every image comes under several masks, the rows show all of them.
         self._wanted = frozenset((row * total // self.count + row) % total for row in range(min(self.count, total)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -15,8 +15,8 @@ from lit_inpaint.engine import Inpainter
 class TrainingLog(Callback):
     """Writes `train/<term>`, `train/lr_<player>` and `train/images_per_second` every `trainer.log_every_n_steps` batches.
 
-    The step is the number of batches learnt from, which is also what validation and the sample grids use; Lightning's own logging
-    counts from 0 and would put a batch's losses one step before the weights they led to.
+    The step is the number of batches learnt from, which is also what validation and the sample grids use; Lightning's own
+    logging counts from 0 and would put a batch's losses one step before the weights they led to. 0 batches: never.
     """
 
     def __init__(self) -> None:
@@ -29,11 +29,17 @@ class TrainingLog(Callback):
             self._since = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Tensor | Mapping[str, Any] | None, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor | Mapping[str, Any] | None,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Write what the engine returned for this batch."""
         self._images += batch["image"].shape[0] * trainer.world_size
-        if trainer.global_step % trainer.log_every_n_steps or not isinstance(outputs, Mapping):
+        every = cast(Any, trainer).log_every_n_steps
+        if not every or trainer.global_step % every or not isinstance(outputs, Mapping):
             return
         values = {f"train/{name}": float(value) for name, value in outputs.items()}
         for player, optimizer in zip(("generator", "discriminator"), trainer.optimizers, strict=False):

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from lightning.pytorch.loggers import WandbLogger
 
+from lit_inpaint.types import UserError
+
 
 @dataclass(frozen=True)
 class Wandb:
@@ -36,15 +38,23 @@ class Wandb:
             run_dir: the run folder; W&B's own files go below it.
             name: shown on the dashboard.
             config: the complete configuration, as plain data.
+
+        Raises:
+            UserError: online is asked for, and W&B would have to ask for a key.
         """
-        if self._resolved() == "disabled":
+        mode = self._resolved()
+        if mode == "disabled":
             return None
+        if mode == "online" and not _key_known():
+            raise UserError(
+                "wandb.mode is online, but no W&B key is known here; run `wandb login`, or say --wandb.mode offline"
+            )
         os.environ.setdefault("WANDB_SILENT", "true")  # its banners would break the progress bar
         id_file = run_dir / "wandb" / "run_id.txt"
         id_file.parent.mkdir(parents=True, exist_ok=True)
         if not id_file.exists():
             id_file.write_text(secrets.token_hex(4) + "\n")
-        return WandbLogger(
+        logger = WandbLogger(
             name=name,
             save_dir=run_dir,
             id=id_file.read_text().strip(),
@@ -53,20 +63,28 @@ class Wandb:
             group=self.group,
             tags=list(self.tags),
             notes=self.notes,
-            offline=self._resolved() == "offline",
+            mode=mode,
             config=config,
         )
+        del logger._wandb_init["anonymous"]  # Lightning 2.6 always passes it, and W&B warns that it has no effect
+        return logger
 
     def _resolved(self) -> str:
-        wanted = os.environ.get("WANDB_MODE", self.mode if self.mode != "auto" else "")
-        if wanted:
-            return wanted
-        return "online" if _key_known() else "offline"
+        """What is said here, else in W&B's own environment variable, else what there is a key for."""
+        wanted = self.mode if self.mode != "auto" else os.environ.get("WANDB_MODE", "")
+        wanted = {"dryrun": "offline", "run": "online"}.get(wanted, wanted)
+        return wanted or ("online" if _key_known() else "offline")
+
+
+def finish(logger: WandbLogger | None, failed: bool) -> None:
+    """End the W&B run of `logger`, if it came to one, so that its process ends and the next run of this one is another."""
+    if logger is not None and logger._experiment is not None:
+        logger.experiment.finish(exit_code=int(failed))
 
 
 def _key_known() -> bool:
     """Whether W&B would find a key without asking: in the environment or in its netrc entry."""
-    if os.environ.get("WANDB_API_KEY"):
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     from netrc import NetrcParseError, netrc
     from urllib.parse import urlparse

@@ -1,0 +1,82 @@
+"""What jsonargparse finds wrong with a configuration, in the one line that the user can act on."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Sequence
+
+TOP = ("experiment", "seed", "model", "data", "trainer", "ema", "save_every", "sample_rows", "baselines", "wandb")
+"""Sections and values at the top of a configuration."""
+
+_OURS = "lit_inpaint sets it itself"
+_PER_PLAYER = "say model.training.clip_generator or model.training.clip_discriminator"
+NOT_FOR_USERS = {
+    **dict.fromkeys(("logger", "callbacks", "default_root_dir", "plugins", "enable_checkpointing"), _OURS),
+    **dict.fromkeys(("use_distributed_sampler", "enable_autolog_hparams", "reload_dataloaders_every_n_epochs"), _OURS),
+    **dict.fromkeys(("gradient_clip_val", "gradient_clip_algorithm"), _PER_PLAYER),
+    "accumulate_grad_batches": "it does not exist for two optimizers; raise data.batch_size",
+    **dict.fromkeys(("fast_dev_run", "barebones"), "for a short run say --trainer.max_steps 2"),
+    "model_registry": _OURS,
+}
+"""Arguments of Lightning's Trainer that a configuration may not set, and what to do in place of each."""
+
+
+def readable(error: str) -> str:
+    """The one line of jsonargparse's tree of complaints that the user can act on, with the whole key before it."""
+    keys = re.findall(r'Parser key "([\w.]+)"', error)
+    key = ".".join(keys)
+    if match := re.search(r"Option '([\w.]+)' is not accepted", error):
+        name = match[1].partition(".")[0]
+        return f"unknown key '{'.'.join([*keys, name])}'" + _nearest(name, _accepted(error))
+    if match := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", error):
+        full = ".".join([*keys, match[1], match[2]])
+        if match[1] == "trainer" and match[2] in NOT_FOR_USERS:
+            return f"unknown key '{full}'; {NOT_FOR_USERS[match[2]]}"
+        return f"unknown key '{full}'" + _nearest(match[2], _accepted(error, match[1]))
+    if match := re.search(
+        r"Problem with given class_path '[^']+':\s+(module '[^']+' has no attribute '\w+'|No module[^\n]+)", error
+    ):
+        return f"{key}.class_path: {match[1]}"
+    if match := re.search(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal(\[[^\]]+\]))\. Got value: (.*)", error):
+        wanted = match[1].rsplit(".", 1)[-1] if match[1] else f"one of {match[2]}"
+        return f"{key}: expected {wanted}, got {match[3]!r}"
+    values = re.findall(r"Given value: (.*)", error)
+    if re.search(r"- (Expected a dot import path|Import path \S+ does not correspond|Not a valid subclass)", error):
+        base = re.findall(r"Subtypes: \[<class '[\w.]*?(\w+)'>", error)[-1]
+        return f"{key}: expected the class_path of a subclass of {base}, got {values[0]}"
+    if match := re.search(r"required: (.*)", error):
+        return f"the configuration lacks {match[1]}; start from --experiment NAME"
+    kinds = re.findall(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal(\[[^\]]+\]))", error)
+    wanted = " or ".join(dict.fromkeys((a.rsplit(".", 1)[-1] or f"one of {b}").replace("NoneType", "null") for a, b in kinds))
+    if key and values and wanted:
+        return f"{key}: expected {wanted}, got {values[0]!r}"
+    return " ".join(error.split())
+
+
+def _accepted(error: str, group: str | None = None) -> list[str]:
+    """Names that the innermost class of a complaint takes."""
+    classes = re.findall(r"class_path '([\w.]+)'", error)
+    if not classes:
+        if group == "trainer":
+            from lightning.pytorch import Trainer
+
+            return [name for name in inspect.signature(Trainer).parameters if name not in NOT_FOR_USERS]
+        if group == "wandb":
+            from lit_inpaint.callbacks import Wandb
+
+            return list(inspect.signature(Wandb).parameters)
+        return [] if group else list(TOP)
+    module, _, name = classes[-1].rpartition(".")
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    if group is None:
+        return list(parameters)
+    default = parameters[group].default if group in parameters else None
+    return list(getattr(default, "__dataclass_fields__", {}))
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean '{near[0]}'?" if near else (f"; there are {', '.join(names)}" if names else "")

@@ -1,0 +1,228 @@
+"""The configuration of a run: gathered, overridden, checked, built; what is wrong with it in one line.
+
+It is gathered as plain nested dictionaries (`experiments/defaults.yaml`, the experiment with its `base`, then the options of
+the command line), so that what overrides what can be seen here; jsonargparse then checks all of it against the signatures,
+before any data is opened, and builds the objects.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import importlib
+import inspect
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+
+from lit_inpaint.complaints import NOT_FOR_USERS, readable
+from lit_inpaint.types import UserError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+Config = dict[str, Any]
+SECTIONS = ("model", "data", "trainer", "ema", "wandb")
+
+
+def experiments_folder() -> Path:
+    """`experiments/` of the current folder, else of the checkout that this package lies in."""
+    here = Path.cwd() / "experiments"
+    return here if here.is_dir() else Path(__file__).resolve().parent.parent / "experiments"
+
+
+def find_experiment(name: str) -> Path:
+    """The file of an experiment, given by name or by path.
+
+    Raises:
+        UserError: there is none; lists the nearest names.
+    """
+    folder = experiments_folder()
+    for path in (Path(name), folder / f"{name}.yaml"):
+        if path.suffix in (".yaml", ".yml") and path.is_file():
+            return path
+    names = sorted(
+        str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml") if _is_experiment(path, folder)
+    )
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
+    raise UserError(f"no experiment {name!r} in {folder}; the nearest are {', '.join(near) or '(none: the folder is empty)'}")
+
+
+def _is_experiment(path: Path, folder: Path) -> bool:
+    return path.name != "defaults.yaml" and path.parent != folder / "data"
+
+
+def load_experiment(name: str) -> Config:
+    """Defaults, then what the experiment builds on (`base`), then the experiment; sections given as a file name are read."""
+    path = find_experiment(name)
+    defaults = experiments_folder() / "defaults.yaml"
+    config = _read(defaults) if defaults.is_file() else {}
+    config = merge(config, _with_base(path))
+    config.setdefault("experiment", path.stem)
+    return config
+
+
+def _with_base(path: Path) -> Config:
+    config = _read(path)
+    base = config.pop("base", None)
+    for section in SECTIONS:
+        if isinstance(config.get(section), str) and config[section].endswith((".yaml", ".yml")):
+            config[section] = _with_base(path.parent / config[section])
+    return merge(_with_base(path.parent / base), config) if base else config
+
+
+def _read(path: Path) -> Config:
+    try:
+        config = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} must hold sections such as model: and data:, not {type(config).__name__}")
+    return config
+
+
+def merge(base: Config, over: Config) -> Config:
+    """`over` on top of `base`, key by key; another `class_path` replaces the whole object with all arguments of the old one."""
+    if over.get("class_path", base.get("class_path")) != base.get("class_path", over.get("class_path")):
+        return copy.deepcopy(over)
+    merged = copy.deepcopy(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def override(config: Config, options: Sequence[str]) -> Config:
+    """`config` with command-line options such as `--model.blocks 4` or `--data.root=DIR` on top.
+
+    Arguments of an object may leave `init_args` out. `--seed` is also the data's seed, unless that is given too.
+
+    Raises:
+        UserError: an option that is not of this form, or has no value.
+    """
+    config = copy.deepcopy(config)
+    rest = list(options)
+    while rest:
+        option = rest.pop(0)
+        if not option.startswith("--"):
+            raise UserError(f"unexpected argument {option!r}: options look like --data.root DIR")
+        key, equals, text = option[2:].partition("=")
+        if not all(key.split(".")):
+            raise UserError(f"unexpected argument {option!r}: options look like --data.root DIR")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise UserError(f"--{key} needs a value")
+            text = rest.pop(0)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        if key == "seed":
+            config.get("data", {}).get("init_args", {}).pop("seed", None)
+        _place(config, key.split("."), value)
+    return config
+
+
+def _place(config: Config, path: list[str], value: object) -> None:
+    for depth, name in enumerate(path):
+        if "class_path" in config and name not in ("class_path", "init_args"):
+            config = config.setdefault("init_args", {})
+        if depth == len(path) - 1:
+            if name == "class_path" and config.get("class_path", value) != value:
+                config.clear()
+            config[name] = value
+        else:
+            if not isinstance(config.get(name), dict):
+                config[name] = {}
+            config = config[name]
+
+
+def build_parser() -> ArgumentParser:
+    """The complete shape of a configuration: everything a `config.yaml` may say, with its types and defaults."""
+    from jsonargparse import ArgumentParser
+    from lightning.pytorch import Trainer
+
+    from lit_inpaint.callbacks import Wandb
+    from lit_inpaint.data import InpaintingData
+    from lit_inpaint.engine import Inpainter
+
+    parser = ArgumentParser(prog="python -m lit_inpaint.fit", exit_on_error=False, description=__doc__)
+    parser.add_argument("--experiment", type=str, help="name of the experiment, which names its folder below runs/")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order, masks and augmentation")
+    parser.add_subclass_arguments(Inpainter, "model", required=True, help="the paper and its hyperparameters")
+    parser.add_subclass_arguments(InpaintingData, "data", required=True, help="images, masks and batches")
+    parser.add_class_arguments(Trainer, "trainer", skip=set(NOT_FOR_USERS), instantiate=False)
+    parser.add_argument("--ema", type=float | None, default=None, help="decay of the generator's moving average; null for none")
+    parser.add_argument("--save_every", type=int, default=500, help="batches between two writes of checkpoints/last.ckpt")
+    parser.add_argument("--sample_rows", type=int, default=8, help="validation images in each grid of samples/")
+    parser.add_argument("--baselines", type=bool, default=False, help="classical methods in the closing table")
+    parser.add_class_arguments(Wandb, "wandb", help="Weights & Biases")
+    return parser
+
+
+def check(config: Config) -> Namespace:
+    """Hold a gathered configuration against all signatures.
+
+    Raises:
+        UserError: one line that names the key, what is wrong with it, and the nearest right name.
+    """
+    from jsonargparse import ArgumentError
+
+    config = copy.deepcopy(config)  # jsonargparse writes into what it reads
+    data = config.get("data")
+    if isinstance(data, dict) and isinstance(data.get("init_args", {}), dict):
+        data.setdefault("init_args", {}).setdefault("seed", config.get("seed", 0))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            checked = cast("Namespace", build_parser().parse_object(config))
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise UserError(readable(str(error))) from None
+    _check_groups(checked)
+    return checked
+
+
+def _check_groups(checked: Namespace) -> None:
+    """Refuse one value where several settings belong, such as `model.weights: 3`, which jsonargparse lets pass."""
+    groups = {"trainer": checked.trainer, "wandb": checked.wandb}
+    for section in ("model", "data"):
+        module, _, name = checked[section].class_path.rpartition(".")
+        for key, parameter in inspect.signature(getattr(importlib.import_module(module), name)).parameters.items():
+            if dataclasses.is_dataclass(parameter.default):
+                groups[f"{section}.{key}"] = checked[section].init_args[key]
+    for key, value in groups.items():
+        if isinstance(value, bool | int | float | str | list):
+            raise UserError(f"{key}: expected several settings ({key}.… each), got {value!r}")
+
+
+def build(config: Namespace) -> Namespace:
+    """The objects of a checked configuration: `.model`, `.data`, `.wandb`; the trainer's options stay as they are.
+
+    Raises:
+        UserError: an object refuses its arguments.
+    """
+    from jsonargparse import ArgumentError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return cast("Namespace", build_parser().instantiate(config))
+    except (ArgumentError, ValueError, TypeError) as error:
+        causes: list[BaseException] = [error]
+        while causes[-1].__cause__ is not None:
+            causes.append(causes[-1].__cause__)
+        for cause in causes:
+            if isinstance(cause, UserError):
+                raise cause from None
+        raise UserError(str(causes[-1])) from error
+
+
+def dump(config: Namespace) -> str:
+    """A checked configuration as YAML, complete: replaying it needs no defaults."""
+    return str(build_parser().dump(config, skip_unset=False))

@@ -1,0 +1,56 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from PIL import Image
+
+from lit_inpaint.callbacks import SampleGrids
+from lit_inpaint.types import Batch
+
+
+class Net:
+    pass
+
+
+def draw(folder: Path, total: int, batch_size: int, count: int) -> list[str]:
+    """The names in the rows that are drawn of `total` samples named by their number."""
+    loader = SimpleNamespace(sampler=range(total))
+    trainer = cast(Any, SimpleNamespace(val_dataloaders=loader, is_global_zero=True, global_step=7, loggers=[]))
+    grids = SampleGrids(folder, count)
+    grids.on_validation_start(trainer, cast(Any, Net()))
+    for start in range(0, total, batch_size):
+        names = [str(number) for number in range(start, min(start + batch_size, total))]
+        image = torch.full((len(names), 3, 8, 8), 0.25)
+        mask = torch.zeros(len(names), 1, 8, 8)
+        mask[..., :4, :] = 1
+        batch: Batch = {"image": image, "mask": mask, "name": names}
+        grids.on_validation_batch_end(trainer, cast(Any, Net()), {"image": image * 2}, batch, 0)
+    rows = list(grids._rows)
+    grids.on_validation_epoch_end(trainer, cast(Any, Net()))
+    for row in rows:
+        emptied, output, whole, truth = row.images
+        assert torch.equal(truth, torch.full((3, 8, 8), 0.25))
+        assert torch.equal(output, truth * 2)
+        assert torch.equal(whole[:, 4:], truth[:, 4:])
+        assert torch.equal(whole[:, :4], output[:, :4])
+        assert not torch.equal(emptied[:, :4], truth[:, :4])
+        assert torch.equal(emptied[:, 4:], truth[:, 4:])
+        assert "hole 50%" in row.label
+    return [row.label.splitlines()[0] for row in rows]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_rows_are_spread_over_the_set_and_its_masks(batch_size: int, tmp_path: Path) -> None:
+    names = draw(tmp_path / "samples", 16, batch_size, 4)
+    assert names == ["0", "5", "10", "15"]
+    assert [int(name) % 4 for name in names] == [0, 1, 2, 3]  # with four mask sources, one row of each
+    with Image.open(tmp_path / "samples" / "step_0000007.png") as page:
+        assert page.width > page.height > 100
+
+
+def test_fewer_samples_than_rows(tmp_path: Path) -> None:
+    assert len(draw(tmp_path, 3, 2, 8)) >= 2
+    assert draw(tmp_path / "none", 3, 2, 0) == []
+    assert not (tmp_path / "none").exists()

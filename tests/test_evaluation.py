@@ -1,0 +1,50 @@
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lit_inpaint.evaluation import comparison, evaluate, print_table
+from lit_inpaint.metrics import LPI, Row
+
+
+def rows(**values: tuple[float | None, ...]) -> list[Row]:
+    """PSNR, SSIM and L1 of each method in the protocol's buckets; the same number for all three."""
+    return [
+        {
+            "method": name,
+            "protocol": "lpi",
+            "bucket": bucket.label,
+            "metric": measure.name,
+            "value": value,
+            "n": int(value is not None),
+        }
+        for name, column in values.items()
+        for bucket, value in zip(LPI.buckets, column, strict=True)
+        for measure in LPI.measures
+    ]
+
+
+def test_ahead_level_and_behind() -> None:
+    found = rows(ours=(3.0, 2.0, 1.0, None), theirs=(2.0, 2.0, 2.0, None), same=(3.0, 2.0, 1.0, None))
+    assert comparison(found, LPI, "ours") == [
+        "ours against theirs by PSNR: ahead at 10-20%; level at 20-30%; behind at 30-40%",
+        "ours against same by PSNR: nowhere ahead; level at 10-20%, 20-30%, 30-40%",
+    ]
+    assert comparison(found, LPI, "ours", "l1")[0] == (
+        "ours against theirs by L1: ahead at 30-40%; level at 20-30%; behind at 10-20%"
+    )
+
+
+def test_the_table_in_a_narrow_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    name = "A method with quite a long name " * 4
+    print_table(rows(**{name: (3.0, 2.0, 1.0, 0.5)}), LPI, "title")
+    lines = capsys.readouterr().out.splitlines()
+    assert len({len(line) for line in lines if line.startswith(("│", "├", "┃"))}) == 1
+    assert sum(name.strip() in line for line in lines) == 4
+
+
+def test_a_log_file_is_not_flooded_by_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    batch = {"image": torch.rand(1, 3, 16, 16), "mask": torch.ones(1, 1, 16, 16), "name": ["a"]}
+    loader = DataLoader([batch] * 50, batch_size=None)  # type: ignore[arg-type, var-annotated]
+    evaluate({"copy": lambda image, mask: image}, loader, LPI, torch.device("cpu"))
+    assert capsys.readouterr().err.count("evaluation") <= 1

@@ -1,0 +1,95 @@
+"""Signals: what a run does when it is asked to stop, and when it is not asked at all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_runs import TINY, assert_same_run, at, content, rows, run, signalling
+
+from lit_inpaint.checkpoint import read_checkpoint
+
+LONG = ["--trainer.max_steps", "24", "--trainer.val_check_interval", "8", "--save_every", "5"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert run(folder) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "hook", "saved"),
+    [
+        pytest.param(signal.SIGINT, 5, "on_train_batch_start", 6, id="SIGINT at an epoch's end"),
+        pytest.param(signal.SIGTERM, 3, "training_step", 4, id="SIGTERM in a batch before a validation"),
+        pytest.param(signal.SIGINT, 4, "validation_step", 4, id="SIGINT in a validation"),
+        pytest.param(signal.SIGTERM, 8, "validation_step", 8, id="SIGTERM in the last validation"),
+        pytest.param(signal.SIGTERM, 0, "configure_optimizers", 1, id="SIGTERM before the first batch"),
+    ],
+)
+def test_a_signal_saves_and_leaves(
+    number: signal.Signals,
+    step: int,
+    hook: str,
+    saved: int,
+    undisturbed: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = tmp_path / "run"
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with at(step, hook, signalling(number)), pytest.raises(SystemExit) as left, caplog.at_level("INFO"):
+        run(folder)
+    assert left.value.code == 128 + number
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    assert content(folder)["global_step"] == saved
+    assert f"{number.name}: saved {folder / 'checkpoints' / 'last.ckpt'} at step {saved}" in caplog.text
+    assert run(folder) == 0
+    assert_same_run(folder, undisturbed)
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "lit_inpaint.fit", *TINY, "--run_dir", str(folder), *options]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=os.environ
+    )
+
+
+def wait_for(folder: Path, ready: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    for _ in range(1200):
+        if ready() or process.poll() is not None:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing came of {folder}")
+
+
+def steps_logged(folder: Path) -> int:
+    path = folder / "metrics.csv"
+    return max((int(row["step"]) for row in rows(folder)), default=0) if path.exists() else 0
+
+
+def test_sigkill_at_any_moment_and_sigterm_to_the_whole_group(tmp_path: Path) -> None:
+    """The group includes the loader's workers, as with Ctrl-C in a terminal or under Slurm."""
+    assert run(tmp_path / "undisturbed", *LONG) == 0
+    folder = tmp_path / "run"
+    for step, number in ((3, signal.SIGKILL), (8, signal.SIGTERM), (14, signal.SIGKILL), (18, signal.SIGINT)):
+        process = start(folder, *LONG, "--data.workers", "2")
+        wait_for(folder, lambda step=step: steps_logged(folder) >= step, process)  # type: ignore[misc]
+        os.killpg(process.pid, number)
+        printed, _ = process.communicate(timeout=60)
+        if number is signal.SIGKILL:
+            assert process.returncode == -number, printed
+        else:
+            assert process.returncode == 128 + number, printed
+            assert f"{number.name}: saved {folder / 'checkpoints' / 'last.ckpt'}" in printed
+            assert "Traceback" not in printed
+        if (folder / "checkpoints" / "last.ckpt").exists():
+            read_checkpoint(folder / "checkpoints" / "last.ckpt")
+    assert run(folder, *LONG) == 0
+    assert_same_run(folder, tmp_path / "undisturbed")
