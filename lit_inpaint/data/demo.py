@@ -30,7 +30,7 @@ class DemoPhotos(InpaintingData):
     An epoch passes each photograph 200 times, evaluation shows each held-out one in 24 crops. With a `root` it is `Folder`.
     """
 
-    content: ClassVar[str] = "images, or leave data.root out for the built-in photographs,"
+    content: ClassVar[str] = "images (without --data.root it takes its built-in photographs)"
 
     @classmethod
     def defaults(cls, root: str | None) -> Defaults:
@@ -56,10 +56,10 @@ class DemoPhotos(InpaintingData):
 def _embedded(names: tuple[str, ...]) -> Files:
     package = find_spec("skimage")  # finds the folder without importing the package
     if package is None or package.origin is None:
-        raise UserError(
-            "DemoPhotos takes its photographs from scikit-image, which is not installed; install it or set data.root"
-        )
+        raise UserError("DemoPhotos needs scikit-image for its photographs; install it, or name a folder: --data.root DIR")
     files = tuple(Path(package.origin).parent / "data" / name for name in names)
     if missing := [file.name for file in files if not file.is_file()]:
-        raise UserError(f"this scikit-image lacks {', '.join(missing)}: install scikit-image 0.25 or 0.26, or set data.root")
+        raise UserError(
+            f"this scikit-image lacks {', '.join(missing)}: install 0.25 or 0.26, or name a folder: --data.root DIR"
+        )
     return files

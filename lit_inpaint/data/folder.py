@@ -15,7 +15,7 @@ class Folder(InpaintingData):
     are split 90:5:5 by `seed`.
     """
 
-    content: ClassVar[str] = "images (jpg, png, webp, bmp, tif), as they are or in train/ val/ test/ folders,"
+    content: ClassVar[str] = "images (jpg, png, webp, bmp, tif; as they are, or in train/ val/ test/)"
 
     def lists(self) -> Lists:
         """See the class."""

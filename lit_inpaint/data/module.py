@@ -127,7 +127,7 @@ class InpaintingData(LightningDataModule, ABC):
             UserError: none is named, or it is missing or empty; says what belongs there.
         """
         if self.root is None:
-            raise UserError(f"{type(self).__name__} needs data.root, a folder with {self.content}")
+            raise UserError(f"{type(self).__name__} needs --data.root DIR, a folder with {self.content}")
         folder = Path(self.root)
         if not folder.is_dir() or not any(folder.iterdir()):
             raise self._nothing("files" if folder.is_dir() else "folder")
@@ -206,7 +206,8 @@ class InpaintingData(LightningDataModule, ABC):
         return Shelf(files, self.on_bad_file, self.cache)
 
     def _nothing(self, what: str) -> UserError:
-        return UserError(f"{type(self).__name__} found no {what} in {self.root}: put {self.content} there, or set data.root")
+        mend = f"put {self.content} there, or name any other folder of images: --data.root DIR"
+        return UserError(f"{type(self).__name__}: no {what} at {self.root}; {mend}")
 
     def _hold_out(self, split: str, files: Files) -> None:
         if split not in self._held_out:

@@ -72,13 +72,13 @@ def test_a_missing_or_empty_folder_is_one_line_that_says_what_belongs_there(kind
     (tmp_path / "no images" / "a.txt").write_text("text")
     for name, fault in (("missing", "no folder"), ("empty", "no files"), ("no images", "no training images")):
         data = kind(root=str(tmp_path / name))
-        with pytest.raises(UserError, match=re.escape(f"found {fault} in {tmp_path / name}: put ")) as caught:
+        with pytest.raises(UserError, match=re.escape(f"{fault} at {tmp_path / name}; put ")) as caught:
             data.setup("fit")
         assert "\n" not in str(caught.value)
 
 
 def test_a_folder_without_root_says_so() -> None:
-    with pytest.raises(UserError, match=r"Folder needs data\.root"):
+    with pytest.raises(UserError, match=r"Folder needs --data\.root"):
         Folder().prepare_data()
 
 
