@@ -91,7 +91,7 @@ def _preflight(trainer: Namespace) -> None:
     if there == 0 and (trainer.accelerator != "auto" or count > 1):
         raise UserError(
             f"this machine has no GPU that PyTorch can use, but --trainer.accelerator {trainer.accelerator} --trainer.devices "
-            f"{wanted} asks for one; leave both out, or say --trainer.accelerator cpu --trainer.devices {count}"
+            f"{wanted} asks for that; leave both out, or say --trainer.accelerator cpu --trainer.devices {count}"
         )
     if there and count > there:
         raise UserError(f"--trainer.devices {wanted}: this machine has {there} GPU{'s' * (there > 1)}; ask for at most {there}")
