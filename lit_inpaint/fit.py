@@ -246,8 +246,13 @@ def _close(trainer: Trainer, model: Inpainter, data: InpaintingData, run: RunFol
     print_table(found, LPI, f"{name} after {trainer.global_step} steps, validation set; * = best")
     for line in comparison(found, LPI, name):
         print(line)
-    print(f"\nRun folder: {run.path}\n  samples/     masked input, output, composite, truth at each validation")
-    print("  checkpoints/ last.ckpt and best.ckpt\n  metrics.csv, table.json, config.yaml")
+    print(f"\nRun folder: {run.path}")
+    if run.samples.is_dir():
+        print("  samples/     masked input, output, composite, truth at each validation")
+        print("  checkpoints/ last.ckpt and best.ckpt")
+    else:
+        print("  checkpoints/ last.ckpt; no samples and no best.ckpt, since the run ended before its first validation")
+    print("  metrics.csv, table.json, config.yaml")
 
 
 if __name__ == "__main__":
