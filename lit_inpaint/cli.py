@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 import warnings
@@ -13,11 +14,16 @@ from lit_inpaint.types import UserError
 
 
 def run_verb(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Run a verb's `main` on the command line and exit: 2 and one line for a user's mistake, 130 for Ctrl-C."""
+    """Run a verb's `main` on the command line and exit: 2 and one line for a user's mistake or a full disk, 130 for Ctrl-C."""
     try:
         sys.exit(main(sys.argv[1:]) or 0)
     except UserError as mistake:
         sys.exit(_complain(str(mistake)))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename2 or error.filename
+        sys.exit(_complain(f"no space left on the disk{f' for {where}' if where else ''}; free some, then repeat the command"))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)

@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_another_class_takes_no_arguments_of_the_old_one() -> None:
     other = {"class_path": "B", "init_args": {"width": 4}}
     assert configuration.merge(base, {"model": other})["model"] == other
     assert configuration.override(base, ["--model.class_path", "B", "--model.width=4"])["model"] == other
-    assert base["model"]["init_args"]["weights"] == {"l1": 2, "l2": 3}  # type: ignore[index]
+    assert base["model"]["init_args"]["weights"] == {"l1": 2, "l2": 3}
 
 
 @pytest.mark.parametrize(
@@ -121,3 +122,23 @@ def test_help_is_quick_and_whole() -> None:
     assert done.stderr == ""
     for option in ("--experiment", "--config", "--run_dir", "--resume", "--print_config", "--trainer.max_steps"):
         assert option in done.stdout
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_line(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(argv: list[str]) -> int:
+        raise OSError(number, "full", "temporary", None, "run/checkpoints/last.ckpt")
+
+    with pytest.raises(SystemExit) as left:
+        cli.run_verb(full)
+    assert left.value.code == 2
+    expected = "error: no space left on the disk for run/checkpoints/last.ckpt; free some, then repeat the command\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_other_errors_of_the_system_keep_their_traceback() -> None:
+    def broken(argv: list[str]) -> int:
+        raise OSError(errno.EIO, "input/output error")
+
+    with pytest.raises(OSError, match="input/output error"):
+        cli.run_verb(broken)

@@ -376,7 +376,7 @@ def test_dropout_is_repeated_from_a_checkpoint(tmp_path: Path) -> None:
 
 
 def broken(batch: Batch, **changes: Any) -> Batch:
-    return {**batch, **changes}  # type: ignore[typeddict-item]
+    return {**batch, **changes}
 
 
 def test_a_first_batch_against_the_contract_is_reported() -> None:

@@ -45,6 +45,6 @@ def test_the_table_in_a_narrow_file(capsys: pytest.CaptureFixture[str], monkeypa
 
 def test_a_log_file_is_not_flooded_by_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
     batch = {"image": torch.rand(1, 3, 16, 16), "mask": torch.ones(1, 1, 16, 16), "name": ["a"]}
-    loader = DataLoader([batch] * 50, batch_size=None)  # type: ignore[arg-type, var-annotated]
+    loader = DataLoader([batch] * 50, batch_size=None)
     evaluate({"copy": lambda image, mask: image}, loader, LPI, torch.device("cpu"))
     assert capsys.readouterr().err.count("evaluation") <= 1

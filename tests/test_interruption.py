@@ -80,7 +80,7 @@ def test_sigkill_at_any_moment_and_sigterm_to_the_whole_group(tmp_path: Path) ->
     folder = tmp_path / "run"
     for step, number in ((3, signal.SIGKILL), (8, signal.SIGTERM), (14, signal.SIGKILL), (18, signal.SIGINT)):
         process = start(folder, *LONG, "--data.workers", "2")
-        wait_for(folder, lambda step=step: steps_logged(folder) >= step, process)  # type: ignore[misc]
+        wait_for(folder, lambda step=step: steps_logged(folder) >= step, process)
         os.killpg(process.pid, number)
         printed, _ = process.communicate(timeout=60)
         if number is signal.SIGKILL:

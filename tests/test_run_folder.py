@@ -118,7 +118,7 @@ def test_the_newest_unfinished_run_that_nobody_trains() -> None:
 def test_the_other_processes_of_a_run_follow_the_first() -> None:
     make(Path("runs/demo/1"), "only begun")
     for resume in ("auto", "never"):
-        run, going_on = choose_run("demo", "runs/demo/1", resume, CONFIG, first=False)  # type: ignore[arg-type]
+        run, going_on = choose_run("demo", "runs/demo/1", resume, CONFIG, first=False)
         assert (run.path, going_on) == (Path("runs/demo/1"), False)
 
 

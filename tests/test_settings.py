@@ -93,7 +93,7 @@ def test_plain_turns_settings_into_data(tmp_path: Path) -> None:
         "d": {"adam": {"lr": 1e-4, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}, "names": {"a": [1, 2]}},
     }  # fmt: skip
     assert plain(value) == expected
-    assert plain(value)["b"] is True  # type: ignore[index, call-overload]
+    assert plain(value)["b"] is True
     torch.save(plain(value), tmp_path / "plain.pt")
     assert torch.load(tmp_path / "plain.pt", weights_only=True) == expected
 

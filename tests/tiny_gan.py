@@ -86,7 +86,7 @@ def make_batches(count: int, size: int = 8, samples: int = 2) -> list[Batch]:
 
 
 def loader(batches: list[Batch]) -> DataLoader[Any]:
-    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]  # a list is a data set
+    return DataLoader(batches, batch_size=None)  # a list is a data set
 
 
 def make_trainer(steps: int, *callbacks: Callback, **options: Any) -> Trainer:

@@ -71,7 +71,7 @@ def test_samples_are_the_same_in_another_process_and_with_workers(root: str) -> 
 
 def test_persistent_workers_start_anew_where_the_trainer_stands(root: str) -> None:
     data = _data(root, workers=2)
-    data.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1, num_devices=1)  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1, num_devices=1)
     loader = data.train_dataloader()
     whole = list(islice(loader, 6))
     data.trainer.global_step = 4
@@ -99,7 +99,7 @@ def test_validation_is_the_same_in_every_epoch_and_other_than_training(root: str
 def test_two_ranks_share_the_evaluation_of_one(root: str) -> None:
     def samples(rank: int, world: int) -> dict[str, tuple[bytes, bytes]]:
         data = _data(root)
-        data.trainer = SimpleNamespace(global_step=0, global_rank=rank, world_size=world, num_devices=1)  # type: ignore[assignment]
+        data.trainer = SimpleNamespace(global_step=0, global_rank=rank, world_size=world, num_devices=1)
         rows = [row for b in data.val_dataloader() for row in zip(b["name"], b["image"], b["mask"], strict=True)]
         found = {name: (image.numpy().tobytes(), mask.numpy().tobytes()) for name, image, mask in rows}
         assert len(found) == len(rows)

@@ -45,7 +45,7 @@ def measure(name: str) -> Curve:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(model, DataLoader([_batch(number) for number in range(STEPS)], batch_size=None))  # type: ignore[arg-type]
+    trainer.fit(model, DataLoader([_batch(number) for number in range(STEPS)], batch_size=None))
     return curve.values
 
 
