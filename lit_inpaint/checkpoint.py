@@ -20,6 +20,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
+        if path.is_dir():
+            raise UserError(f"no checkpoint at {path}: it is a folder; a run folder holds checkpoints/last.ckpt")
         raise UserError(f"no checkpoint at {path}; a run writes checkpoints/last.ckpt and checkpoints/best.ckpt")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Sequence
 
-TOP = ("experiment", "seed", "model", "data", "trainer", "ema", "save_every", "sample_rows", "baselines", "wandb")
+TOP = ("experiment", "seed", "init_from", "model", "data", "trainer", "ema", "save_every", "sample_rows", "baselines", "wandb")
 """Sections and values at the top of a configuration."""
 
 _OURS = "lit_inpaint sets it itself"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 
 from lit_inpaint.complaints import NOT_FOR_USERS, readable
+from lit_inpaint.settings import Stage, plain
 from lit_inpaint.types import UserError
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ def build_parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m lit_inpaint.fit", exit_on_error=False, description=__doc__)
     parser.add_argument("--experiment", type=str, help="name of the experiment, which names its folder below runs/")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order, masks and augmentation")
+    parser.add_argument("--init_from", type=str | None, default=None, help="checkpoint whose weights the run starts from")
     parser.add_subclass_arguments(Inpainter, "model", required=True, help="the paper and its hyperparameters")
     parser.add_subclass_arguments(InpaintingData, "data", required=True, help="images, masks and batches")
     parser.add_class_arguments(Trainer, "trainer", skip=set(NOT_FOR_USERS), instantiate=False)
@@ -169,6 +171,8 @@ def build_parser() -> ArgumentParser:
 def check(config: Config) -> Namespace:
     """Hold a gathered configuration against all signatures.
 
+    `init_from` becomes absolute, so that the run's `config.yaml` names the same file from every folder.
+
     Raises:
         UserError: one line that names the key, what is wrong with it, and the nearest right name.
     """
@@ -178,6 +182,9 @@ def check(config: Config) -> Namespace:
     data = config.get("data")
     if isinstance(data, dict) and isinstance(data.get("init_args", {}), dict):
         data.setdefault("init_args", {}).setdefault("seed", config.get("seed", 0))
+    if isinstance(start := config.get("init_from"), str):
+        config["init_from"] = _absolute(start)
+    _state_plan(config.get("model"))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -186,6 +193,29 @@ def check(config: Config) -> Namespace:
         raise UserError(readable(str(error))) from None
     _check_groups(checked)
     return checked
+
+
+def _state_plan(model: object) -> None:
+    """Write a paper's own stages out as data where nothing is said of them: jsonargparse cannot write objects in a tuple."""
+    if not isinstance(model, dict) or not isinstance(arguments := model.setdefault("init_args", {}), dict):
+        return
+    module, _, name = str(model.get("class_path")).rpartition(".")
+    try:
+        parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return  # the parser says what is wrong with the name
+    for key, parameter in parameters.items():
+        if isinstance(parameter.default, tuple) and any(isinstance(item, Stage) for item in parameter.default):
+            arguments.setdefault(key, plain(parameter.default))
+
+
+def _absolute(checkpoint: str) -> str:
+    if not checkpoint:
+        raise UserError("init_from is empty; name a checkpoint, or null for none")
+    try:
+        return str(Path(checkpoint).expanduser().absolute())  # links stay: one may be gone when the run goes on
+    except RuntimeError as error:
+        raise UserError(f"init_from: {checkpoint}: {error}") from None
 
 
 def _check_groups(checked: Namespace) -> None:

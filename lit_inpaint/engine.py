@@ -12,42 +12,42 @@ all parameters once. "alternating" repeats D's two moves `d_steps` times; G then
 has D learn from the image that G made before its own step: each player still learns from the other's old weights, so it equals
 "simultaneous", but in two backwards, as fp16 needs. In each of them **one batch is one `global_step`**.
 
+What stands around these lines is in `training/`: the plan of a run's stages and what scheduled numbers are worth there, the
+stage put in force, a batch in parts for accumulation, terms and weights, weights kept still, the count, several processes.
+
 Randomness inside a step (dropout, interpolation points) is a function of (seed, global_step, rank): a resumed run needs no
 saved generator state to repeat it.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, cast, final
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, cast, final
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
-from lit_inpaint import __version__
-from lit_inpaint.counting import count_batch, stop_counting_optimizer_steps
-from lit_inpaint.settings import OptimizerSettings, Stage, Training, plain, stage_at
-from lit_inpaint.types import Batch, Prediction, Terms, UserError, check_batch, composite
+from lit_inpaint.settings import OptimizerSettings, Player, Stage, Training
+from lit_inpaint.training.counting import count_batch, stop_counting_optimizer_steps
+from lit_inpaint.training.distributed import hold_back_gradients
+from lit_inpaint.training.freezing import frozen
+from lit_inpaint.training.micro_batches import Part, cut, join, split
+from lit_inpaint.training.staged import Staged
+from lit_inpaint.training.weighing import Scales
+from lit_inpaint.types import Batch, Prediction, Terms, check_batch, composite
 
-Player = Literal["generator", "discriminator"]
 
-
-class Inpainter(LightningModule):
+class Inpainter(Staged):
     """Base of every paper. A paper sets `generator` and `discriminator` and gives `forward` and its losses.
 
     Args:
-        weights: dataclass of floats whose fields are the names of the loss terms of both players.
+        weights: dataclass of numbers or schedules whose fields are the names of the loss terms of both players.
         generator_optimizer: how the generator steps.
         discriminator_optimizer: how the discriminator steps; None where the paper has none.
-        training: clipping and memory layout.
+        training: clipping, accumulation, memory layout, compilation.
 
     Attributes:
         generator: (what `forward` calls) the network that is kept.
@@ -57,10 +57,7 @@ class Inpainter(LightningModule):
         seed: of the randomness inside training steps; travels in the checkpoint.
     """
 
-    generator: nn.Module
-    discriminator: nn.Module | None
     multiple: ClassVar[int] = 1
-    published_as: ClassVar[dict[str, dict[str, object]]] = {}
 
     def __init__(
         self,
@@ -69,22 +66,11 @@ class Inpainter(LightningModule):
         discriminator_optimizer: OptimizerSettings | None,
         training: Training,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.save_hyperparameters(logger=False)  # the paper's arguments: Lightning walks up to its constructor's frame
-        self.weights = weights
-        self.generator_optimizer = generator_optimizer
-        self.discriminator_optimizer = discriminator_optimizer
-        self.training_settings = training
-        self.seed = 0
+        super().__init__(weights, generator_optimizer, discriminator_optimizer, training)
+        self._scales = Scales(type(self).__name__, weights)
         self._batch_checked = False
-        self._weights_checked = False
 
     # What a paper says ------------------------------------------------------------------------------------------------------
-
-    def stages(self) -> tuple[Stage, ...]:
-        """Who plays when; one simultaneous adversarial stage unless the paper says otherwise."""
-        return (Stage(discriminator=self.discriminator is not None),)
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Complete `image` (B, 3, H, W) in [0, 1] where `mask` (B, 1, H, W) is 1; what the holes of `image` hold is ignored."""
@@ -98,7 +84,7 @@ class Inpainter(LightningModule):
         """The discriminator's terms, unweighted; `prediction` is detached."""
         raise NotImplementedError
 
-    # Training ---------------------------------------------------------------------------------------------------------------
+    # One batch --------------------------------------------------------------------------------------------------------------
 
     @final
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -107,9 +93,8 @@ class Inpainter(LightningModule):
         Returns:
             The unweighted terms by name, and each player's weighted total under its own name; all detached scalars.
         """
-        iteration = self.trainer.global_step
-        torch.manual_seed(_mix(self.seed, iteration, self.global_rank))
-        stage = stage_at(self.stages(), iteration)
+        torch.manual_seed(_mix(self.seed, self.trainer.global_step, self.global_rank))
+        stage = self._enter(self.trainer.global_step)
         log: dict[str, Tensor] = {}
         stop_counting_optimizer_steps(self.trainer)
         if stage.update == "simultaneous":
@@ -118,130 +103,95 @@ class Inpainter(LightningModule):
             self._alternating(stage, batch, log)
         else:
             self._generator_first(stage, batch, log)
-        if stage.generator and (stage.discriminator or self.discriminator is None):
-            self._check_weights(log)
+        self._scales.check_complete(self.players)
         count_batch(self.trainer)
         return log
 
     def _simultaneous(self, stage: Stage, batch: Batch, log: dict[str, Tensor]) -> None:
-        prediction = self._predict(stage, batch)
-        losses = []
-        if stage.generator:
-            losses.append(self._loss("generator", batch, prediction, log))
-        if stage.discriminator:
-            losses.append(self._loss("discriminator", batch, prediction, log))
-        self._backward(sum(losses[1:], losses[0]), stage)
-        if stage.generator:
-            self._optimizer("generator").step()
-        if stage.discriminator:
-            self._optimizer("discriminator").step()
+        parts = split(batch, max(self._parts(player) for player in stage.players))
+        for player in stage.players:
+            self._optimizer(player).zero_grad()
+        for part in parts:
+            prediction = self._predict(part, stage.generator)
+            losses = [self._loss(player, part, prediction, log) for player in stage.players]
+            self._backward(sum(losses[1:], losses[0]), part)
+        for player in stage.players:
+            self._optimizer(player).step()
 
     def _alternating(self, stage: Stage, batch: Batch, log: dict[str, Tensor]) -> None:
-        prediction = self._predict(stage, batch)
+        seen, own = split(batch, self._parts("discriminator")), split(batch, self._parts("generator"))
+        one_forward = stage.generator and len(seen) == len(own) == 1  # in parts its graph is what memory has no room for
+        if stage.discriminator or one_forward:
+            predictions = [self._predict(part, one_forward) for part in seen]
         if stage.discriminator:
             for _ in range(stage.d_steps):
-                self._play("discriminator", batch, prediction, log)
+                self._turn("discriminator", seen, predictions, log)
         if stage.generator:
-            self._play("generator", batch, prediction, log)
+            self._turn("generator", own, predictions if one_forward else (self._predict(part) for part in own), log)
 
     def _generator_first(self, stage: Stage, batch: Batch, log: dict[str, Tensor]) -> None:
-        prediction = self._predict(stage, batch)
+        own, made = split(batch, self._parts("generator")), list[Prediction]()
+
+        def predictions() -> Iterator[Prediction]:
+            for part in own:
+                prediction = self._predict(part, stage.generator)
+                made.append(prediction.detach())
+                yield prediction
+
         if stage.generator:
-            self._play("generator", batch, prediction, log)
+            self._turn("generator", own, predictions(), log)
         if stage.discriminator:
-            self._play("discriminator", batch, prediction, log)
+            whole = join(made or predictions())
+            seen = split(batch, self._parts("discriminator"))
+            self._turn("discriminator", seen, (cut(whole, part) for part in seen), log)
 
-    def _predict(self, stage: Stage, batch: Batch) -> Prediction:
-        with torch.set_grad_enabled(stage.generator):
-            return cast(Prediction, self(batch["image"], batch["mask"]))
+    def _turn(self, player: Player, parts: list[Part], predictions: Iterable[Prediction], log: dict[str, Tensor]) -> None:
+        """One whole turn of one player: gradients of all parts, then a step."""
+        optimizer, said = self._optimizer(player), dict[str, Tensor]()
+        optimizer.zero_grad()
+        for part, prediction in zip(parts, predictions, strict=True):
+            self._backward(self._loss(player, part, prediction, said), part)
+        optimizer.step()
+        log.update(said)  # of several turns, the last
 
-    def _play(self, player: Player, batch: Batch, prediction: Prediction, log: dict[str, Tensor]) -> None:
-        """One whole turn of one player."""
-        loss = self._loss(player, batch, prediction, log)
-        self._optimizer(player).zero_grad()
-        self.manual_backward(loss)
-        self._optimizer(player).step()
+    def _predict(self, part: Part, learn: bool = True) -> Prediction:
+        with torch.set_grad_enabled(learn):
+            return cast(Prediction, self(part.batch["image"], part.batch["mask"]))
 
-    def _backward(self, loss: Tensor, stage: Stage) -> None:
-        """Backward of all players at once."""
-        for player in ("generator", "discriminator"):
-            if getattr(stage, player):
-                self._optimizer(player).zero_grad()
-        self.manual_backward(loss)
-
-    def _loss(self, player: Player, batch: Batch, prediction: Prediction, log: dict[str, Tensor]) -> Tensor:
-        """Weighted sum of a player's terms, which are written into `log`."""
+    def _loss(self, player: Player, part: Part, prediction: Prediction, log: dict[str, Tensor]) -> Tensor:
+        """Weighted sum of a player's terms, times the part's share of the batch; the terms are written into `log`."""
+        weights = self.run_plan.weights(self.weights, self.trainer.global_step)
         if player == "generator":
             with frozen(self.discriminator):
-                terms = self.generator_losses(batch, prediction)
-        else:
-            terms = self.discriminator_losses(batch, prediction.detach())
-        weights = {field.name: getattr(self.weights, field.name) for field in dataclasses.fields(cast(Any, self.weights))}
-        if unknown := terms.keys() - weights.keys():
-            raise ValueError(f"{type(self).__name__} has no weight for {_list(unknown)}; its weights are {_list(weights)}")
-        weighted = [weights[name] * term for name, term in terms.items()]
-        total: Tensor = sum(weighted[1:], weighted[0])
-        log.update({name: term.detach() for name, term in terms.items()})
-        log[player] = total.detach()
-        return total
+                terms = self.generator_losses(part.batch, prediction)
+                return self._scales.total(player, terms, weights, part.share, log)
+        return self._scales.total(player, self.discriminator_losses(part.batch, prediction.detach()), weights, part.share, log)
+
+    def _backward(self, loss: Tensor, part: Part) -> None:
+        with hold_back_gradients(self.trainer.strategy, not part.last):
+            self.manual_backward(loss)
+        # Autocast keeps low-precision copies of the weights until the training step is over: a second forward would meet those
+        # from before the optimizer's step, or, after one without gradients, copies that lead no gradient to the weights.
+        torch.clear_autocast_cache()
 
     @final
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip; in this hook, because earlier the gradients still carry the scale of fp16."""
-        player = "generator" if optimizer is self.trainer.optimizers[0] else "discriminator"
-        clip = getattr(self.training_settings, f"clip_{player}")
+        number = next(i for i, known in enumerate(self.trainer.optimizers) if known is optimizer)
+        clip = getattr(self.training_settings, f"clip_{self._owners[number]}")
         if clip is not None:
             self.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
 
-    def _optimizer(self, player: Player) -> LightningOptimizer:
-        optimizers = cast(Any, self.optimizers())
-        if self.discriminator is None:
-            return cast(LightningOptimizer, optimizers)
-        return cast(LightningOptimizer, optimizers[("generator", "discriminator").index(player)])
+    def _parts(self, player: Player) -> int:
+        """How many parts a batch has in a player's turn."""
+        return cast(int, getattr(self.training_settings, f"accumulate_{player}"))
 
-    def _check_weights(self, log: Mapping[str, Tensor]) -> None:
-        """Once every player has played: a weight without a term is as much a mistake as a term without a weight."""
-        if self._weights_checked:
-            return
-        self._weights_checked = True
-        names = [field.name for field in dataclasses.fields(cast(Any, self.weights))]
-        terms = log.keys() - {"generator", "discriminator"}
-        if idle := [name for name in names if name not in terms]:
-            raise ValueError(f"{type(self).__name__} weighs {_list(idle)}, but its losses give only {_list(terms)}")
-
-    # Around training --------------------------------------------------------------------------------------------------------
-
-    @final
-    def stage_name(self, iteration: int) -> str:
-        """The name of the stage that batch number `iteration` belongs to; after the last batch, of the one it ended in."""
-        try:
-            return stage_at(self.stages(), iteration).name
-        except ValueError:
-            return self.stages()[-1].name
-
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Generator first, then the discriminator where there is one."""
-        optimizers = [self.generator_optimizer.build(self.generator.parameters())]
-        if self.discriminator is not None:
-            if self.discriminator_optimizer is None:
-                raise ValueError(f"{type(self).__name__} has a discriminator but no discriminator_optimizer")
-            optimizers.append(self.discriminator_optimizer.build(self.discriminator.parameters()))
-        return optimizers
-
-    def configure_model(self) -> None:
-        """Memory layout, before DDP and the optimizers look at the parameters."""
-        if self.training_settings.channels_last:
-            self.to(memory_format=torch.channels_last)
+    # Around it --------------------------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
-        """Refuse what would silently train wrong."""
+        """Look at the first batch of this run."""
+        super().on_fit_start()
         self._batch_checked = False
-        together = [s for s in self.stages() if s.update == "simultaneous" and s.generator and s.discriminator]
-        if self.trainer.precision == "16-mixed" and together:
-            raise UserError(
-                "--trainer.precision 16-mixed scales one player's gradients wrongly in a simultaneous update "
-                "(one scaler, two optimizers, one backward); use bf16-mixed or 32-true"
-            )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Hold the first batch of a run against the contract and say how much of it is hole."""
@@ -249,26 +199,6 @@ class Inpainter(LightningModule):
             self._batch_checked = True
             share = check_batch(batch)
             rank_zero_info(f"First batch: {tuple(batch['image'].shape)}, mean hole share {share:.1%} (1 = hole)")
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say what the weights are, in plain data; Lightning's own hyper-parameters would hold our classes."""
-        for key in [
-            key for key in checkpoint if key.startswith(("hyper_parameters", "hparams", "datamodule_hyper_parameters"))
-        ]:
-            del checkpoint[key]
-        # Lightning collects the base's arguments as well, which a paper without a discriminator, say, does not take.
-        taken = inspect.signature(type(self)).parameters
-        checkpoint["lit_inpaint"] = {
-            **checkpoint.get("lit_inpaint", {}),
-            "paper": f"{type(self).__module__}.{type(self).__qualname__}",
-            "settings": plain({name: value for name, value in self.hparams.items() if name in taken}),
-            "seed": self.seed,
-            "versions": {"lit_inpaint": __version__, "torch": str(torch.__version__), "numpy": np.__version__},
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the checkpoint's seed."""
-        self.seed = checkpoint["lit_inpaint"]["seed"]
 
     # Use --------------------------------------------------------------------------------------------------------------------
 
@@ -297,23 +227,6 @@ class Inpainter(LightningModule):
         return composite(image, padded.image[..., :height, :width].clamp(0, 1).to(image.dtype), mask)
 
 
-@contextmanager
-def frozen(module: nn.Module | None) -> Iterator[None]:
-    """Within it, what `module` computes depends on its weights as on constants: gradients pass through it, not into it."""
-    parameters = [p for p in module.parameters() if p.requires_grad] if module is not None else []
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-
-
 def _mix(*key: int) -> int:
     """One 64-bit seed out of several integers."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-
-
-def _list(names: object) -> str:
-    return ", ".join(sorted(cast(Any, names)))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -39,7 +38,10 @@ Any setting of an experiment can be given on the command line, by its place in t
 def main(argv: list[str]) -> int:
     """Train one run to its end, or go on with it; returns the exit status."""
     options, rest = _parser().parse_known_args(argv)
-    checked = configuration.check(configuration.override(_start(options), rest))
+    config = configuration.override(_start(options), rest)
+    if options.init_from is not None:
+        config["init_from"] = None if options.init_from == "null" else options.init_from
+    checked = configuration.check(config)
     if options.print_config:
         print(configuration.dump(checked), end="")
         return 0
@@ -59,11 +61,22 @@ def _parser() -> VerbParser:
         default="auto",
         help="go on from the run folder's last checkpoint: if there is one (auto), or fail (must); or start anew (never)",
     )
+    parser.add_argument(
+        "--init_from",
+        "--init-from",
+        metavar="FILE",
+        help="start a new run from the weights alone of this checkpoint, as far as they have the same names and shapes",
+    )
     parser.add_argument("--print_config", action="store_true", help="print the complete configuration and stop")
     return parser
 
 
 def _start(options: argparse.Namespace) -> configuration.Config:
+    if options.resume == "must" and options.init_from not in (None, "null"):
+        raise UserError(
+            "--init_from starts a new run, --resume must goes on with an old one; leave --resume must out (auto goes on where "
+            "there is a run), or say --config RUN/config.yaml --run_dir RUN --resume must"
+        )
     if options.config is not None:
         path = Path(options.config)
         if not path.is_file():
@@ -102,6 +115,8 @@ def _train(options: argparse.Namespace, checked: Namespace) -> int:
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from lit_inpaint.checkpoint import read_checkpoint
+    from lit_inpaint.closing import close
+    from lit_inpaint.initialisation import initialise
 
     cli.quieten()
     cli.keep_freed_memory()
@@ -121,16 +136,18 @@ def _train(options: argparse.Namespace, checked: Namespace) -> int:
     objects = configuration.build(checked)
     model, data = cast("Inpainter", objects.model), cast("InpaintingData", objects.data)
     model.seed = checked.seed
+    # Before anything copies or wraps the weights. A run that goes on has its own; the file may be gone by then.
+    news = initialise(model, checked.init_from) if checked.init_from is not None and content is None else []
     data.prepare_data()
     data.setup("fit")  # before the run folder: a missing image folder leaves nothing behind
     try:
         if rank == 0:
             run.lock()
-        trainer = _fit(model, data, run, checked, config, objects.wandb, content)
+        trainer = _fit(model, data, run, checked, config, objects.wandb, content, news)
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # the first process closes the run alone
         if trainer.is_global_zero:
-            _close(trainer, model, data, run, checked.baselines)
+            close(trainer, model, data, run, checked.baselines)
             run.finish(trainer.global_step)
     except MisconfigurationException as error:  # Lightning's word for settings that do not fit together
         run.discard()
@@ -157,8 +174,9 @@ def _fit(
     config: configuration.Config,
     wandb: Wandb,
     content: dict[str, Any] | None,
+    news: Sequence[str],
 ) -> Trainer:
-    """Everything between an opened and a closed run; `content` is the checkpoint to go on from."""
+    """Everything between an opened and a closed run; `content` is the checkpoint to go on from, `news` lines to print."""
     from lit_inpaint import callbacks
 
     step = content["global_step"] if content is not None else None
@@ -175,6 +193,7 @@ def _fit(
             csv.rewind(step if step is not None else -1)
             print(data.describe())
             print(f"Run folder: {run.path}" + (f", going on at step {step}" if step is not None else ""))
+            print(*news, sep="\n", end="\n" if news else "")
         with interruption.listening(), _known_to_children(run.path, trainer.world_size):
             trainer.fit(model, data, ckpt_path=str(run.last) if content is not None else None, weights_only=True)
             if checkpoint.validation_due:  # killed in the validation after the last batch: there was nothing left to fit
@@ -206,13 +225,16 @@ def _trainer(
     from lightning.pytorch import Trainer
 
     from lit_inpaint import callbacks
+    from lit_inpaint.training.sync_batch_norm import SyncBatchNorm
 
+    given = checked.trainer.as_dict()
+    sync = [SyncBatchNorm()] if given.pop("sync_batchnorm") else []
     try:
         return Trainer(
-            **checked.trainer.as_dict(),
+            **given,
             default_root_dir=run.path,
             logger=loggers,
-            plugins=[callbacks.AtomicCheckpointIO()],
+            plugins=[callbacks.AtomicCheckpointIO(), *sync],
             use_distributed_sampler=False,  # ours counts each evaluation sample once and shares the training stream out
             # The order matters: the average is swapped in before anything measures or draws, and out before anything saves.
             callbacks=[
@@ -220,6 +242,7 @@ def _trainer(
                 callbacks.Quality(),
                 callbacks.SampleGrids(run.samples, checked.sample_rows),
                 callbacks.TrainingLog(),
+                callbacks.NaNGuard(run.nan),
                 callbacks.Provenance(config),
                 *([callbacks.RunProgress()] if checked.trainer.enable_progress_bar is not False else []),
                 *last_callbacks,
@@ -227,32 +250,6 @@ def _trainer(
         )
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"the trainer refuses its settings: {error}") from error
-
-
-def _close(trainer: Trainer, model: Inpainter, data: InpaintingData, run: RunFolder, baselines: bool) -> None:
-    """The table of the final weights (the average, where there is one), and where everything is."""
-    from lit_inpaint.baselines import BASELINES
-    from lit_inpaint.checkpoint import load
-    from lit_inpaint.evaluation import comparison, evaluate, print_table
-    from lit_inpaint.metrics import LPI
-
-    data.trainer = None  # this process alone measures, and so all samples
-    device = trainer.strategy.root_device
-    final = load(run.last).to(device)
-    name = type(model).__name__
-    methods = {name: final.complete, **(dict(BASELINES) if baselines else {})}
-    found = evaluate(methods, data.val_dataloader(), LPI, device)
-    run.table.write_text(json.dumps({"rows": found}, indent=1) + "\n")
-    print_table(found, LPI, f"{name} after {trainer.global_step} steps, validation set; * = best")
-    for line in comparison(found, LPI, name):
-        print(line)
-    print(f"\nRun folder: {run.path}")
-    if run.samples.is_dir():
-        print("  samples/     masked input, output, composite, truth at each validation")
-        print("  checkpoints/ last.ckpt and best.ckpt")
-    else:
-        print("  checkpoints/ last.ckpt; no samples and no best.ckpt, since the run ended before its first validation")
-    print("  metrics.csv, table.json, config.yaml")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
         self.table = path / "table.json"
+        self.nan = path / "nan"
         self._finished = path / ".finished"
         self._lock: IO[str] | None = None
         self._fresh = False
@@ -122,9 +123,9 @@ class RunFolder:
             self._lock = None
 
     def discard(self) -> None:
-        """Give the folder back; if it was new and no checkpoint came into it, take away all that `lock` made."""
+        """Give the folder back; if it was new and no result came into it, take away all that `lock` made."""
         self.unlock()
-        if not self._fresh or self.last.exists():
+        if not self._fresh or any(path.exists() for path in (self.last, self.metrics, self.nan)):
             return
         shutil.rmtree(self.path, ignore_errors=True)
         if self.path not in self._made:
@@ -134,9 +135,9 @@ class RunFolder:
                 parent.rmdir()
 
     def differences(self, config: dict[str, Any]) -> list[str]:
-        """Keys of model, data and seed in which `config` differs from what this run was started with, as `key: then -> now`."""
+        """What determines the weights and is not in `config` as it was when this run was started, as `key: then -> now`."""
         then = self.stored() or config
-        sections = ("model", "data", "seed", "ema")
+        sections = ("model", "data", "seed", "ema", "init_from")
         before = dict(_flat({key: then.get(key) for key in sections}))
         now = dict(_flat({key: config.get(key) for key in sections}))
         keys = [key for key in {**before, **now} if key not in _FREE_TO_CHANGE and before.get(key) != now.get(key)]

@@ -7,7 +7,7 @@ range or polarity converts inside its own `forward`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypedDict
@@ -15,8 +15,11 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-Terms = dict[str, Tensor]
-"""Loss terms by name, each a scalar, not yet weighted. The names are the fields of the paper's `Weights`."""
+Terms = Mapping[str, Tensor | Callable[[], Tensor]]
+"""Loss terms by name, each a scalar, not yet weighted. The names are the fields of the paper's `Weights`.
+
+A term that costs much may be a function instead, called only where its weight is not 0: one that a warm-up stage leaves out.
+"""
 
 
 class UserError(Exception):

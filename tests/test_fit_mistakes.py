@@ -124,6 +124,18 @@ def test_where_an_experiment_comes_from(argv: str, message: str, place: Path) ->
         ("--wandb.mode online", "no W&B key is known"),
         ("--resume must", "there is no run/checkpoints/last.ckpt"),
         ("--run_dir nodata.yaml/below", "cannot write the run folder nodata.yaml/below"),
+        ("--init_from nothing.ckpt", r"init_from: no checkpoint at /.*/nothing\.ckpt; a run writes"),
+        ("--init-from empty", "init_from: no checkpoint at /.*/empty: it is a folder"),
+        ("--init_from list.yaml", r"init_from: /.*/list\.yaml cannot be read as a checkpoint"),
+        ("--init_from", "argument --init_from/--init-from: expected one argument"),
+        ("--init-from --seed 3", "argument --init_from/--init-from: expected one argument"),
+        ("--init_from=", "init_from is empty; name a checkpoint, or null for none"),
+        ("--init_from=~nobody-here/a.ckpt", "init_from: ~nobody-here/a.ckpt: "),
+        ("--init_from.file a.ckpt", r"init_from: expected str or null, got"),
+        (
+            "--init_from a.ckpt --resume must",
+            "--init_from starts a new run, --resume must goes on with an old one; leave --resume must out .*, or say --config",
+        ),
     ],
 )
 def test_options(options: str, message: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +181,29 @@ def test_checkpoints_that_do_not_fit(place: Path) -> None:
     assert f"{last} is of PEPSI, not of LPINet" in mistake([*TINY, "--run_dir", str(folder)])
     assert "the run in" in mistake([*TINY, "--run_dir", str(folder), "--seed", "3"])
     assert "already holds a run" in mistake([*TINY, "--run_dir", str(folder), "--resume", "never"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("truncated", r"init_from: /.*/truncated\.ckpt cannot be read as a checkpoint; it may be truncated"),
+        ("foreign", r"init_from: /.*/foreign\.ckpt is not a checkpoint of lit_inpaint: it says nothing about its paper"),
+        ("empty", r"init_from: no tensor of /.*/empty\.ckpt, which holds LPINet, has the name and shape of one of this LPINet"),
+    ],
+)
+def test_checkpoints_that_cannot_be_started_from(kind: str, message: str, place: Path, checkpoint: Path) -> None:
+    whole = torch.load(checkpoint, weights_only=True)
+    path = place / f"{kind}.ckpt"
+    if kind == "truncated":
+        path.write_bytes(checkpoint.read_bytes()[:1000])
+    else:
+        torch.save(
+            {"foreign": {"state_dict": whole["state_dict"]}, "empty": {**whole, "state_dict": {}, "callbacks": {}}}[kind], path
+        )
+    assert re.match(message, mistake([*TINY, "--run_dir", "run", "--init_from", path.name]))
+    assert not (place / "run").exists()
+    assert mistake([*TINY, "--init_from", path.name])
+    assert not (place / "runs").exists()
 
 
 def test_a_validation_interval_longer_than_the_run(place: Path) -> None:

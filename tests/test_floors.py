@@ -14,19 +14,33 @@ HOUSE = Path(lit_inpaint.__file__).parent
 
 # From the ground up. A unit (module or folder of `lit_inpaint/`) may import from lines above its own only.
 FLOORS: tuple[set[str], ...] = (
-    {"types", "settings", "published"},
+    {"types", "schedules", "published"},
+    {"settings"},
     {"nets", "losses", "masks", "metrics", "baselines", "drawing", "output"},
-    {"counting"},
+    {"training"},
     {"engine", "data"},
     {"papers", "callbacks", "checkpoint"},
     {"cli", "complaints"},
     {"configuration"},
-    {"evaluation", "run_folder", "arguments", "labels", "pairing"},
+    {"evaluation", "run_folder", "arguments", "labels", "pairing", "initialisation"},
+    {"closing"},
     {"fit", "evaluate", "inpaint", "cost", "preview", "fetch"},
 )
 FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 
-WITHOUT_LIGHTNING = {"types", "settings", "published", "nets", "losses", "masks", "metrics", "baselines", "drawing"}
+WITHOUT_LIGHTNING = {
+    "types",
+    "schedules",
+    "settings",
+    "plan",
+    "published",
+    "nets",
+    "losses",
+    "masks",
+    "metrics",
+    "baselines",
+    "drawing",
+}
 STRANGERS = {("papers", "data"), ("masks", "metrics"), ("metrics", "masks"), ("losses", "masks"), ("losses", "metrics")}
 
 FILES = sorted(HOUSE.rglob("*.py"))

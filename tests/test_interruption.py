@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_runs import TINY, assert_same_run, at, content, rows, run, signalling
+from tiny_runs import TINY, assert_same_run, at, content, run, signalling, steps_logged
 
 from lit_inpaint.checkpoint import read_checkpoint
 
@@ -67,11 +67,6 @@ def wait_for(folder: Path, ready: Callable[[], bool], process: subprocess.Popen[
             return
         time.sleep(0.05)
     raise AssertionError(f"nothing came of {folder}")
-
-
-def steps_logged(folder: Path) -> int:
-    path = folder / "metrics.csv"
-    return max((int(row["step"]) for row in rows(folder)), default=0) if path.exists() else 0
 
 
 def test_sigkill_at_any_moment_and_sigterm_to_the_whole_group(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_runs import Killed, assert_same, assert_same_run, at, content, kill, rows, run
+from tiny_runs import assert_same, assert_same_run, content, rows, run, run_killed
 
 from lit_inpaint.callbacks import AtomicCheckpointIO
 
@@ -34,8 +34,7 @@ def killed(step: int, hook: str, *options: str) -> Stop:
     """A run killed where the paper's `hook` is called with `step` batches counted."""
 
     def stop(folder: Path) -> None:
-        with at(step, hook, kill), pytest.raises(Killed):
-            run(folder, *options)
+        run_killed(folder, step, hook, *options)
 
     return stop
 

@@ -9,28 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from lit_inpaint.settings import Adam, Stage, Training, plain, stage_at
-
-
-def test_stage_at_walks_through_the_plan() -> None:
-    plan = (Stage("a", iterations=2), Stage("b", iterations=3), Stage("c"))
-    assert [stage_at(plan, k).name for k in (0, 1, 2, 4, 5, 10**6)] == ["a", "a", "b", "b", "c", "c"]
-    assert stage_at((Stage("only"),), 0).name == "only"
-
-
-def test_stage_at_refuses_what_lies_behind_the_end() -> None:
-    plan = (Stage("a", iterations=2), Stage("b", iterations=3))
-    assert stage_at(plan, 4).name == "b"
-    with pytest.raises(ValueError, match=r"iteration 5 lies behind the last stage, which ends at 5; lower trainer.max_steps"):
-        stage_at(plan, 5)
-    with pytest.raises(ValueError, match="ends at 0"):
-        stage_at((), 0)
-
-
-@pytest.mark.parametrize("iteration", [0, 7])
-def test_stage_at_refuses_an_open_stage_before_the_last(iteration: int) -> None:
-    with pytest.raises(ValueError, match="only the last stage may leave its iterations open: first, second"):
-        stage_at((Stage("first"), Stage("second", iterations=2)), iteration)
+from lit_inpaint.schedules import Linear, Steps
+from lit_inpaint.settings import SGD, Adam, AdamW, OptimizerSettings, Stage, Training, plain
 
 
 @pytest.mark.parametrize(
@@ -42,6 +22,8 @@ def test_stage_at_refuses_an_open_stage_before_the_last(iteration: int) -> None:
         ({"d_steps": 0, "update": "alternating"}, "d_steps=0"),
         ({"d_steps": 2}, "d_steps=2 needs update='alternating'"),
         ({"d_steps": 2, "update": "generator_first"}, "d_steps=2 needs update='alternating'"),
+        ({"epochs": 0}, "stage 'x' lasts 0 epochs; give 1 or more, or None for the rest"),
+        ({"iterations": 4, "epochs": 2}, "stage 'x' has iterations=4 and epochs=2; give one of them"),
     ],
 )
 def test_stage_refuses(arguments: dict[str, Any], message: str) -> None:
@@ -53,6 +35,19 @@ def test_stage_defaults_and_what_is_allowed() -> None:
     assert Stage() == Stage("adversarial", "simultaneous", True, True, None, 1)
     assert Stage(update="alternating", d_steps=5).d_steps == 5
     assert Stage(discriminator=False, iterations=1).iterations == 1
+    assert Stage(epochs=1).epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "players"),
+    [
+        (Stage(), ("generator", "discriminator")),
+        (Stage(discriminator=False), ("generator",)),
+        (Stage(generator=False), ("discriminator",)),
+    ],
+)
+def test_players_are_those_who_learn(stage: Stage, players: tuple[str, ...]) -> None:
+    assert stage.players == players
 
 
 @pytest.mark.parametrize("player", ["clip_generator", "clip_discriminator"])
@@ -62,27 +57,70 @@ def test_training_refuses_a_limit_that_would_not_limit(player: str, value: float
         Training(**{player: value})
 
 
-def test_adam_builds_what_it_says() -> None:
+@pytest.mark.parametrize("name", ["accumulate_generator", "accumulate_discriminator"])
+@pytest.mark.parametrize("value", [0, -2])
+def test_training_refuses_a_batch_in_no_parts(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"{name}={value}; give the number of parts of a batch, 1 for the whole batch"):
+        Training(**{name: value})
+
+
+# Optimizers ------------------------------------------------------------------------------------------------------------------
+
+BUILT: dict[str, tuple[OptimizerSettings, type[torch.optim.Optimizer], dict[str, Any]]] = {
+    "Adam": (
+        Adam(lr=3e-4, betas=(0.1, 0.2), eps=1e-5, weight_decay=0.3),
+        torch.optim.Adam,
+        {"lr": 3e-4, "betas": (0.1, 0.2), "eps": 1e-5, "weight_decay": 0.3},
+    ),
+    "AdamW": (
+        AdamW(lr=2e-4, betas=(0.3, 0.4), eps=1e-6, weight_decay=0.2),
+        torch.optim.AdamW,
+        {"lr": 2e-4, "betas": (0.3, 0.4), "eps": 1e-6, "weight_decay": 0.2},
+    ),
+    "SGD": (
+        SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+        torch.optim.SGD,
+        {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_an_optimizer_builds_what_it_says(name: str) -> None:
+    settings, kind, arguments = BUILT[name]
     layer = nn.Linear(2, 2)
-    optimizer = Adam(lr=3e-4, betas=(0.1, 0.2), eps=1e-5, weight_decay=0.3).build(layer.parameters())
-    assert type(optimizer) is torch.optim.Adam
+    optimizer = settings.build(layer.parameters())
+    assert type(optimizer) is kind
     (group,) = optimizer.param_groups
-    assert [group[name] for name in ("lr", "betas", "eps", "weight_decay")] == [3e-4, (0.1, 0.2), 1e-5, 0.3]
+    assert {key: group[key] for key in arguments} == arguments
     assert [id(p) for p in group["params"]] == [id(p) for p in layer.parameters()]
+    assert settings.options() == {key: value for key, value in arguments.items() if key != "lr"}
 
 
-def test_adam_defaults_are_pytorchs_but_for_the_rate() -> None:
+@pytest.mark.parametrize(
+    ("settings", "rate"), [(Adam(), {"lr": 1e-4}), (AdamW(), {}), (SGD(), {})], ids=["Adam", "AdamW", "SGD"]
+)
+def test_defaults_are_pytorchs_but_for_adams_rate(settings: OptimizerSettings, rate: dict[str, float]) -> None:
     layer = nn.Linear(1, 1)
-    (ours,), (theirs,) = (
-        Adam().build(layer.parameters()).param_groups,
-        torch.optim.Adam(layer.parameters(), lr=1e-4).param_groups,
-    )
-    assert {k: v for k, v in ours.items() if k != "params"} == {k: v for k, v in theirs.items() if k != "params"}
+    theirs = getattr(torch.optim, type(settings).__name__)(layer.parameters(), **rate)
+    (ours,), (expected,) = settings.build(layer.parameters()).param_groups, theirs.param_groups
+    assert {k: v for k, v in ours.items() if k != "params"} == {k: v for k, v in expected.items() if k != "params"}
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW, SGD])
+def test_a_scheduled_rate_waits_for_the_engine(kind: Any) -> None:
+    settings = kind(lr=Linear(1e-3))
+    assert settings.build(nn.Linear(1, 1).parameters()).param_groups[0]["lr"] == 0
+    assert "lr" not in settings.options()
+
+
+# Plain data ------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Nested:
-    adam: Adam = field(default_factory=Adam)
+    training: Training = field(default_factory=Training)
+    optimizer: OptimizerSettings = field(default_factory=lambda: SGD(Steps(0.1, milestones=(3,))))
     names: dict[str, tuple[int, ...]] = field(default_factory=lambda: {"a": (1, 2)})
 
 
@@ -90,7 +128,15 @@ def test_plain_turns_settings_into_data(tmp_path: Path) -> None:
     value = {"n": None, "b": True, "i": 3, "f": np.float64(0.5), "s": "x", "l": [1, (2, 3)], "d": Nested(), 7: "seven"}
     expected = {
         "n": None, "b": True, "i": 3, "f": 0.5, "s": "x", "l": [1, [2, 3]], "7": "seven",
-        "d": {"adam": {"lr": 1e-4, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}, "names": {"a": [1, 2]}},
+        "d": {
+            "training": {"clip_generator": None, "clip_discriminator": None, "accumulate_generator": 1,
+                         "accumulate_discriminator": 1, "channels_last": True, "compile": False},
+            "optimizer": {"class_path": "lit_inpaint.settings.SGD", "init_args": {
+                "lr": {"class_path": "lit_inpaint.schedules.Steps",
+                       "init_args": {"start": 0.1, "factor": 0.1, "milestones": [3], "by": "iteration"}},
+                "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}},
+            "names": {"a": [1, 2]},
+        },
     }  # fmt: skip
     assert plain(value) == expected
     assert plain(value)["b"] is True
@@ -105,7 +151,7 @@ def test_plain_turns_settings_into_data(tmp_path: Path) -> None:
         (nn.Linear(1, 1), "Linear"),
         (torch.zeros(1), "Tensor"),
         ({1, 2}, "set"),
-        (Adam, "type"),
+        (Stage, "type"),
         (np.float32(1), "float32"),
         (np.int64(1), "int64"),
     ],

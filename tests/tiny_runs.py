@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
 
 from lit_inpaint import fit
@@ -48,6 +49,12 @@ def kill() -> None:
     raise Killed
 
 
+def run_killed(folder: Path, step: int, hook: str, *options: str) -> None:
+    """A run killed where the paper's `hook` is called with `step` batches counted."""
+    with at(step, hook, kill), pytest.raises(Killed):
+        run(folder, *options)
+
+
 def signalling(number: signal.Signals) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), number)
 
@@ -56,6 +63,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
     """`metrics.csv` without the only column that is not a function of the settings."""
     with (folder / "metrics.csv").open(newline="") as file:
         return [{k: v for k, v in row.items() if v and k != "train/images_per_second"} for row in csv.DictReader(file)]
+
+
+def steps_logged(folder: Path) -> int:
+    """The newest step in `metrics.csv`, 0 before there is one."""
+    return max((int(row["step"]) for row in rows(folder)), default=0) if (folder / "metrics.csv").exists() else 0
 
 
 def content(folder: Path, name: str = "last") -> dict[str, Any]:

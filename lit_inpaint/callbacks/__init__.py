@@ -4,6 +4,7 @@ from lit_inpaint.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from lit_inpaint.callbacks.csv_log import CSVLog
 from lit_inpaint.callbacks.ema import GeneratorEMA
 from lit_inpaint.callbacks.interruption import Interruption
+from lit_inpaint.callbacks.nan_guard import NaNGuard
 from lit_inpaint.callbacks.progress import RunProgress
 from lit_inpaint.callbacks.provenance import Provenance
 from lit_inpaint.callbacks.quality import Quality
@@ -16,6 +17,7 @@ __all__ = [
     "CSVLog",
     "GeneratorEMA",
     "Interruption",
+    "NaNGuard",
     "Provenance",
     "Quality",
     "RunCheckpoint",

@@ -52,9 +52,10 @@ class CSVLog(Logger):
         """Nothing: `config.yaml` beside the file holds them all."""
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append one row."""
-        row = {"step": str(step), **{name: f"{float(value):.8g}" for name, value in metrics.items()}}
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Append one row of numbers and words."""
+        cells = {name: value if isinstance(value, str) else f"{float(value):.8g}" for name, value in metrics.items()}
+        row = {"step": str(step), **cells}
         self._rows.append(row)
         repeated = [old for old in self._rows[:-1] if old["step"] == row["step"] and old.keys() == row.keys()]
         for old in repeated:  # a validation that a kill cut off and a resumed run does again

@@ -49,20 +49,22 @@ class GeneratorEMA(Callback):
         self.updates += 1
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the average."""
+        """Measure the average, if there is one: a model that was not trained here has none."""
+        if not self.average:
+            return
         generator = _generator(pl_module)
         self._raw = {name: tensor.detach().clone() for name, tensor in generator.state_dict().items()}
         generator.load_state_dict(self.average)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Train the raw weights."""
-        _generator(pl_module).load_state_dict(self._raw)
-        self._raw = {}
+        if self._raw:
+            _generator(pl_module).load_state_dict(self._raw)
+            self._raw = {}
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """An interrupted validation must not leave the average in the raw weights' place."""
-        if self._raw:
-            self.on_validation_end(trainer, pl_module)
+        self.on_validation_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """The average and how often it was updated."""

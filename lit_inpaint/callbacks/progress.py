@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from lit_inpaint.callbacks.training_log import stage_name
+from lit_inpaint.engine import Inpainter
 
 
 class RunProgress(ProgressBar):
@@ -39,9 +40,8 @@ class RunProgress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar where the run stands."""
-        total = trainer.estimated_stepping_batches
         self._bar = tqdm(
-            total=int(total) if total != float("inf") else None,
+            total=cast(Inpainter, pl_module).run_plan.length,
             initial=trainer.global_step,
             desc=stage_name(trainer, pl_module),
             unit="it",

@@ -7,13 +7,19 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
+from lit_inpaint.callbacks.csv_log import CSVLog
 from lit_inpaint.engine import Inpainter
 
 
 class TrainingLog(Callback):
-    """Writes `train/<term>`, `train/lr_<player>` and `train/images_per_second` every `trainer.log_every_n_steps` batches.
+    """Writes the losses, the scheduled numbers, the stage and the speed every `trainer.log_every_n_steps` batches.
+
+    `train/<term>` and `train/<player>` are the losses of the batch that the step ended with. `train/lr_<player>` and
+    `train/weight_<term>` are the schedules' values *at* the step, with which training goes on: at step k, what the formula says
+    for k. `train/stage` is the name of the stage that the batch belonged to.
 
     The step is the number of batches learnt from, which is also what validation and the sample grids use; Lightning's own
     logging counts from 0 and would put a batch's losses one step before the weights they led to. 0 batches: never.
@@ -41,9 +47,10 @@ class TrainingLog(Callback):
         every = cast(Any, trainer).log_every_n_steps
         if not every or trainer.global_step % every or not isinstance(outputs, Mapping):
             return
-        values = {f"train/{name}": float(value) for name, value in outputs.items()}
-        for player, optimizer in zip(("generator", "discriminator"), trainer.optimizers, strict=False):
-            values[f"train/lr_{player}"] = optimizer.param_groups[0]["lr"]
+        model, step = cast(Inpainter, pl_module), trainer.global_step
+        values: dict[str, float | str] = {f"train/{name}": float(value) for name, value in outputs.items()}
+        values |= {f"train/{name}": value for name, value in model.scheduled(step).items()}
+        values["train/stage"] = model.stage_name(step - 1)
         if self._since is not None:
             values["train/images_per_second"] = self._images / (time.perf_counter() - self._since)
         self._since, self._images = None, 0
@@ -54,13 +61,14 @@ class TrainingLog(Callback):
         self._since, self._images = None, 0
 
 
-def log(trainer: Trainer, values: Mapping[str, float]) -> None:
+def log(trainer: Trainer, values: Mapping[str, float | str]) -> None:
     """Write `values` to every logger at the current step; on rank 0 only, as the loggers see to."""
+    numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
     for logger in trainer.loggers:
-        logger.log_metrics(dict(values), step=trainer.global_step)
+        words = isinstance(logger, CSVLog | WandbLogger)  # others would try to draw them
+        logger.log_metrics(cast(Any, dict(values if words else numbers)), step=trainer.global_step)
 
 
 def stage_name(trainer: Trainer, module: LightningModule) -> str:
     """The name of the stage the next batch belongs to."""
-    assert isinstance(module, Inpainter)
-    return module.stage_name(trainer.global_step)
+    return cast(Inpainter, module).stage_name(trainer.global_step)

@@ -39,7 +39,8 @@ from torch.nn.functional import interpolate, l1_loss
 from lit_inpaint.engine import Inpainter
 from lit_inpaint.losses.adversarial import bce_fake, bce_real, minimax_generator
 from lit_inpaint.nets.patch_discriminator import PatchDiscriminator
-from lit_inpaint.settings import Adam, Stage, Training
+from lit_inpaint.schedules import Value
+from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
 from lit_inpaint.types import Batch, Prediction, Terms, empty_holes
 
 
@@ -54,10 +55,10 @@ class Weights:
         fake: -log(1 - D(output)), its second part.
     """
 
-    l1: float = 1.0
-    adversarial: float = 1.0
-    real: float = 1.0
-    fake: float = 1.0
+    l1: Value = 1.0
+    adversarial: Value = 1.0
+    real: Value = 1.0
+    fake: Value = 1.0
 
 
 class LightweightResBlock(nn.Module):
@@ -139,6 +140,8 @@ class LPINet(Inpainter):
         weights: of the loss terms.
         generator_optimizer: Adam 1e-4, betas 0.0 and 0.9 (section 4.1).
         discriminator_optimizer: Adam 1e-3, the same betas (section 4.1).
+        plan: who plays when; in the paper one stage, in which both players learn at each step from the weights before it
+            (section 4.1).
         training: how the engine runs it.
     """
 
@@ -150,17 +153,19 @@ class LPINet(Inpainter):
         self,
         blocks: int = 1,
         weights: Weights = Weights(),
-        generator_optimizer: Adam = Adam(lr=1e-4, betas=(0.0, 0.9)),
-        discriminator_optimizer: Adam = Adam(lr=1e-3, betas=(0.0, 0.9)),
+        generator_optimizer: OptimizerSettings = Adam(lr=1e-4, betas=(0.0, 0.9)),
+        discriminator_optimizer: OptimizerSettings = Adam(lr=1e-3, betas=(0.0, 0.9)),
+        plan: tuple[Stage, ...] = (Stage("adversarial", update="simultaneous"),),
         training: Training = Training(),
     ) -> None:
         super().__init__(weights, generator_optimizer, discriminator_optimizer, training)
+        self.plan = plan
         self.generator = LPIGenerator(blocks)
         self.discriminator = PatchDiscriminator()
 
     def stages(self) -> tuple[Stage, ...]:
-        """One stage; both players learn at each step from the weights before it (section 4.1)."""
-        return (Stage("adversarial", update="simultaneous"),)
+        """The plan that was given."""
+        return self.plan
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the raw output."""

@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from tiny_gan import Outputs, TinyGAN, loader, make_batches, make_tiny, make_trainer
 
-from lit_inpaint import counting
 from lit_inpaint.callbacks import GeneratorEMA
 from lit_inpaint.settings import Stage
+from lit_inpaint.training import counting
 
 PLANS: dict[str, tuple[Stage, ...]] = {
     "simultaneous": (Stage(),),

@@ -1,0 +1,66 @@
+"""A loss or a gradient that is no number any more: stop everywhere, before it is saved, and keep the batch that did it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from lit_inpaint.engine import Inpainter
+from lit_inpaint.types import UserError
+
+
+class NaNGuard(Callback):
+    """After each batch looks at every loss and at the gradients of all players; stops all processes if one is NaN or infinite.
+
+    Stands before the callbacks that save, so `last.ckpt` stays the one from before. Under fp16 only the losses are looked at:
+    there a gradient that overflows is part of the plan, and its step is left out by the scaler.
+
+    Args:
+        folder: gets `step_<n>_rank_<r>.pt`: the batch, the losses, the step's number and seed; made when it is needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look, and stop.
+
+        Raises:
+            UserError: on every process, if any of them found something; names the losses, the file and what may help.
+        """
+        model = cast(Inpainter, pl_module)
+        losses = cast(Mapping[str, Tensor], outputs)
+        gradients = [] if trainer.precision == "16-mixed" else [p.grad for p in model.parameters() if p.grad is not None]
+        found = _broken([*losses.values(), *gradients])
+        if not trainer.strategy.reduce_boolean_decision(found, all=False):
+            return
+        place = self.folder / f"step_{trainer.global_step:07d}_rank_{trainer.global_rank}.pt"
+        if not found:
+            raise UserError(f"step {trainer.global_step}: another process met a NaN or an infinity, see {self.folder}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        said = {name: float(value) for name, value in losses.items()}
+        saved = {**batch, "losses": said, "step": trainer.global_step, "seed": model.seed}
+        torch.save(
+            {key: value.detach().cpu().clone() if isinstance(value, Tensor) else value for key, value in saved.items()}, place
+        )
+        bad = [f"{name} = {value}" for name, value in said.items() if not torch.isfinite(torch.tensor(value))]
+        raise UserError(
+            f"step {trainer.global_step}: {', '.join(bad) or 'a gradient'} is not finite; stopped before saving; the batch is "
+            f"in {place}. Lower the learning rates, clip (--model.training.clip_generator 1) or use --trainer.precision 32-true"
+        )
+
+
+def _broken(tensors: list[Tensor]) -> bool:
+    """Whether any value is NaN or infinite, with one wait for the device: a norm is finite only if all of its values are."""
+    by_kind: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for tensor in tensors:
+        by_kind.setdefault((tensor.device, tensor.dtype), []).append(tensor.detach())
+    norms = [norm for kind in by_kind.values() for norm in torch._foreach_norm(kind, 1)]
+    return bool(norms) and not bool(torch.stack([norm.float().cpu() for norm in norms]).isfinite().all())

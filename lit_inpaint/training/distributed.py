@@ -1,0 +1,82 @@
+"""Several processes: which strategies an update order can run under, and what the processes must share.
+
+Works: one device, and Lightning's DDP (`ddp`, `ddp_spawn`, … on CPUs and GPUs). In a simultaneous stage every parameter gets a
+gradient in the one backward, which plain DDP expects. Any other stage leaves a player, or a frozen part, without one in some
+backward; DDP is then told to look for unused parameters.
+
+Refused: DeepSpeed takes a single optimizer, and FSDP shards the parameters of both players into flat ones, so that freezing the
+discriminator in the generator's loss and clipping one player alone are no longer possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import cast
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy, SingleDeviceStrategy, Strategy
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lit_inpaint.settings import Stage
+from lit_inpaint.types import UserError
+
+
+def leaves_parameters_out(stages: Iterable[Stage], opponents: bool) -> bool:
+    """Whether some backward reaches not all parameters.
+
+    Args:
+        stages: of the run.
+        opponents: whether there is a discriminator.
+    """
+    return any(stage.frozen or (opponents and (stage.update != "simultaneous" or len(stage.players) == 1)) for stage in stages)
+
+
+def settle_strategy(strategy: Strategy, stages: Iterable[Stage], opponents: bool) -> None:
+    """Let DDP look for unused parameters where the stages need it, and refuse a strategy under which training would go wrong.
+
+    To be called before the strategy wraps the model. `_ddp_kwargs` is a private name of Lightning 2.6; the tests with two
+    processes fail if it changes.
+
+    Args:
+        strategy: of the trainer.
+        stages: of the run.
+        opponents: whether there is a discriminator.
+
+    Raises:
+        UserError: says why, and what to use.
+    """
+    if isinstance(strategy, SingleDeviceStrategy):
+        return
+    if not isinstance(strategy, DDPStrategy):
+        raise UserError(
+            f"{type(strategy).__name__} cannot train two players with an optimizer each (DeepSpeed takes one optimizer, FSDP "
+            "merges parameters that are frozen and clipped apart); use --trainer.strategy ddp or auto"
+        )
+    if leaves_parameters_out(stages, opponents) and not strategy._ddp_kwargs.setdefault("find_unused_parameters", True):
+        raise UserError(
+            "this strategy expects a gradient for every parameter in each backward, which the stages do not give; use "
+            "--trainer.strategy ddp or auto"
+        )
+
+
+def hold_back_gradients(strategy: Strategy, hold: bool) -> AbstractContextManager[None]:
+    """Within it, a backward adds to this process's own gradients; the next one outside it averages their sum over processes."""
+    if hold and isinstance(strategy, ParallelStrategy):
+        return cast(AbstractContextManager[None], strategy.block_backward_sync())
+    return nullcontext()
+
+
+def share_buffers(trainer: Trainer, module: nn.Module) -> None:
+    """Give every process rank 0's buffers, such as the running statistics of batch norm, so that all measure the same network.
+
+    Inside a validation DDP must then not share them again: processes may hold different numbers of batches.
+    """
+    if trainer.world_size == 1:
+        return
+    for buffer in module.buffers():
+        torch.distributed.broadcast(buffer, src=0)
+    if isinstance(trainer.model, DistributedDataParallel):
+        trainer.model.require_forward_param_sync = False  # the next backward sets it again

@@ -1,0 +1,133 @@
+"""Each update order against its plain PyTorch loop, bit for bit; and whose gradient goes where."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.loggers.logger import DummyLogger
+from plain_loop import (
+    ALONE,
+    ORDERS,
+    Plain,
+    Steps,
+    assert_engine_is_plain,
+    assert_same_state,
+    only_generator,
+    run_plain,
+    simultaneous,
+)
+from tiny_gan import loader, make_batches, make_tiny, make_trainer
+
+from lit_inpaint.callbacks import TrainingLog
+from lit_inpaint.papers import LPINet
+from lit_inpaint.settings import Stage, Training
+
+WARM_UP = (Stage("warm-up", discriminator=False, iterations=5), Stage("adversarial"))
+MODES: dict[str, tuple[tuple[Stage, ...], Steps]] = {
+    **{name: ((stage,), lambda number, step=step: step) for name, (stage, step) in (ORDERS | ALONE).items()},
+    "two stages": (WARM_UP, lambda number: only_generator if number < 5 else simultaneous),
+}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_fit_is_the_plain_loop(mode: str, dropout: float) -> None:
+    plan, step = MODES[mode]
+    assert_engine_is_plain(make_tiny(seed=3, plan=plan, dropout=dropout), make_batches(20), step)
+
+
+@pytest.mark.parametrize("mode", ["simultaneous", "alternating", "generator first"])
+def test_clipping_is_per_player(mode: str) -> None:
+    plan, step = MODES[mode]
+    training = Training(clip_generator=0.5, clip_discriminator=0.02, channels_last=False)
+    plain = assert_engine_is_plain(make_tiny(plan=plan, training=training), make_batches(20), step)
+    assert max(plain.norms) > 0.5, "no gradient was ever clipped: the test compares nothing"
+
+
+def test_one_player_clipped_leaves_the_other_alone() -> None:
+    plan, step = MODES["simultaneous"]
+    training = Training(clip_discriminator=0.01, channels_last=False)
+    assert_engine_is_plain(make_tiny(plan=plan, training=training), make_batches(20), step)
+
+
+def test_modes_differ() -> None:
+    """So that the comparisons above can tell them apart."""
+    after = {}
+    for mode in ("simultaneous", "alternating", "alternating, D thrice", "generator first", "two stages"):
+        model = make_tiny(plan=MODES[mode][0])
+        make_trainer(6).fit(model, loader(make_batches(6)))
+        after[mode] = torch.cat([p.detach().flatten() for p in model.parameters()])
+    # D learns from the image that G made before its step, and G from D before its own: in other words, simultaneously.
+    assert torch.equal(after.pop("generator first"), after["simultaneous"])
+    modes = list(after)
+    assert all(not torch.equal(after[a], after[b]) for i, a in enumerate(modes) for b in modes[:i])
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_lpi_net_is_the_plain_loop(channels_last: bool) -> None:
+    torch.manual_seed(0)
+    model = LPINet(training=Training(channels_last=channels_last))
+    if channels_last:  # as the engine would, but before the twin is made
+        model.to(memory_format=torch.channels_last)
+    assert_engine_is_plain(model, make_batches(5, size=32), lambda number: simultaneous)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    assert model.generator.stages[1][0].weight.is_contiguous(memory_format=layout)
+
+
+def test_channels_last_is_the_default_and_changes_no_value() -> None:
+    model = LPINet()
+    before = copy.deepcopy(model.state_dict())
+    model.configure_model()
+    assert_same_state(model.state_dict(), before)
+    assert model.generator.stages[1][0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+class Recorder(DummyLogger):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[int, dict[str, float]] = {}
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.rows[step] = metrics
+
+
+@pytest.mark.parametrize("mode", ["simultaneous", "alternating, D thrice", "two stages"])
+def test_logged_losses_are_those_of_the_loop(mode: str) -> None:
+    plan, step = MODES[mode]
+    model, batches, recorder = make_tiny(plan=plan), make_batches(20), Recorder()
+    plain = Plain(model)
+    make_trainer(20, TrainingLog(), logger=recorder, log_every_n_steps=2).fit(model, loader(batches))
+    logs = run_plain(plain, batches, step)
+    assert list(recorder.rows) == list(range(2, 21, 2))
+    for number, row in recorder.rows.items():
+        expected = {f"train/{name}": float(value) for name, value in logs[number - 1].items()}
+        assert {name: row[name] for name in expected} == expected
+        assert row.keys() - expected.keys() == {"train/lr_generator", "train/lr_discriminator", "train/images_per_second"}
+        assert (row["train/lr_generator"], row["train/lr_discriminator"]) == (1e-2, 2e-2)
+
+
+# Who gets whose gradient -----------------------------------------------------------------------------------------------------
+
+
+def test_the_generators_loss_leaves_the_discriminators_gradient_alone() -> None:
+    """Alternating: after the batch, D.grad is that of D's own turn."""
+    model, (batch,) = make_tiny(plan=(Stage(update="alternating"),)), make_batches(1)
+    plain = Plain(model)
+    make_trainer(1).fit(model, loader([batch]))
+    own = plain.d_grads(batch, plain.predict(batch))
+    assert model.discriminator is not None
+    for (name, parameter), expected in zip(model.discriminator.named_parameters(), own, strict=True):
+        assert parameter.grad is not None, name
+        assert torch.equal(parameter.grad, expected), name
+
+
+@pytest.mark.parametrize("update", ["simultaneous", "alternating", "generator_first"])
+def test_a_resting_player_gets_no_gradient(update: Any) -> None:
+    model = make_tiny(plan=(Stage(update=update, discriminator=False),))
+    make_trainer(2).fit(model, loader(make_batches(2)))
+    assert model.discriminator is not None
+    assert all(p.grad is None for p in model.discriminator.parameters())
+    assert all(p.requires_grad for p in model.parameters())
