@@ -44,9 +44,15 @@ def readable(error: str) -> str:
         wanted = match[1].rsplit(".", 1)[-1] if match[1] else f"one of {match[2]}"
         return f"{key}: expected {wanted}, got {match[3]!r}"
     values = re.findall(r"Given value: (.*)", error)
-    if re.search(r"- (Expected a dot import path|Import path \S+ does not correspond|Not a valid subclass)", error):
-        base = re.findall(r"Subtypes: \[<class '[\w.]*?(\w+)'>", error)[-1]
-        return f"{key}: expected the class_path of a subclass of {base}, got {values[0]}"
+    if re.search(
+        r"(- Expected a dot import path|- Import path \S+ does not correspond|Not a valid subclass| is abstract\n)", error
+    ):
+        wanted, known = _one_of_classes(error)
+        return f"{key}: expected {wanted}, got {values[0]}" + (f"; there are {known}" if known else "")
+    if match := re.search(r"(?<!- )Expected a dot import path string: (\S+)", error):
+        return f"{key}: there is no class {match[1]!r}; give its import path, such as lit_inpaint.settings.Adam"
+    if match := re.search(r"class_path '[\w.]*?(\w+)':\s+the following arguments are required: (.*)", error):
+        return f"{key}: {match[1]} needs {match[2]}"
     if match := re.search(r"required: (.*)", error):
         return f"the configuration lacks {match[1]}; start from --experiment NAME"
     kinds = re.findall(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal(\[[^\]]+\]))", error)
@@ -54,6 +60,19 @@ def readable(error: str) -> str:
     if key and values and wanted:
         return f"{key}: expected {wanted}, got {values[0]!r}"
     return " ".join(error.split())
+
+
+def _one_of_classes(error: str) -> tuple[str, str]:
+    """What the innermost complaint of several kinds would have taken, and the classes that there are."""
+    wanted, known = [], []
+    for kind in re.findall(r"<class '([\w.]+)'>", re.findall(r"Subtypes: \[(.*)\]", error)[-1]):
+        module, _, name = kind.rpartition(".")
+        if module:
+            known += sorted(cls.__name__ for cls in getattr(importlib.import_module(module), name).__subclasses__())
+            wanted.append(f"the class_path of a subclass of {name}")
+        elif name != "NoneType":
+            wanted.append(name)
+    return " or ".join(wanted), ", ".join(known)
 
 
 def _accepted(error: str, group: str | None = None) -> list[str]:

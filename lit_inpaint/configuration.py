@@ -89,14 +89,25 @@ def _read(path: Path) -> Config:
 
 
 def merge(base: Config, over: Config) -> Config:
-    """`over` on top of `base`, key by key; another `class_path` replaces the whole object with all arguments of the old one."""
-    if over.get("class_path", base.get("class_path")) != base.get("class_path", over.get("class_path")):
+    """`over` on top of `base`, key by key; another `class_path` replaces the whole object with all arguments of the old one.
+
+    Arguments may stand bare where the class is the one that would be taken anyway, `{lr: 1e-3}` for an optimizer, say.
+    """
+    if "class_path" in over and _replaces(over["class_path"], base):
         return copy.deepcopy(over)
+    if "class_path" in base and not {"class_path", "init_args"} & over.keys():
+        over = {"init_args": over}
     merged = copy.deepcopy(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
     return merged
+
+
+def _replaces(class_path: object, base: Config) -> bool:
+    """Whether an object of `class_path` is another than `base`, which may name its class or be the default's bare arguments."""
+    bare = bool(base) and not {"class_path", "init_args"} & base.keys()
+    return bare or base.get("class_path", class_path) != class_path
 
 
 def override(config: Config, options: Sequence[str]) -> Config:
@@ -135,7 +146,7 @@ def _place(config: Config, path: list[str], value: object) -> None:
         if "class_path" in config and name not in ("class_path", "init_args"):
             config = config.setdefault("init_args", {})
         if depth == len(path) - 1:
-            if name == "class_path" and config.get("class_path", value) != value:
+            if name == "class_path" and _replaces(value, config):
                 config.clear()
             config[name] = value
         else:

@@ -141,7 +141,7 @@ class RunFolder:
         before = dict(_flat({key: then.get(key) for key in sections}))
         now = dict(_flat({key: config.get(key) for key in sections}))
         keys = [key for key in {**before, **now} if key not in _FREE_TO_CHANGE and before.get(key) != now.get(key)]
-        return [f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys]
+        return [f"{key}: {_short(before.get(key))} -> {_short(now.get(key))}" for key in keys]
 
 
 def choose_run(
@@ -210,6 +210,11 @@ def _flat(config: object, key: str = "") -> Iterator[tuple[str, object]]:
             yield from _flat(value, f"{key}.{name}" if key else name)
     else:
         yield key, config
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:

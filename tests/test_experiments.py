@@ -46,8 +46,9 @@ def test_states_the_papers_settings(name: str) -> None:
     config = check(load_experiment(name))
     model, data = config.model.init_args, config.data.init_args
     assert model.blocks == (4 if "large" in name else 1)
-    assert (model.generator_optimizer.lr, model.discriminator_optimizer.lr) == (1e-4, 1e-3)
-    assert model.generator_optimizer.betas == model.discriminator_optimizer.betas == (0.0, 0.9)
+    for optimizer, rate in ((model.generator_optimizer, 1e-4), (model.discriminator_optimizer, 1e-3)):
+        assert optimizer.class_path == "lit_inpaint.settings.Adam"
+        assert (optimizer.init_args.lr, optimizer.init_args.betas) == (rate, (0.0, 0.9))
     assert set(vars(model.weights).values()) == {1.0}
     assert (data.size, data.test_images) == (256, 10_000)
     assert data.root == ("data/celeba" if "celeba" in name else "data/places2")

@@ -90,7 +90,14 @@ def test_where_an_experiment_comes_from(argv: str, message: str, place: Path) ->
         ("--data.bach_size 3", r"unknown key 'data\.bach_size'; did you mean 'batch_size'"),
         ("--wandb.modee x", r"unknown key 'wandb\.modee'; did you mean 'mode'"),
         ("--trainer.max_steps abc", r"trainer\.max_steps: expected int, got 'abc'"),
-        ("--model.generator_optimizer.lr fast", r"model\.generator_optimizer\.lr: expected float, got 'fast'"),
+        (
+            "--model.generator_optimizer.lr fast",
+            r"generator_optimizer\.lr: expected float or the class_path of a subclass of Schedule, got fast; there are .*Linear",
+        ),
+        ("--model.generator_optimizer.class_path SDG", r"model\.generator_optimizer: there is no class 'SDG'"),
+        ("--model.generator_optimizer.momentum 1", r"unknown key 'model\.generator_optimizer\.momentum'; there are lr, betas"),
+        ("--model.plan 3", r"model\.plan: expected tuple, got '3'"),
+        ('--model.plan [{"updat":1}]', r"unknown key 'model\.plan\.updat'; did you mean 'update'"),
         ("--model.weights 3", r"model\.weights: expected several settings"),
         ("--trainer 4", "trainer: expected several settings"),
         (

@@ -1,0 +1,292 @@
+"""What a stage may change (weights, optimizers, rates, still parts, length) against plain loops that change it by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from plain_loop import (
+    Plain,
+    Step,
+    alternating,
+    alternating_thrice,
+    assert_engine_is_plain,
+    assert_same_state,
+    generator_first,
+    only_generator,
+    simultaneous,
+)
+from tiny_gan import ADAM_D, ADAM_G, TinyGAN, TinyWeights, loader, make_batches, make_tiny, make_trainer
+from torch import nn
+
+from lit_inpaint.losses.gradient_penalty import gradient_penalty, r1_penalty
+from lit_inpaint.schedules import Linear, Steps
+from lit_inpaint.settings import SGD, Adam, AdamW, Stage
+from lit_inpaint.types import Batch, Prediction, Terms
+
+Change = Callable[[Plain, int], None]
+
+
+def changing(change: Change, orders: Callable[[int], Step] = lambda number: simultaneous) -> Callable[[int], Step]:
+    """Before each batch `change`, then learn in the order that `orders` gives for it."""
+
+    def steps(number: int) -> Step:
+        def step(plain: Plain, batch: Batch) -> None:
+            change(plain, number)
+            orders(number)(plain, batch)
+
+        return step
+
+    return steps
+
+
+# Weights ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MoreWeights(TinyWeights):
+    dark: float = 0.3
+    slope: float = 0.2
+
+
+class Costly(TinyGAN):
+    """Two terms more, one for each player, given as functions that say when they are called."""
+
+    def __init__(self, penalty: str = "r1", **arguments: Any) -> None:
+        super().__init__(**{"weights": MoreWeights(), **arguments})
+        self.penalty = penalty
+        self.computed: list[str] = []
+
+    def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        def dark() -> torch.Tensor:
+            self.computed.append("dark")
+            return prediction.image.square().mean()
+
+        return {**super().generator_losses(batch, prediction), "dark": dark}
+
+    def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        def slope() -> torch.Tensor:
+            self.computed.append("slope")
+            if self.penalty == "r1":
+                return r1_penalty(self.discriminator, batch["image"])
+            return gradient_penalty(self.discriminator, batch["image"], prediction.image, batch["mask"])
+
+        return {**super().discriminator_losses(batch, prediction), "slope": slope}
+
+
+def make_costly(**arguments: Any) -> Costly:
+    torch.manual_seed(0)
+    return Costly(**arguments)
+
+
+def test_weights_by_stage_and_no_term_in_vain() -> None:
+    plan = (
+        Stage("a", iterations=7, weights={"dark": 0, "slope": 0.0, "l1": 1.5}),
+        Stage("b", "alternating", iterations=6, weights={"adversarial": 0.0, "slope": 0.0}),
+        Stage("c", "alternating", d_steps=3),
+    )
+
+    def by_hand(plain: Plain, number: int) -> None:
+        own = {"l1": 3.0, "adversarial": 0.1, "real": 0.5, "fake": 0.5, "dark": 0.3, "slope": 0.2}
+        of_stage = {"dark": 0.0, "slope": 0.0, "l1": 1.5} if number < 7 else {"adversarial": 0.0, "slope": 0.0}
+        plain.weights = own if number >= 13 else own | of_stage
+
+    def orders(number: int) -> Step:
+        return simultaneous if number < 7 else alternating if number < 13 else alternating_thrice
+
+    model = make_costly(plan=plan)
+    assert_engine_is_plain(model, make_batches(20), changing(by_hand, orders))
+    assert model.computed == ["dark"] * 6 + ["slope", "slope", "slope", "dark"] * 7
+
+
+@pytest.mark.parametrize("penalty", ["r1", "between real and generated"])
+@pytest.mark.parametrize("order", [simultaneous, alternating_thrice, generator_first])
+def test_a_penalty_on_the_discriminators_slope(order: Step, penalty: str) -> None:
+    update = {simultaneous: "simultaneous", generator_first: "generator_first"}.get(order, "alternating")
+    plan = (Stage(update=update, d_steps=3 if order is alternating_thrice else 1),)
+    model = make_costly(plan=plan, penalty=penalty)
+    assert_engine_is_plain(model, make_batches(20), lambda number: order)
+    assert model.computed.count("slope") == (60 if order is alternating_thrice else 20)
+
+
+def test_a_scheduled_weight_and_a_stages_own() -> None:
+    plan = (Stage("a", iterations=8), Stage("b", weights={"adversarial": Linear(0.0, 0.4, length=6)}))
+    weights = TinyWeights(l1=Linear(5.0), fake=Steps(0.5, 0.5, (3, 11)))
+
+    def by_hand(plain: Plain, number: int) -> None:
+        done = max(0, min(number - 8, 6)) / 6
+        plain.weights = {
+            "l1": 5.0 * (1 - number / 20),
+            "adversarial": 0.1 if number < 8 else 0.4 * done,
+            "real": 0.5,
+            "fake": 0.5 if number < 3 else 0.25 if number < 11 else 0.125,
+        }
+
+    assert_engine_is_plain(make_tiny(plan=plan, weights=weights), make_batches(20), changing(by_hand))
+
+
+# Optimizers and rates --------------------------------------------------------------------------------------------------------
+
+
+def to_sgd(plain: Plain) -> None:
+    plain.opt_g = torch.optim.SGD(plain.g, lr=0.05, momentum=0.9, nesterov=True)
+    plain.finished = [0]
+
+
+def other_numbers(plain: Plain) -> None:
+    plain.opt_d.param_groups[0].update(lr=3e-3, betas=(0.3, 0.8), eps=1e-5, weight_decay=0.1)
+
+
+def all_fresh(plain: Plain) -> None:
+    plain.opt_g = torch.optim.Adam(plain.g, lr=1e-2, betas=(0.5, 0.9))
+    plain.opt_d = torch.optim.AdamW(plain.d, lr=5e-3, weight_decay=0.2)
+    plain.finished = [0, 2]
+
+
+STAGES: dict[str, tuple[dict[str, Any], Callable[[Plain], None]]] = {
+    "another kind": ({"generator_optimizer": SGD(0.05, 0.9, nesterov=True)}, to_sgd),
+    "other numbers, state kept": ({"discriminator_optimizer": Adam(3e-3, (0.3, 0.8), 1e-5, 0.1)}, other_numbers),
+    "fresh": ({"fresh_optimizers": True, "discriminator_optimizer": AdamW(5e-3, weight_decay=0.2)}, all_fresh),
+}
+
+
+@pytest.mark.parametrize("update", ["simultaneous", "alternating"])
+@pytest.mark.parametrize("name", STAGES)
+def test_optimizers_by_stage(name: str, update: Any) -> None:
+    settings, change = STAGES[name]
+    order = simultaneous if update == "simultaneous" else alternating
+    plan = (Stage("a", update, iterations=9), Stage("b", update, **settings))
+
+    def by_hand(plain: Plain, number: int) -> None:
+        if number == 9:
+            change(plain)
+
+    assert_engine_is_plain(make_tiny(plan=plan), make_batches(20), changing(by_hand, lambda number: order))
+
+
+def test_back_to_the_papers_own_numbers() -> None:
+    """A stage's hyperparameters end with it; the moments go on."""
+    plan = (
+        Stage("a", iterations=6),
+        Stage("b", iterations=6, generator_optimizer=Adam(1e-3, (0.1, 0.5), 1e-4, 0.3), discriminator=False),
+        Stage("c"),
+    )
+
+    def by_hand(plain: Plain, number: int) -> None:
+        inside = {"lr": 1e-3, "betas": (0.1, 0.5), "eps": 1e-4, "weight_decay": 0.3}
+        outside = {"lr": 1e-2, "betas": (0.5, 0.9), "eps": 1e-8, "weight_decay": 0.0}
+        plain.opt_g.param_groups[0].update(inside if 6 <= number < 12 else outside)
+
+    def orders(number: int) -> Step:
+        return only_generator if 6 <= number < 12 else simultaneous
+
+    assert_engine_is_plain(make_tiny(plan=plan), make_batches(20), changing(by_hand, orders))
+
+
+def test_rates_by_the_clock_of_the_run_and_of_the_stage() -> None:
+    plan = (Stage("a", iterations=8), Stage("b", discriminator_optimizer=Adam(Linear(6e-3, hold=2), ADAM_D.betas)))
+    generator, discriminator = Adam(Linear(1e-2), ADAM_G.betas), Adam(Steps(2e-2, 0.5, (4,)), ADAM_D.betas)
+
+    def by_hand(plain: Plain, number: int) -> None:
+        plain.opt_g.param_groups[0]["lr"] = 1e-2 * (1 - number / 20)
+        in_b = 6e-3 if number <= 10 else 6e-3 * (1 - (number - 10) / 10)
+        plain.opt_d.param_groups[0]["lr"] = in_b if number >= 8 else 2e-2 if number < 4 else 1e-2
+
+    model = make_tiny(plan=plan, generator_optimizer=generator, discriminator_optimizer=discriminator)
+    assert_engine_is_plain(model, make_batches(20), changing(by_hand))
+
+
+def test_stages_and_rates_in_epochs() -> None:
+    plan = (Stage("a", epochs=2), Stage("b", "generator_first", epochs=2, weights={"l1": Linear(2.0, by="epoch")}))
+    model = make_tiny(plan=plan, generator_optimizer=Adam(Steps(1e-2, 0.5, (1, 3), by="epoch"), ADAM_G.betas))
+
+    def by_hand(plain: Plain, number: int) -> None:
+        epoch = number // 5
+        plain.opt_g.param_groups[0]["lr"] = (1e-2, 5e-3, 5e-3, 2.5e-3)[epoch]
+        plain.weights["l1"] = (3.0, 3.0, 2.0, 1.0)[epoch]
+
+    orders = changing(by_hand, lambda number: simultaneous if number < 10 else generator_first)
+    assert_engine_is_plain(model, make_batches(5) * 4, orders, epoch=5)
+
+
+# Still parts -----------------------------------------------------------------------------------------------------------------
+
+
+class Still(Callback):
+    """The generator's batch norm after each batch, and which parts of the paper are in evaluation mode then."""
+
+    def __init__(self) -> None:
+        self.norms: list[dict[str, torch.Tensor]] = []
+        self.resting: list[set[str]] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.norms.append({name: tensor.clone() for name, tensor in pl_module.generator[1].state_dict().items()})
+        self.resting.append({name for name, module in pl_module.named_modules() if not module.training})
+
+
+@pytest.mark.parametrize("update", ["simultaneous", "alternating"])
+@pytest.mark.parametrize("name", ["generator.1", "generator.[01]", "discriminator.0"])
+def test_frozen_parts_sleep_for_a_stage_and_wake_after_it(name: str, update: Any) -> None:
+    order = simultaneous if update == "simultaneous" else alternating
+    plan = (Stage("a", update, iterations=7), Stage("b", update, iterations=6, frozen=(name,)), Stage("c", update))
+
+    def by_hand(plain: Plain, number: int) -> None:
+        parts = {
+            "generator.1": [plain.twin.generator[1]],
+            "generator.[01]": [plain.twin.generator[0], plain.twin.generator[1]],
+            "discriminator.0": [plain.twin.discriminator[0]],
+        }
+        for part in parts[name]:
+            part.train(not 7 <= number < 13)
+            part.requires_grad_(not 7 <= number < 13)
+
+    model = make_tiny(plan=plan)
+    assert_engine_is_plain(model, make_batches(20), changing(by_hand, lambda number: order))
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_frozen_batch_norm_stands_still_through_validations_too() -> None:
+    """Its scale, its shift, its running statistics and their count; the rest of the generator goes on."""
+    plan = (Stage("a", iterations=4), Stage("b", iterations=8, frozen=("generator.1",)), Stage("c"))
+    model, still = make_tiny(plan=plan), Still()
+    trainer = make_trainer(16, still, val_check_interval=3, check_val_every_n_epoch=None)
+    trainer.fit(model, loader(make_batches(16)), loader(make_batches(1)))
+    assert still.resting == [set()] * 4 + [{"generator.1"}] * 8 + [set()] * 4
+    for norm in still.norms[4:12]:
+        assert_same_state(norm, still.norms[3])
+    for place in (3, 12):
+        assert all(not torch.equal(old, still.norms[place][name]) for name, old in still.norms[place - 1].items())
+
+
+def test_a_run_that_ends_in_a_frozen_stage_leaves_nothing_asleep() -> None:
+    model = make_tiny(
+        plan=(Stage(frozen=("generator.1", "discriminator.*"), evaluating=("generator.3",), discriminator=False),)
+    )
+    make_trainer(2).fit(model, loader(make_batches(2)))
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_evaluating_parts_go_on_learning() -> None:
+    plan = (Stage("a", iterations=7), Stage("b", iterations=6, evaluating=("generator.1", "generator.3")), Stage("c"))
+
+    def by_hand(plain: Plain, number: int) -> None:
+        for part in (plain.twin.generator[1], plain.twin.generator[3]):
+            part.train(not 7 <= number < 13)
+
+    model, still = make_tiny(plan=plan, dropout=0.5), Still()
+    assert_engine_is_plain(model, make_batches(20), changing(by_hand))
+
+    again = make_tiny(plan=plan, dropout=0.5)
+    make_trainer(14, still).fit(again, loader(make_batches(20)))
+    for name, before in still.norms[6].items():
+        learnt = name in ("weight", "bias")
+        assert torch.equal(before, still.norms[12][name]) != learnt, name
+        assert isinstance(again.generator[1], nn.BatchNorm2d)
