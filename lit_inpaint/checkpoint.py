@@ -85,6 +85,8 @@ def _build(about: dict[str, Any], path: str | Path) -> Inpainter:
     from jsonargparse import ArgumentError, ArgumentParser
 
     paper = _paper(about["paper"], path)
+    if foreign := [name for name in _class_paths(about["settings"]) if not name.startswith("lit_inpaint.")]:
+        raise UserError(f"{path} names {foreign[0]} in its settings, which is not of lit_inpaint; nothing of it was imported")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(paper, "model")
     try:
@@ -93,3 +95,13 @@ def _build(about: dict[str, Any], path: str | Path) -> Inpainter:
     except (ArgumentError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the settings in {path} do not fit this version of {paper.__name__}: {reason}") from None
+
+
+def _class_paths(settings: object) -> list[str]:
+    """Every class that settings name; the parser would import their modules."""
+    if isinstance(settings, dict):
+        own = [str(settings["class_path"])] if "class_path" in settings else []
+        return own + [name for value in settings.values() for name in _class_paths(value)]
+    if isinstance(settings, list):
+        return [name for value in settings for name in _class_paths(value)]
+    return []

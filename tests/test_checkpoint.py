@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,20 @@ from lit_inpaint.callbacks import GeneratorEMA
 from lit_inpaint.checkpoint import load, read_checkpoint
 from lit_inpaint.papers import LPINet
 from lit_inpaint.papers.lpi_net import Weights
-from lit_inpaint.settings import Adam, Training
+from lit_inpaint.schedules import Cosine, Linear, Steps
+from lit_inpaint.settings import SGD, Adam, AdamW, Stage, Training
 from lit_inpaint.types import UserError
 
 Content = dict[str, Any]
+PLAN = (
+    Stage("warm-up", discriminator=False, iterations=1, weights={"adversarial": 0.0, "l1": Linear(2.0)}),
+    Stage(
+        update="alternating",
+        d_steps=2,
+        generator_optimizer=AdamW(lr=Steps(1e-3, milestones=(5,))),
+        frozen=("generator.to_rgb",),
+    ),
+)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +55,7 @@ def test_it_says_what_it_is_in_plain_data(content: Content) -> None:
     assert types_in(about) <= {dict, list, str, int, float, bool, type(None)}
     json.dumps(about)
     assert about["paper"] == "lit_inpaint.papers.lpi_net.LPINet"
-    assert about["versions"].keys() == {"lit_inpaint", "torch", "numpy"}
+    assert about["versions"].keys() == {"lit_inpaint", "torch", "lightning", "numpy"}
     assert about["versions"]["lit_inpaint"] == lit_inpaint.__version__
     assert about["settings"]["blocks"] == about["config"]["model"]["init_args"]["blocks"]
     assert about["seed"] == about["config"]["seed"]
@@ -82,6 +93,8 @@ def test_settings_come_back_typed(tmp_path: Path) -> None:
         blocks=2,
         weights=Weights(l1=2.5),
         generator_optimizer=Adam(lr=3e-4, betas=(0.1, 0.2), weight_decay=0.5),
+        discriminator_optimizer=SGD(lr=Cosine(0.1, length=7), momentum=0.5),
+        plan=PLAN,
         training=Training(clip_generator=1.5, channels_last=False),
     )
     model.seed = 77
@@ -89,6 +102,8 @@ def test_settings_come_back_typed(tmp_path: Path) -> None:
     assert isinstance(back, LPINet)
     assert back.weights == Weights(l1=2.5)
     assert back.generator_optimizer == Adam(lr=3e-4, betas=(0.1, 0.2), weight_decay=0.5)
+    assert back.discriminator_optimizer == SGD(lr=Cosine(0.1, length=7), momentum=0.5)
+    assert back.stages() == PLAN
     assert back.training_settings == Training(clip_generator=1.5, channels_last=False)
     assert back.seed == 77
     image, mask = torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
@@ -215,8 +230,18 @@ def test_settings_that_do_not_fit(tamper: Tamper) -> None:
     assert "do not fit this version of LPINet" in message
     assert "colour" in message
     assert "blocks" in tamper(lambda c: c["lit_inpaint"]["settings"].update(blocks="many"))
-    assert "momentum" in tamper(lambda c: c["lit_inpaint"]["settings"]["generator_optimizer"].update(momentum=0.5))
+    assert "momentum" in tamper(lambda c: c["lit_inpaint"]["settings"]["generator_optimizer"]["init_args"].update(momentum=0.5))
     assert "clip_generator" in tamper(lambda c: c["lit_inpaint"]["settings"]["training"].update(clip_generator=-1.0))
+
+
+@pytest.mark.parametrize("place", ["generator_optimizer", "weights", "plan"])
+def test_settings_name_our_classes_only(tamper: Tamper, place: str) -> None:
+    def change(content: Content) -> None:
+        settings, evil = content["lit_inpaint"]["settings"], {"class_path": "antigravity.Fly", "init_args": {}}
+        settings[place] = {"generator_optimizer": evil, "weights": {"l1": evil}, "plan": [{"generator_optimizer": evil}]}[place]
+
+    assert "names antigravity.Fly in its settings, which is not of lit_inpaint" in tamper(change)
+    assert "antigravity" not in sys.modules
 
 
 def test_weights_that_do_not_fit(tamper: Tamper) -> None:

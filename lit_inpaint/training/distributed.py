@@ -1,4 +1,4 @@
-"""Several processes: which strategies an update order can run under, and what the processes must share.
+"""Several processes: which strategies an update order can run under, what the processes must share, how they end together.
 
 Works: one device, and Lightning's DDP (`ddp`, `ddp_spawn`, … on CPUs and GPUs). In a simultaneous stage every parameter gets a
 gradient in the one backward, which plain DDP expects. Any other stage leaves a player, or a frozen part, without one in some
@@ -10,8 +10,9 @@ discriminator in the generator's loss and clipping one player alone are no longe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import cast
 
 import torch
@@ -77,6 +78,43 @@ def share_buffers(trainer: Trainer, module: nn.Module) -> None:
     if trainer.world_size == 1:
         return
     for buffer in module.buffers():
-        torch.distributed.broadcast(buffer, src=0)
+        shared = buffer.contiguous()  # what is sent is memory, in whatever order it lies
+        torch.distributed.broadcast(shared, src=0)
+        if shared is not buffer:
+            buffer.copy_(shared)
+    _let_ddp_share(trainer, False)
+
+
+def share_again(trainer: Trainer) -> None:
+    """After a validation: let DDP share the buffers before each batch again, the first one included."""
+    _let_ddp_share(trainer, True)
+
+
+def _let_ddp_share(trainer: Trainer, allowed: bool) -> None:
     if isinstance(trainer.model, DistributedDataParallel):
-        trainer.model.require_forward_param_sync = False  # the next backward sets it again
+        trainer.model.require_forward_param_sync = allowed
+
+
+@contextmanager
+def ending_together(trainer: Trainer, patience: float = 15) -> Iterator[None]:
+    """When this process leaves by an exception, wait for those that Lightning started beside it, and end those that stay.
+
+    After a signal or a mistake all processes leave with a status other than 0. Lightning's watch, which looks every five
+    seconds, takes that for an accident and kills this process, whatever it was saying, saving or sending at that moment.
+
+    Args:
+        trainer: of the run.
+        patience: seconds to wait.
+    """
+    try:
+        yield
+    except BaseException:
+        watched = getattr(trainer.strategy.launcher, "procs", [])
+        others = [process for process in watched if isinstance(process, subprocess.Popen)]
+        watched[:] = []  # the very list that the watch looks at
+        for process in others:
+            try:
+                process.wait(patience)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        raise

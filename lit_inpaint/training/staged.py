@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, ClassVar, cast, final
 
+import lightning
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
@@ -14,8 +15,8 @@ from torch import nn
 
 from lit_inpaint import __version__
 from lit_inpaint.settings import OptimizerSettings, Player, Stage, Training, plain
-from lit_inpaint.training.distributed import settle_strategy, share_buffers
-from lit_inpaint.training.freezing import StillParts
+from lit_inpaint.training.distributed import settle_strategy, share_again, share_buffers
+from lit_inpaint.training.freezing import StillParts, find_modules
 from lit_inpaint.training.plan import Plan, Span, optimizers
 from lit_inpaint.types import UserError
 
@@ -76,8 +77,25 @@ class Staged(LightningModule):
             limits = [trainer.max_steps] if trainer.max_steps >= 0 else []
             if trainer.max_epochs is not None and trainer.max_epochs >= 0 and per_epoch is not None:
                 limits.append(trainer.max_epochs * per_epoch)
-            self._run_plan = Plan(self.stages(), per_epoch, min(limits, default=None))
+            try:
+                plan = Plan(self.stages(), per_epoch, min(limits, default=None))
+                self._check(plan)
+            except ValueError as mistake:
+                raise UserError(str(mistake)) from mistake
+            self._run_plan = plan
         return self._run_plan
+
+    def _check(self, plan: Plan) -> None:
+        """Find a mistake in a later stage now, not when it is that stage's turn."""
+        for span in plan.spans:
+            if absent := set(span.stage.players) - set(self.players):
+                raise ValueError(
+                    f"the {absent.pop()} is to learn in stage {span.stage.name!r}, but {type(self).__name__} has none"
+                )
+            find_modules(self, (*span.stage.frozen, *span.stage.evaluating))
+            plan.weights(self.weights, span.begin)
+            for player in span.stage.players:
+                plan.optimizer(player, self._own(player), span.begin)
 
     @final
     def stage_name(self, iteration: int) -> str:
@@ -99,7 +117,7 @@ class Staged(LightningModule):
             self._still.enter(span.stage)
             self._forget_finished_optimizers(span)
             if len(self.run_plan.spans) > 1:
-                until = "the end" if span.end is None else f"step {span.end}"
+                until = "the end" if span.end is None else span.end
                 rank_zero_info(f"Stage {span.stage.name}, steps {span.begin} to {until}: {' and '.join(span.stage.players)}")
         for player in span.stage.players:
             settings, rate = self.run_plan.optimizer(player, self._own(player), iteration)
@@ -181,6 +199,10 @@ class Staged(LightningModule):
         """All processes measure the same network."""
         share_buffers(self.trainer, self)
 
+    def on_validation_end(self) -> None:
+        """Train on as before."""
+        share_again(self.trainer)
+
     # Checkpoints ------------------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -196,7 +218,12 @@ class Staged(LightningModule):
             "paper": f"{type(self).__module__}.{type(self).__qualname__}",
             "settings": plain({name: value for name, value in self.hparams.items() if name in taken}),
             "seed": self.seed,
-            "versions": {"lit_inpaint": __version__, "torch": str(torch.__version__), "numpy": np.__version__},
+            "versions": {
+                "lit_inpaint": __version__,
+                "torch": str(torch.__version__),
+                "lightning": lightning.__version__,
+                "numpy": np.__version__,
+            },
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
