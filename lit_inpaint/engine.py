@@ -32,7 +32,7 @@ from torch.nn.functional import pad
 
 from lit_inpaint.settings import OptimizerSettings, Player, Stage, Training
 from lit_inpaint.training.counting import count_batch, stop_counting_optimizer_steps
-from lit_inpaint.training.distributed import hold_back_gradients
+from lit_inpaint.training.distributed import hold_back_gradients, share_buffers_first
 from lit_inpaint.training.freezing import frozen
 from lit_inpaint.training.micro_batches import Part, cut, join, split
 from lit_inpaint.training.staged import Staged
@@ -170,8 +170,9 @@ class Inpainter(Staged):
     def _backward(self, loss: Tensor, part: Part) -> None:
         with hold_back_gradients(self.trainer.strategy, not part.last):
             self.manual_backward(loss)
-        # Autocast keeps low-precision copies of the weights until the training step is over: a second forward would meet those
-        # from before the optimizer's step, or, after one without gradients, copies that lead no gradient to the weights.
+        # Autocast by itself keeps low-precision copies of the weights until the training step is over: a second forward would
+        # meet those from before the optimizer's step, or, after one without gradients, copies that lead no gradient to the
+        # weights. Lightning 2.6 has it keep none; another release or plugin may not.
         torch.clear_autocast_cache()
 
     @final
@@ -195,6 +196,7 @@ class Inpainter(Staged):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Hold the first batch of a run against the contract and say how much of it is hole."""
+        share_buffers_first(self.trainer)
         if not self._batch_checked:  # not `batch_idx == 0`: a resumed run starts in the middle of an epoch
             self._batch_checked = True
             share = check_batch(batch)

@@ -115,7 +115,8 @@ class Training:
         clip_generator: gradient norm above which the generator's gradient is scaled down; None leaves it alone.
         clip_discriminator: the same for the discriminator.
         accumulate_generator: parts that a batch is cut into for the generator's turn, to fit into less memory; the gradients of
-            the parts add up to that of the batch, for losses that are means over the samples and networks without batch norm.
+            the parts add up to that of the batch, for losses that are means over the samples and networks without batch norm,
+            dropout or spectral norm (which does a power iteration for each part).
         accumulate_discriminator: the same for the discriminator's turn. A simultaneous update has one forward for both players
             and takes the larger of the two.
         channels_last: keep convolution weights in NHWC order, which is the faster one on most machines.

@@ -20,7 +20,7 @@ from lit_inpaint.types import Batch, Prediction, Terms
 
 
 class Caching(MixedPrecision):
-    """Lightning's plugin as PyTorch's autocast is by itself: within a context each weight is cast once. Lightning 2.6 says no."""
+    """Autocast as PyTorch has it by itself: within a context each weight is cast once, which Lightning 2.6 switches off."""
 
     def autocast_context_manager(self) -> torch.autocast:
         return torch.autocast(self.device, dtype=torch.bfloat16)
@@ -132,6 +132,20 @@ def only_discriminator(plain: Plain, batch: Batch) -> None:
 Step = Callable[[Plain, Batch], None]
 Steps = Callable[[int], Step]
 """What to do with batch number k, from 0."""
+
+
+def changing(change: Callable[[Plain, int], None], orders: Steps = lambda number: simultaneous) -> Steps:
+    """Before each batch `change`, then learn in the order that `orders` gives for it."""
+
+    def steps(number: int) -> Step:
+        def step(plain: Plain, batch: Batch) -> None:
+            change(plain, number)
+            orders(number)(plain, batch)
+
+        return step
+
+    return steps
+
 
 ORDERS: dict[str, tuple[Stage, Step]] = {
     "simultaneous": (Stage(), simultaneous),

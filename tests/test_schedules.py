@@ -95,9 +95,11 @@ def test_deepgins_learning_rate() -> None:
     assert expected == pytest.approx(1e-4 / 90)
 
 
+@pytest.mark.parametrize("kind", [Linear, Cosine])
 @pytest.mark.parametrize("hold", [40, 41, 100])
-def test_a_hold_that_outlasts_the_run_never_lets_go_in_it(hold: int) -> None:
-    assert values(Linear(5.0, hold=hold), 40) == values(Cosine(5.0, hold=hold), 40) == [5.0] * 40
+def test_a_hold_that_outlasts_the_run_never_lets_go_in_it(kind: type[Linear] | type[Cosine], hold: int) -> None:
+    """And finds nothing left to go down along."""
+    assert values(kind(5.0, 1.0, hold=hold), 120) == [5.0] * (hold + 1) + [1.0] * (119 - hold)
 
 
 def test_an_epoch_that_the_run_cuts_off() -> None:

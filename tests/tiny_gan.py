@@ -91,7 +91,7 @@ def loader(batches: list[Batch]) -> DataLoader[Any]:
 
 def make_trainer(steps: int, *callbacks: Callback, **options: Any) -> Trainer:
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    return Trainer(max_steps=steps, max_epochs=-1, accelerator="cpu", callbacks=list(callbacks), **{**quiet, **options})
+    return Trainer(max_steps=steps, accelerator="cpu", callbacks=list(callbacks), **{"max_epochs": -1, **quiet, **options})
 
 
 class Outputs(Callback):

@@ -43,6 +43,14 @@ class Interruption(Callback):
                 signal.signal(number, handler)
             self._before = {}
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep Lightning's own handler from doing anything in the time between its installation and `on_train_start`.
+
+        It sends the signal on to the processes that may have it already, and makes them talk to each other in the middle of
+        whatever they were telling each other. A private name of Lightning 2.6; the tests with two processes fail if it changes.
+        """
+        setattr(trainer._signal_connector, "_sigterm_notifier_fn", lambda *_: None)  # noqa: B010  mypy forbids the plain one
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take SIGTERM over again from Lightning's own handler."""
         if self.received is None:
@@ -52,11 +60,15 @@ class Interruption(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and leave, if asked to."""
-        number = self.received
-        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(number is not None, all=False):
-            number = number or signal.SIGTERM  # another rank got it
+        number = self._agreed(trainer)
         if number is not None:
             self.checkpoint.save_batch(trainer)
+            self._leave(trainer, number)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave after the last validation, if asked to in it: everything is saved."""
+        number = self._agreed(trainer)
+        if number is not None:
             self._leave(trainer, number)
 
     def on_validation_batch_end(
@@ -67,13 +79,26 @@ class Interruption(Callback):
             self._leave(trainer, self.received)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Waiting for a batch from workers that the signal ended: the batch before it is complete."""
+        """Waiting for a batch from workers that the signal ended: the batch before it is complete.
+
+        Of several processes one can wait so while the others, in the next batch already, wait for it in vain. None can save
+        then, since that takes all of them.
+        """
         batches = trainer.fit_loop.epoch_loop.batch_progress.current
-        if self.received is None or not isinstance(exception, RuntimeError) or batches.ready != batches.completed:
+        if self.received is None or not isinstance(exception, RuntimeError):
             return
-        if not trainer.validating:
-            self.checkpoint.save_batch(trainer)
-        self._leave(trainer, self.received)
+        if trainer.world_size > 1:
+            self._leave(trainer, self.received, saved=False)
+        if batches.ready == batches.completed:
+            if not trainer.validating:
+                self.checkpoint.save_batch(trainer)
+            self._leave(trainer, self.received)
+
+    def _agreed(self, trainer: Trainer) -> int | None:
+        """The signal that this process got, or any other of them."""
+        if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            return self.received or signal.SIGTERM
+        return None
 
     def _listen(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -87,9 +112,10 @@ class Interruption(Callback):
     def _handle(self, number: int, handler: Any) -> None:
         self._before.setdefault(number, signal.signal(number, handler))
 
-    def _leave(self, trainer: Trainer, number: int) -> NoReturn:
-        rank_zero_info(
-            f"\n{signal.Signals(number).name}: saved {self.checkpoint.last} at step {trainer.global_step}; "
-            "the same command goes on from there"
-        )
+    def _leave(self, trainer: Trainer, number: int, saved: bool = True) -> NoReturn:
+        if saved:
+            news = f"saved {self.checkpoint.last} at step {trainer.global_step}; the same command goes on from there"
+        else:
+            news = f"left at step {trainer.global_step}; the same command goes on from the last save, {self.checkpoint.last}"
+        rank_zero_info(f"\n{signal.Signals(number).name}: {news}")
         raise SystemExit(128 + number)

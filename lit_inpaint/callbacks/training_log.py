@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
@@ -17,9 +18,9 @@ from lit_inpaint.engine import Inpainter
 class TrainingLog(Callback):
     """Writes the losses, the scheduled numbers, the stage and the speed every `trainer.log_every_n_steps` batches.
 
-    `train/<term>` and `train/<player>` are the losses of the batch that the step ended with. `train/lr_<player>` and
-    `train/weight_<term>` are the schedules' values *at* the step, with which training goes on: at step k, what the formula says
-    for k. `train/stage` is the name of the stage that the batch belonged to.
+    `train/<term>` and `train/<player>` are the losses of the batch that the step ended with, over all processes.
+    `train/lr_<player>` and `train/weight_<term>` are the schedules' values *at* the step, with which training goes on: at step
+    k, what the formula says for k. `train/stage` is the name of the stage that the batch belonged to.
 
     The step is the number of batches learnt from, which is also what validation and the sample grids use; Lightning's own
     logging counts from 0 and would put a batch's losses one step before the weights they led to. 0 batches: never.
@@ -48,7 +49,9 @@ class TrainingLog(Callback):
         if not every or trainer.global_step % every or not isinstance(outputs, Mapping):
             return
         model, step = cast(Inpainter, pl_module), trainer.global_step
-        values: dict[str, float | str] = {f"train/{name}": float(value) for name, value in outputs.items()}
+        losses = torch.stack([value.float() for value in outputs.values()])
+        means = cast(Tensor, trainer.strategy.reduce(losses, reduce_op="mean")).tolist()
+        values: dict[str, float | str] = {f"train/{name}": mean for name, mean in zip(outputs, means, strict=True)}
         values |= {f"train/{name}": value for name, value in model.scheduled(step).items()}
         values["train/stage"] = model.stage_name(step - 1)
         if self._since is not None:

@@ -3,7 +3,7 @@
 Under manual optimization Lightning counts optimizer steps, so a GAN's `global_step` runs twice as fast as its batches, and
 everything keyed on it (`max_steps`, checkpoints, loggers, EMA) means something else in each update order (Lightning issue
 17958). Here each optimizer's own counting is switched off and the batch is counted once. These are private names of Lightning
-2.6, kept in this one file; `tests/test_counting.py` fails if a release changes what they do.
+2.6, kept in this one file; `tests/training/test_counting.py` fails if a release changes what they do.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import cast
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy, SingleDeviceStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, ParallelStrategy, SingleDeviceStrategy, Strategy
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -51,7 +51,7 @@ def settle_strategy(strategy: Strategy, stages: Iterable[Stage], opponents: bool
     """
     if isinstance(strategy, SingleDeviceStrategy):
         return
-    if not isinstance(strategy, DDPStrategy):
+    if not isinstance(strategy, DDPStrategy) or isinstance(strategy, DeepSpeedStrategy):  # which says that it is a DDPStrategy
         raise UserError(
             f"{type(strategy).__name__} cannot train two players with an optimizer each (DeepSpeed takes one optimizer, FSDP "
             "merges parameters that are frozen and clipped apart); use --trainer.strategy ddp or auto"
@@ -70,8 +70,18 @@ def hold_back_gradients(strategy: Strategy, hold: bool) -> AbstractContextManage
     return nullcontext()
 
 
+def share_buffers_first(trainer: Trainer) -> None:
+    """Let DDP give every process rank 0's buffers, such as the running statistics of batch norm, before the batch to come.
+
+    It does so by itself, but not under Lightning's manual optimization. Without it buffers drift apart, and a stage that goes
+    by running statistics would go by others on each process, and by others again after a run was resumed.
+    """
+    if isinstance(trainer.model, DistributedDataParallel):
+        trainer.model.require_forward_param_sync = True  # until the forward is over
+
+
 def share_buffers(trainer: Trainer, module: nn.Module) -> None:
-    """Give every process rank 0's buffers, such as the running statistics of batch norm, so that all measure the same network.
+    """Give every process rank 0's buffers now, so that all measure the same network.
 
     Inside a validation DDP must then not share them again: processes may hold different numbers of batches.
     """
@@ -82,17 +92,8 @@ def share_buffers(trainer: Trainer, module: nn.Module) -> None:
         torch.distributed.broadcast(shared, src=0)
         if shared is not buffer:
             buffer.copy_(shared)
-    _let_ddp_share(trainer, False)
-
-
-def share_again(trainer: Trainer) -> None:
-    """After a validation: let DDP share the buffers before each batch again, the first one included."""
-    _let_ddp_share(trainer, True)
-
-
-def _let_ddp_share(trainer: Trainer, allowed: bool) -> None:
     if isinstance(trainer.model, DistributedDataParallel):
-        trainer.model.require_forward_param_sync = allowed
+        trainer.model.require_forward_param_sync = False
 
 
 @contextmanager

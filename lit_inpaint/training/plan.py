@@ -107,7 +107,8 @@ class Plan:
 def optimizers(stages: tuple[Stage, ...], player: Player, own: OptimizerSettings) -> tuple[list[OptimizerSettings], list[int]]:
     """Which optimizers a player needs over a run.
 
-    A stage goes on with the optimizer of the stage before, unless it asks for a fresh one or for another kind.
+    A stage in which the player learns goes on with the optimizer of the last such stage, unless it asks for a fresh one or for
+    another kind; a stage in which it rests changes nothing.
 
     Args:
         stages: in their order.
@@ -121,10 +122,10 @@ def optimizers(stages: tuple[Stage, ...], player: Player, own: OptimizerSettings
     numbers: list[int] = []
     for stage in stages:
         settings = _optimizer(stage, player) or own
-        if not built or stage.fresh_optimizers or type(settings) is not type(built[-1]):
+        if player in stage.players and (not built or stage.fresh_optimizers or type(settings) is not type(built[-1])):
             built.append(settings)
-        numbers.append(len(built) - 1)
-    return built, numbers
+        numbers.append(max(len(built) - 1, 0))
+    return built or [own], numbers
 
 
 def _optimizer(stage: Stage, player: Player) -> OptimizerSettings | None:

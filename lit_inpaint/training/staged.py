@@ -15,7 +15,7 @@ from torch import nn
 
 from lit_inpaint import __version__
 from lit_inpaint.settings import OptimizerSettings, Player, Stage, Training, plain
-from lit_inpaint.training.distributed import settle_strategy, share_again, share_buffers
+from lit_inpaint.training.distributed import settle_strategy, share_buffers
 from lit_inpaint.training.freezing import StillParts, find_modules
 from lit_inpaint.training.plan import Plan, Span, optimizers
 from lit_inpaint.types import UserError
@@ -198,10 +198,6 @@ class Staged(LightningModule):
     def on_validation_start(self) -> None:
         """All processes measure the same network."""
         share_buffers(self.trainer, self)
-
-    def on_validation_end(self) -> None:
-        """Train on as before."""
-        share_again(self.trainer)
 
     # Checkpoints ------------------------------------------------------------------------------------------------------------
 

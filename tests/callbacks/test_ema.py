@@ -170,3 +170,14 @@ def test_the_average_is_not_the_models_memory() -> None:
 def test_a_decay_outside_its_range_is_refused(decay: float) -> None:
     with pytest.raises(ValueError, match=f"ema decay is {decay}"):
         GeneratorEMA(decay)
+
+
+def test_a_bare_trainer_measures_the_weights_in_hand() -> None:
+    """Nothing was averaged yet, so there is nothing to put in their place."""
+    model, ema, weights = make_tiny(), GeneratorEMA(0.9), Weights()
+    before = snapshot(model)
+    make_trainer(1, ema, weights).validate(model, loader(make_batches(1)), verbose=False)
+    assert len(weights.measured) == 1
+    assert same(weights.measured[0], snapshot(model.generator))
+    assert same(snapshot(model), before)
+    assert (ema.average, ema.updates) == ({}, 0)

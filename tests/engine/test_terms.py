@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lit_inpaint import engine
 from lit_inpaint.engine import Inpainter
 from lit_inpaint.settings import Adam, Stage, Training
-from lit_inpaint.types import Batch, Prediction, Terms
+from lit_inpaint.types import Batch, Prediction, Terms, UserError
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,15 @@ def test_a_paper_without_a_discriminator(tmp_path: Path) -> None:
     trainer.save_checkpoint(tmp_path / "alone.ckpt")
     about = torch.load(tmp_path / "alone.ckpt", weights_only=True)["lit_inpaint"]
     assert about["settings"] == {"width": 4, "training": dataclasses.asdict(model.training_settings)}
+
+
+def test_a_stage_for_a_player_who_is_not_there() -> None:
+    class Together(Alone):
+        def stages(self) -> tuple[Stage, ...]:
+            return (Stage("warm-up", discriminator=False, iterations=1), Stage("both"))
+
+    with pytest.raises(UserError, match="the discriminator is to learn in stage 'both', but Together has none"):
+        make_trainer(3).fit(Together(), loader(make_batches(3)))
 
 
 def test_a_discriminator_needs_an_optimizer() -> None:

@@ -32,11 +32,10 @@ MODES: dict[str, tuple[tuple[Stage, ...], Steps]] = {
 }
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("mode", MODES)
-def test_a_fit_is_the_plain_loop(mode: str, dropout: float) -> None:
+def test_a_fit_is_the_plain_loop(mode: str) -> None:
     plan, step = MODES[mode]
-    assert_engine_is_plain(make_tiny(seed=3, plan=plan, dropout=dropout), make_batches(20), step)
+    assert_engine_is_plain(make_tiny(seed=3, plan=plan, dropout=0.5), make_batches(20), step)
 
 
 @pytest.mark.parametrize("mode", ["simultaneous", "alternating", "generator first"])

@@ -152,6 +152,14 @@ ADAM, LATER, SGD_ = Adam(lr=1.0), Adam(lr=2.0, betas=(0.5, 0.9)), SGD(lr=3.0)
         ),
         pytest.param((Stage(discriminator_optimizer=SGD_), Stage()), [ADAM], [0, 0], id="the other player's"),
         pytest.param((Stage(fresh_optimizers=True),), [ADAM], [0], id="a first stage is fresh anyway"),
+        pytest.param(
+            (Stage(generator_optimizer=SGD_), Stage(generator=False, fresh_optimizers=True), Stage(generator_optimizer=SGD_)),
+            [SGD_],
+            [0, 0, 0],
+            id="resting in between changes nothing",
+        ),
+        pytest.param((Stage(generator=False), Stage(generator_optimizer=SGD_)), [SGD_], [0, 0], id="resting at first"),
+        pytest.param((Stage(generator=False),), [ADAM], [0], id="resting throughout"),
     ],
 )
 def test_which_optimizers_a_run_needs(stages: tuple[Stage, ...], built: list[OptimizerSettings], numbers: list[int]) -> None:

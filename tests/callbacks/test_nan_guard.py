@@ -1,0 +1,183 @@
+"""A NaN or an infinity stops the run before it is saved, and leaves the batch that did it; nothing else does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from lightning.pytorch.plugins import MixedPrecision
+from plain_loop import ORDERS
+from tiny_gan import Outputs, TinyGAN, loader, make_batches, make_tiny, make_trainer
+from tiny_runs import run
+from torch import Tensor
+
+from lit_inpaint.callbacks import NaNGuard, RunCheckpoint
+from lit_inpaint.callbacks.nan_guard import _broken
+from lit_inpaint.papers import LPINet
+from lit_inpaint.settings import Stage, Training
+from lit_inpaint.types import Batch, Prediction, Terms, UserError
+
+NAN, INF = float("nan"), float("inf")
+
+
+class Steep(torch.autograd.Function):
+    """Leaves a value as it is; its slope is infinite."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad * INF
+
+
+class Steeper(TinyGAN):
+    """One player's gradient, not its loss, becomes infinite in batch number 4 (from 0)."""
+
+    def __init__(self, term: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.term = term
+
+    def _steepened(self, terms: Terms) -> Terms:
+        if self.trainer.global_step != 4 or self.term not in terms:
+            return terms
+        return {**terms, self.term: Steep.apply(terms[self.term])}
+
+    def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        return self._steepened(super().generator_losses(batch, prediction))
+
+    def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        return self._steepened(super().discriminator_losses(batch, prediction))
+
+
+def poisoned(value: float = NAN) -> list[Batch]:
+    """Eight batches of which the fifth holds one pixel that is no number."""
+    batches = make_batches(8)
+    batches[4]["image"][0, 1, 2, 3] = value
+    return batches
+
+
+def stopped(model: TinyGAN, batches: list[Batch], folder: Path, **options: Any) -> str:
+    """What the user is told."""
+    guards = [NaNGuard(folder / "nan"), RunCheckpoint(folder / "checkpoints", every_n_steps=1)]
+    with pytest.raises(UserError) as caught:
+        make_trainer(8, *guards, enable_checkpointing=True, **options).fit(model, loader(batches))
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("value", [NAN, INF])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_loss_that_is_no_number_stops_the_run(order: str, value: float, tmp_path: Path) -> None:
+    batches = poisoned(value)
+    message = stopped(make_tiny(seed=7, plan=(ORDERS[order][0],)), batches, tmp_path)
+    path = tmp_path / "nan" / "step_0000005_rank_0.pt"
+    assert message.startswith("step 5: ")
+    for name in ("l1", "generator"):
+        assert f"{name} = " in message.split(" is not finite")[0]
+    assert str(path) in message
+    assert "--model.training.clip_generator 1" in message
+    assert list(path.parent.iterdir()) == [path]
+    saved = torch.load(path, weights_only=True)
+    assert torch.equal(saved["image"].nan_to_num(-1), batches[4]["image"].nan_to_num(-1))
+    assert torch.equal(saved["mask"], batches[4]["mask"])
+    assert (saved["name"], saved["step"], saved["seed"]) == (batches[4]["name"], 5, 7)
+    assert saved["losses"].keys() == {"l1", "adversarial", "real", "fake", "generator", "discriminator"}
+    assert not torch.tensor(saved["losses"]["l1"]).isfinite()
+    assert_saved_is_from_before(tmp_path)
+
+
+def assert_saved_is_from_before(folder: Path) -> None:
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 4
+    assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("term", ["l1", "real"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_an_infinite_gradient_behind_a_finite_loss(order: str, term: str, clip: float | None, tmp_path: Path) -> None:
+    training = Training(clip_generator=clip, clip_discriminator=clip, channels_last=False)
+    torch.manual_seed(0)
+    message = stopped(Steeper(term, plan=(ORDERS[order][0],), training=training), make_batches(8), tmp_path)
+    assert message.startswith("step 5: ")
+    saved = torch.load(tmp_path / "nan" / "step_0000005_rank_0.pt", weights_only=True)
+    if (order, term) != ("alternating, D thrice", "real"):  # whose next turn in the same batch feels it
+        assert torch.tensor(saved["losses"][term]).isfinite()
+    assert_saved_is_from_before(tmp_path)
+
+
+def test_a_gradient_alone_is_named_as_such(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    assert stopped(Steeper("l1"), make_batches(8), tmp_path).startswith(
+        "step 5: a gradient is not finite; stopped before saving"
+    )
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_run_in_order_is_left_alone(order: str, precision: Any, tmp_path: Path) -> None:
+    trainer = make_trainer(8, NaNGuard(tmp_path / "nan"), precision=precision)
+    trainer.fit(make_tiny(plan=(ORDERS[order][0],)), loader(make_batches(8)))
+    assert trainer.global_step == 8
+    assert not (tmp_path / "nan").exists()
+
+
+def fp16() -> MixedPrecision:
+    return MixedPrecision("16-mixed", "cpu")
+
+
+def test_fp16_may_overflow(tmp_path: Path) -> None:
+    """The scaler leaves the step out and tries a smaller scale."""
+    torch.manual_seed(0)
+    outputs, plugin = Outputs(), fp16()
+    model = Steeper("l1", plan=(Stage(update="alternating"),))
+    make_trainer(8, NaNGuard(tmp_path / "nan"), outputs, plugins=[plugin]).fit(model, loader(make_batches(8)))
+    assert len(outputs.seen) == 8
+    assert plugin.scaler is not None
+    assert plugin.scaler.get_scale() < 65536
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_a_loss_stops_the_run_under_fp16_too(tmp_path: Path) -> None:
+    message = stopped(make_tiny(plan=(Stage(update="alternating"),)), poisoned(), tmp_path, plugins=[fp16()])
+    assert message.startswith("step 5: ")
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_one_value_in_one_of_many_tensors_is_found(value: float) -> None:
+    kinds = [torch.float32, torch.bfloat16, torch.float64]
+    tensors = [torch.full((3, 4), 1e4, dtype=kind, requires_grad=True) for kind in kinds for _ in range(2)]
+    assert not _broken(tensors)
+    for tensor in tensors:
+        with torch.no_grad():
+            tensor[1, 2] = value
+        assert _broken(tensors)
+        with torch.no_grad():
+            tensor[1, 2] = 1.0
+    assert not _broken([])
+
+
+def test_large_is_not_infinite() -> None:
+    """Even where the sum of all values is more than their kind of number can hold."""
+    assert not _broken([torch.full((100,), 6e4, dtype=torch.float16), torch.full((100,), 3e38)])
+
+
+def test_a_run_folder_keeps_what_the_guard_wrote(tmp_path: Path) -> None:
+    """Although nothing else came of the run, whose first batch this is."""
+    losses = LPINet.generator_losses
+
+    def no_number(self: LPINet, batch: Batch, prediction: Prediction) -> Terms:
+        terms = losses(self, batch, prediction)
+        return {**terms, "l1": terms["l1"] * NAN}
+
+    folder = tmp_path / "run"
+    with mock.patch.object(LPINet, "generator_losses", no_number), pytest.raises(UserError, match=r"step 1: .*l1 = nan"):
+        run(folder, "--trainer.log_every_n_steps", "100")
+    assert not (folder / "metrics.csv").exists()
+    assert [path.name for path in (folder / "nan").iterdir()] == ["step_0000001_rank_0.pt"]
+    assert (folder / "config.yaml").exists()
