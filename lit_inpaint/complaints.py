@@ -62,6 +62,12 @@ def readable(error: str) -> str:
     return " ".join(error.split())
 
 
+def refusal(error: str) -> str | None:
+    """What an object of ours said against its arguments, where jsonargparse tried several kinds and lists what each said."""
+    said = re.search(r"^\s*- (?!Expected a |Does not validate |Problem with )(.+)$", error, re.MULTILINE)
+    return said[1] if said else None
+
+
 def _one_of_classes(error: str) -> tuple[str, str]:
     """What the innermost complaint of several kinds would have taken, and the classes that there are."""
     wanted, known = [], []

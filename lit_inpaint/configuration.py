@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from lit_inpaint.complaints import NOT_FOR_USERS, readable
+from lit_inpaint.complaints import NOT_FOR_USERS, readable, refusal
 from lit_inpaint.settings import Stage, plain
 from lit_inpaint.types import UserError
 
@@ -261,7 +261,7 @@ def build(config: Namespace) -> Namespace:
         for cause in causes:
             if isinstance(cause, UserError):
                 raise cause from None
-        raise UserError(str(causes[-1])) from error
+        raise UserError(refusal(str(error)) or str(causes[-1])) from error
 
 
 def dump(config: Namespace) -> str:

@@ -92,10 +92,14 @@ def test_where_an_experiment_comes_from(argv: str, message: str, place: Path) ->
         ("--trainer.max_steps abc", r"trainer\.max_steps: expected int, got 'abc'"),
         (
             "--model.generator_optimizer.lr fast",
-            r"generator_optimizer\.lr: expected float or the class_path of a subclass of Schedule, got fast; there are .*Linear",
+            r"model.*\.lr: expected float or the class_path of a subclass of Schedule, got fast; there are .*Linear",
         ),
         ("--model.generator_optimizer.class_path SDG", r"model\.generator_optimizer: there is no class 'SDG'"),
         ("--model.generator_optimizer.momentum 1", r"unknown key 'model\.generator_optimizer\.momentum'; there are lr, betas"),
+        (
+            '--model.generator_optimizer.lr {"class_path":"Linear","init_args":{"start":1e-3,"length":0}}',
+            "Linear: hold=0, length=0; give hold from 0 on",
+        ),
         ("--model.plan 3", r"model\.plan: expected tuple, got '3'"),
         ('--model.plan [{"updat":1}]', r"unknown key 'model\.plan\.updat'; did you mean 'update'"),
         ("--model.weights 3", r"model\.weights: expected several settings"),

@@ -17,7 +17,8 @@ from tiny_runs import TINY, assert_same_run, steps_logged
 from lit_inpaint.checkpoint import read_checkpoint
 
 KILLS, STEPS = 20, 80
-PLAN = "[{name: warm-up, discriminator: false, iterations: 25, weights: {adversarial: 0.0}}, {name: adversarial, update: alternating}]"
+WARM_UP = "{name: warm-up, discriminator: false, iterations: 25, weights: {adversarial: 0.0}}"
+PLAN = f"[{WARM_UP}, {{name: adversarial, update: alternating}}]"
 LONG = [
     *TINY,
     "--trainer.max_steps",
