@@ -178,6 +178,7 @@ def _fit(
 ) -> Trainer:
     """Everything between an opened and a closed run; `content` is the checkpoint to go on from, `news` lines to print."""
     from lit_inpaint import callbacks
+    from lit_inpaint.training.distributed import ending_together, settle_strategy
 
     step = content["global_step"] if content is not None else None
     dashboard = wandb.logger(run.path, name=f"{checked.experiment}/{run.path.name}", config=config)
@@ -188,13 +189,14 @@ def _fit(
         interruption = callbacks.Interruption(checkpoint)
         loggers = [csv, *([dashboard] if dashboard is not None else [])]
         trainer = _trainer(run, checked, config, loggers, [interruption, checkpoint])
+        settle_strategy(trainer.strategy, model.stages(), model.discriminator is not None)  # one complaint, not one per process
         if trainer.is_global_zero:
             run.open(configuration.dump(checked))
             csv.rewind(step if step is not None else -1)
             print(data.describe())
             print(f"Run folder: {run.path}" + (f", going on at step {step}" if step is not None else ""))
             print(*news, sep="\n", end="\n" if news else "")
-        with interruption.listening(), _known_to_children(run.path, trainer.world_size):
+        with interruption.listening(), _known_to_children(run.path, trainer.world_size), ending_together(trainer):
             trainer.fit(model, data, ckpt_path=str(run.last) if content is not None else None, weights_only=True)
             if checkpoint.validation_due:  # killed in the validation after the last batch: there was nothing left to fit
                 trainer.validate(model, data, verbose=False)

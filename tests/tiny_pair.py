@@ -13,12 +13,14 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback
 from tiny_gan import TinyGAN, loader, make_batches, make_tiny, make_trainer
 from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.parallel import DistributedDataParallel
 
 from lit_inpaint.callbacks import GeneratorEMA, Quality
 from lit_inpaint.settings import Adam, Stage, Training
@@ -66,24 +68,50 @@ class Case:
     """
 
     plan: tuple[Stage, ...] = SIMULTANEOUS
-    batch_norm: str = "none"
+    batch_norm: Literal["none", "own", "shared"] = "none"
     training: Training = PLAIN
     precision: str = "64-true"
     validation: int = 0
     ema: float | None = None
     eps: float = 1e-8
+    count_exchanges: bool = False
 
 
 @dataclass
 class Recorder(Callback):
-    """What a process of a pair holds and hears."""
+    """What a process of a pair holds and hears.
 
+    Attributes:
+        finds_unused: what DDP was told in the end.
+        measured: at each validation.
+        counted: samples of each validation.
+        networks: as they were measured, one for each validation; an empty one would stand for a change in its course.
+        exchanges: of gradients, if they are counted.
+    """
+
+    count_exchanges: bool = False
+    finds_unused: bool = False
     measured: list[dict[str, float]] = field(default_factory=list)
     counted: list[int] = field(default_factory=list)
     networks: list[dict[str, Tensor]] = field(default_factory=list)
+    exchanges: int = 0
 
-    def on_validation_batch_end(self, trainer: Any, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        self.networks.append({name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()})
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if isinstance(trainer.model, DistributedDataParallel):
+            self.finds_unused = trainer.model.find_unused_parameters
+            if self.count_exchanges:
+                trainer.model.register_comm_hook(None, self._exchange)
+
+    def _exchange(self, state: Any, bucket):  # torch reads the annotations, and takes no strings
+        self.exchanges += 1
+        return allreduce_hook(torch.distributed.group.WORLD, bucket)
+
+    def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, *args: Any) -> None:
+        network = {name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()}
+        if batch_idx == 0:
+            self.networks.append(network)
+        elif difference(network, self.networks[-1]):
+            self.networks[-1] = {}
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         self.measured.append({name: float(value) for name, value in trainer.callback_metrics.items()})
@@ -126,7 +154,7 @@ def validation(samples: int, rank: int, world: int) -> list[Batch]:
 
 def fit(case: Case, world: int) -> dict[str, Any]:
     """Fit a case and say what came of it."""
-    recorder = Recorder()
+    recorder = Recorder(case.count_exchanges)
     callbacks: list[Callback] = [] if case.ema is None else [GeneratorEMA(case.ema)]
     trainer = make_trainer(
         STEPS,
@@ -135,7 +163,7 @@ def fit(case: Case, world: int) -> dict[str, Any]:
         recorder,
         devices=world,
         precision=case.precision,
-        plugins=[SyncBatchNorm()] if case.batch_norm == "sync" else None,
+        plugins=[SyncBatchNorm()] if case.batch_norm == "shared" else None,
         use_distributed_sampler=False,
         val_check_interval=3 if case.validation else None,
         check_val_every_n_epoch=None if case.validation else 1,
@@ -147,20 +175,20 @@ def fit(case: Case, world: int) -> dict[str, Any]:
     data = loader(share(make_batches(STEPS, samples=WHOLE), rank, world))
     trainer.fit(model, data, loader(validation(case.validation, rank, world)) if case.validation else None)
     average = trainer.callbacks[0].average if case.ema is not None else {}
-    options = getattr(trainer.strategy, "_ddp_kwargs", {})
     return {
         "weights": model.state_dict(),
         "average": average,
         "measured": recorder.measured,
         "counted": recorder.counted,
         "networks": recorder.networks,
-        "unused": options.get("find_unused_parameters", False),
+        "finds_unused": recorder.finds_unused,
+        "exchanges": recorder.exchanges,
     }
 
 
 def run_pair(folder: Path, script: str, *arguments: str, timeout: float = 100) -> None:
     """Run a script, which starts its second process by itself; a pair that hangs is ended and fails the test."""
-    environment = {name: value for name, value in os.environ.items() if name not in _OF_A_PAIR}
+    environment = {name: value for name, value in os.environ.items() if name not in OF_A_PAIR}
     process = subprocess.Popen(
         [sys.executable, script, str(folder), *arguments],
         stdout=subprocess.PIPE,
@@ -178,7 +206,7 @@ def run_pair(folder: Path, script: str, *arguments: str, timeout: float = 100) -
     assert process.returncode == 0, printed[-4000:]
 
 
-_OF_A_PAIR = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT", "LIT_INPAINT_RUN_DIR")
+OF_A_PAIR = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT", "LIT_INPAINT_RUN_DIR")
 
 
 def fit_pairs(folder: Path, cases: dict[str, Case]) -> Callable[[str], list[dict[str, Any]]]:

@@ -106,7 +106,6 @@ class InpaintingData(LightningDataModule, ABC):
         self.on_bad_file = on_bad_file
         self.cache = own.cache if cache is None else cache
         self.seed = _at_least(0, "seed", seed)
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # unpadded evaluation may leave a rank empty
         self._lists: Lists | None = None
         self._train: TrainPhotos | None = None
         self._held_out: dict[str, EvalPhotos] = {}
@@ -217,11 +216,16 @@ class InpaintingData(LightningDataModule, ABC):
     def _held_out_loader(self, split: str) -> DataLoader[Sample]:
         if split not in self._held_out:
             raise RuntimeError(f"call setup first: no {split} images are set up")
-        photos = self._held_out[split]
+        photos, (rank, world) = self._held_out[split], self._rank()
+        if len(photos) < world:  # Lightning would skip the idle processes' part, and the others would wait for them for ever
+            raise UserError(
+                f"{len(photos)} {split} samples for {world} processes; use fewer (--trainer.devices), or show the images in "
+                "more ways (--data.val_crops)"
+            )
         return DataLoader(
             photos,
             self.batch_size,
-            sampler=EvalSampler(len(photos), *self._rank()),
+            sampler=EvalSampler(len(photos), rank, world),
             num_workers=self._workers(),
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),

@@ -83,7 +83,7 @@ def share_buffers_first(trainer: Trainer) -> None:
 def share_buffers(trainer: Trainer, module: nn.Module) -> None:
     """Give every process rank 0's buffers now, so that all measure the same network.
 
-    Inside a validation DDP must then not share them again: processes may hold different numbers of batches.
+    DDP could not do that batch by batch: processes may hold different numbers of them.
     """
     if trainer.world_size == 1:
         return
@@ -92,8 +92,6 @@ def share_buffers(trainer: Trainer, module: nn.Module) -> None:
         torch.distributed.broadcast(shared, src=0)
         if shared is not buffer:
             buffer.copy_(shared)
-    if isinstance(trainer.model, DistributedDataParallel):
-        trainer.model.require_forward_param_sync = False
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import tiny_pair
@@ -11,6 +12,8 @@ from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStr
 from tiny_gan import make_trainer
 from tiny_pair import CLIPPED, GENERATOR_FIRST, IN_PARTS, ORDERS, SIMULTANEOUS, WARM_UP, Case, difference
 
+from lit_inpaint.data import DemoPhotos
+from lit_inpaint.masks import Centre
 from lit_inpaint.settings import Stage
 from lit_inpaint.training.distributed import hold_back_gradients, settle_strategy
 from lit_inpaint.types import UserError
@@ -79,6 +82,19 @@ def test_processes_with_different_numbers_of_batches_measure_what_one_measures(n
     for a, b in zip(first["measured"], one["measured"], strict=True):
         assert {key: f"{value:.8g}" for key, value in a.items()} == {key: f"{value:.8g}" for key, value in b.items()}
     assert first["measured"] == second["measured"]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_fewer_samples_than_processes_are_refused(split: str) -> None:
+    """Lightning skips the validation of a process without batches; the others would wait for it for ever."""
+    data = DemoPhotos(val_images=1, test_images=1, val_crops=2, val_masks=[Centre()], workers=0)
+    data.setup("fit" if split == "validation" else "test")
+    loader = data.val_dataloader if split == "validation" else data.test_dataloader
+    data.trainer = cast(Any, SimpleNamespace(global_rank=0, world_size=2, num_devices=2, global_step=0))
+    assert len(loader().sampler) == 1
+    data.trainer = cast(Any, SimpleNamespace(global_rank=0, world_size=3, num_devices=3, global_step=0))
+    with pytest.raises(UserError, match=f"2 {split} samples for 3 processes"):
+        loader()
 
 
 @pytest.mark.parametrize("name", ["own batch norm, measured", "own batch norm, average measured"])
