@@ -213,8 +213,9 @@ def _flat(config: object, key: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _short(value: object) -> str:
+    """A list of stages, say, is not for one line; a path is."""
     text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if isinstance(value, str) or len(text) <= 60 else f"{text[:57]}..."
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:

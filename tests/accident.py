@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import tiny_gan
@@ -51,10 +50,10 @@ def prepare(what: str, step: int, rank: int) -> None:
         setattr(callbacks, "finish", lambda *_: time.sleep(6))  # noqa: B010  longer than Lightning's watch sleeps
 
 
-def adopt(set_attribute: Callable[..., None] = setattr, set_item: Callable[..., None] = dict.__setitem__) -> None:
+def adopt() -> None:
     """Have `TinyGAN` be a paper of the package, as no other may stand in a checkpoint."""
-    set_attribute(tiny_gan.TinyGAN, "__module__", "lit_inpaint.papers.tiny_gan")
-    set_item(sys.modules, "lit_inpaint.papers.tiny_gan", tiny_gan)
+    setattr(tiny_gan.TinyGAN, "__module__", "lit_inpaint.papers.tiny_gan")  # noqa: B010
+    sys.modules["lit_inpaint.papers.tiny_gan"] = tiny_gan
 
 
 if __name__ == "__main__":

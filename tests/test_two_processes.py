@@ -11,7 +11,6 @@ import pytest
 import torch
 import yaml
 from accident import __file__ as script_with_accidents
-from accident import adopt
 from lightning.pytorch import Trainer
 from tiny_pair import OF_A_PAIR, difference
 from tiny_runs import TINY, assert_same_run, content, rows
@@ -81,9 +80,8 @@ def two(experiment: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 def one(experiment: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run on one process with the whole batches."""
     folder = tmp_path_factory.mktemp("one") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        adopt(patch.setattr, patch.setitem)
-        assert fit.main(arguments(experiment, folder, "1")) == 0
+    done = run_two(experiment, folder, "--trainer.devices", "1", "--data.batch_size", "2")
+    assert done.returncode == 0, done.stderr
     return folder
 
 
