@@ -10,7 +10,11 @@ from lit_inpaint.configuration import check, dump, load_experiment
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 EXPERIMENTS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "defaults")
-PAPER = [name for name in EXPERIMENTS if name.startswith("lpi_") and name != "lpi_demo"]
+LPI = [name for name in EXPERIMENTS if name.startswith("lpi_") and name != "lpi_demo"]
+SMALL = {  # what else a paper needs for a quick run: sizes that are part of a network, widths, no downloaded weights
+    "pconv": ["--data.size", "64", "--model.vgg", "random", "--model.width", "8"],
+    "pepsi": ["--model.size", "32", "--model.width", "8", "--model.discriminator_width", "8"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +29,22 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_these_are_all_experiments() -> None:
-    assert EXPERIMENTS == ["lpi_celeba", "lpi_demo", "lpi_large_celeba", "lpi_large_places2", "lpi_places2"]
+    assert EXPERIMENTS == [
+        "lpi_celeba",
+        "lpi_demo",
+        "lpi_large_celeba",
+        "lpi_large_places2",
+        "lpi_places2",
+        "pconv_cars",
+        "pconv_cub200",
+        "pepsi_celebahq",
+        "pepsi_diet_celebahq",
+        "pepsi_separable_celebahq",
+        "unet_stl10",
+        "wavemix_stl10",
+        "wavemix_stl10_12x12",
+        "wavemix_stl10_8x8",
+    ]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -40,8 +59,8 @@ def test_resolves_to_a_complete_configuration_that_replays(name: str) -> None:
     assert dump(check(yaml.safe_load(text))) == text
 
 
-@pytest.mark.parametrize("name", PAPER)
-def test_states_the_papers_settings(name: str) -> None:
+@pytest.mark.parametrize("name", LPI)
+def test_states_lpi_nets_settings(name: str) -> None:
     """LPI-Net, sections 3.4 and 4.1."""
     config = check(load_experiment(name))
     model, data = config.model.init_args, config.data.init_args
@@ -61,7 +80,7 @@ def test_trains_two_steps_on_any_folder(name: str, images: Path, tmp_path: Path)
     run = tmp_path / "run"
     options = ["--data.root", str(images), "--data.size", "32", "--data.batch_size", "2", "--data.workers", "0"]
     options += ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1"]
-    options += ["--trainer.enable_progress_bar", "false", "--wandb.mode", "disabled"]
+    options += ["--trainer.enable_progress_bar", "false", "--wandb.mode", "disabled", *SMALL.get(name.split("_")[0], [])]
     assert fit.main(["--experiment", name, "--run_dir", str(run), *options]) == 0
     rows = (run / "metrics.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "2"]

@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,13 @@ from lit_inpaint.engine import Inpainter
 from lit_inpaint.types import Batch
 
 FOLDER = Path(__file__).parent / "golden"
-CURVES = {"lpi_net": papers.LPINet}
+CURVES: dict[str, Callable[[], Inpainter]] = {
+    "lpi_net": papers.LPINet,
+    "pconv": partial(papers.PConv, levels=4, width=8, vgg="random"),
+    "pepsi": partial(papers.PEPSI, size=32, width=4, discriminator_width=8),
+    "unet": partial(papers.UNet, widths=(8, 12, 16)),
+    "wavemix": partial(papers.WaveMix, modules=2, blocks=2, dimension=16, dropout=0.0),
+}
 STEPS, SIZE, SAMPLES = 20, 32, 2
 
 Curve = dict[str, list[float]]

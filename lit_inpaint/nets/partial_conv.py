@@ -1,0 +1,92 @@
+"""Partial convolution (Liu et al. 2018, "Image Inpainting for Irregular Holes Using Partial Convolutions", ECCV, eq. 1 and 2).
+
+With x the features, m = 1 where they are known, sums over a window of size k x k and all input channels,
+
+    x' = W (x m) · sum(1) / sum(m) + b    where sum(m) > 0, else 0
+    m' = 1                                where sum(m) > 0, else 0
+
+as NVIDIA/partialconv @main `models/partialconv2d.py` computes it: the zero padding around the image is unknown as well, and the
+bias is neither scaled nor let into holes. sum(m) is counted in one channel, from the number of channels that are known at each
+pixel, instead of by a second convolution as large as the first.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+
+class PartialConv2d(nn.Module):
+    """Convolution over known features only, and where its output is known.
+
+    Args:
+        in_channels: channels of the features.
+        out_channels: channels of the output.
+        kernel_size: side of the square window.
+        stride: step of the window.
+        padding: rows and columns of unknown zeros added on each side.
+        dilation: distance between neighbours in the window.
+        bias: add one.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=False)
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
+
+    def forward(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Eq. 1 and 2.
+
+        Args:
+            x: (B, C, H, W); what it holds where it is not known is ignored.
+            known: exactly 0 or 1, 1 = known: (B, C, H, W), or (B, 1, H, W) for all channels.
+
+        Returns:
+            The output (B, C', H', W'), 0 where nothing was known, and where it is known (B, 1, H', W').
+        """
+        channels = known * self.conv.in_channels if known.shape[1] == 1 else known.sum(1, keepdim=True)
+        return self.convolve(x * known.to(x.dtype), channels)
+
+    def convolve(self, emptied: Tensor, channels: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for features that are 0 already where they are not known.
+
+        Args:
+            emptied: (B, C, H, W).
+            channels: (B, 1, H, W), how many channels are known at each pixel: 0 to C.
+
+        Returns:
+            As `forward`.
+        """
+        # Exact in float32, which counts to 2^24; half precision could not count to 1,024 channels times nine pixels.
+        channels = channels.detach().to(torch.promote_types(channels.dtype, torch.float32))
+        count = self._sum_over_windows(channels)
+        known = (count > 0).to(count.dtype)
+        window = self.conv.in_channels * self.kernel_size**2
+        output: Tensor = self.conv(emptied)
+        output = output.mul_(known * window / count.clamp(min=1))  # in place: nothing needs the unscaled one again
+        if self.bias is not None:
+            output = output.addcmul_(self.bias.to(output.dtype).view(-1, 1, 1), known.to(output.dtype))
+        return output, known
+
+    def _sum_over_windows(self, x: Tensor) -> Tensor:
+        """(B, 1, H, W) to the sums over the windows of the convolution, (B, 1, H', W'): over columns of windows, then rows."""
+        x = pad(x, (self.padding,) * 4)
+        reach = self.dilation * (self.kernel_size - 1) + 1
+        for dim in (-2, -1):
+            x = x.unfold(dim, reach, self.stride)[..., :: self.dilation].sum(-1)
+        return x
+
+    def extra_repr(self) -> str:
+        """Say whether there is a bias; the rest stands with the convolution."""
+        return f"bias={self.bias is not None}"

@@ -1,0 +1,312 @@
+"""PConv: partial convolutions for regular holes.
+
+Dávid Kékesi, Mátyás Sándor, Zoltán Király (team DeepPurple), "Image Inpainting for Regular Holes Using Partial Convolutions":
+Liu et al.'s network (ECCV 2018, arXiv 1804.07723) on birds with a 64x64 hole in the middle. "The report" below; it follows
+the Keras port MathiasGruber/PConv-Keras, "the port". The layer is NVIDIA's, in `lit_inpaint.nets.partial_conv`; NVIDIA has
+published no such U-Net. The best known one in PyTorch, naoto0804/pytorch-inpainting-with-partial-conv, is called "official"
+here for want of a better: `load_official` takes its weights.
+
+    image, known -> [PConv1 /2] -> [PConv2 /2] -> ... -> [PConv8 /2] --+
+          |              |             |                               |        every [] also updates the mask (eq. 2)
+          +---> [16] <- [15] <------- [14] <- ... <----- [9] <---------+        up: nearest x2, concatenate, PConv3x3
+
+Deviations and choices, where the report is silent or its sources differ:
+- `variant` chooses the losses. "paper": pixel terms on [0, 1] images (the port's range), total variation over the hole grown by
+  one pixel (Liu et al. and the port). "official" is naoto0804's: pixel terms on images in ImageNet's normalisation, where they
+  weigh four to five times as much, and total variation over the whole composite, in that range as well.
+- Total variation counts a pair of neighbours if both lie in the region, as Liu et al. write it. The port multiplies the image
+  by the region first, which adds a constant along the region's outline; the gradient is the same.
+- The port summed its L1 terms until January 2019 and averages them since; here all are means.
+- Scaling by sum(1) / sum(M), as eq. 1 says. naoto0804 leaves sum(1) out and the port takes k·k for it; the former lets batch
+  norm's epsilon drown the deep layers, which is why its weights are rescaled on loading.
+- Table I says nothing of biases. They are 0 at the start, and only PConv16, which no batch norm follows, has one (as in
+  naoto0804); `bias` gives all or none.
+- The output is linear (Table I); `head="sigmoid"` is the port's end: LeakyReLU 0.2, a 1x1 convolution, sigmoid.
+- The network sees images in ImageNet's normalisation (naoto0804; the port feeds [0, 1]). Holes are empty either way.
+- Kernels start by He et al.'s rule (normal, fan-in), as in Liu et al. and naoto0804. "Initialized with VGG16" cannot be meant
+  of them, as VGG has no 7x7 and 5x5 kernels; VGG-16 is in the losses.
+- Adam with PyTorch's defaults; the report names no optimizer. 65,000 batches (60 to 70 epochs of 1000) at 2e-4, then 50,000 at
+  5e-5 with a fresh Adam, since only weights are loaded. Batch norm goes on learning in both: the report, told to freeze the
+  encoder's in the second stage, had better results without. `still_norm` freezes its statistics, as Liu et al. recommend; scale
+  and shift go on learning (as in both codes).
+- Sizes need not be multiples of 2^levels: what up-sampling adds to an odd size is cut off.
+- 8 levels leave 1x1 of 256x256, where batch norm has nothing to learn from in a batch of one: that is refused; and little in a
+  batch of two, the report's size on its smaller GPU. 7 levels are naoto0804's default.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
+from typing import ClassVar, Literal, cast
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from lit_inpaint.engine import Inpainter
+from lit_inpaint.losses.perceptual import ImageNetScale, VGGFeatures, VGGWeights, perceptual_loss, style_loss
+from lit_inpaint.losses.total_variation import hole_and_rim, total_variation
+from lit_inpaint.nets.partial_conv import PartialConv2d
+from lit_inpaint.schedules import Value
+from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
+from lit_inpaint.types import Batch, Prediction, Terms, UserError, composite, empty_holes
+
+Variant = Literal["paper", "official"]
+Bias = Literal["none", "last", "everywhere"]
+Head = Literal["linear", "sigmoid"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the loss terms (Liu et al., eq. 7; the port's and naoto0804's too).
+
+    Attributes:
+        valid: absolute error of known pixels, averaged over all pixels.
+        hole: absolute error of hole pixels, averaged over all pixels.
+        perceptual: distance of VGG-16's features, of the output and of the composite.
+        style: distance of their Gram matrices, again of both.
+        tv: total variation of the composite.
+    """
+
+    valid: Value = 1.0
+    hole: Value = 6.0
+    perceptual: Value = 0.05
+    style: Value = 120.0
+    tv: Value = 0.1
+
+
+class Level(nn.Module):
+    """A partial convolution, batch norm and an activation. Features come and go with zeros where they are not known."""
+
+    def __init__(self, partial: PartialConv2d, width: int | None, activation: nn.Module) -> None:
+        super().__init__()
+        self.partial = partial
+        self.norm = nn.Identity() if width is None else nn.BatchNorm2d(width)
+        self.activation = activation
+
+    def forward(self, emptied: Tensor, channels: Tensor) -> tuple[Tensor, Tensor]:
+        """As `PartialConv2d.convolve`: features and the number of known channels, to emptied features and where they are."""
+        x, known = self.partial.convolve(emptied, channels)
+        x = self.activation(self.norm(x))
+        return x * known.to(x.dtype), known
+
+
+class PConvUNet(nn.Module):
+    """The network of Table I.
+
+    Args:
+        levels: halvings, 8 in Table I.
+        width: channels of PConv1; they double up to eight times as many.
+        bias: which convolutions have one.
+        head: what follows PConv16.
+    """
+
+    def __init__(self, levels: int = 8, width: int = 64, bias: Bias = "last", head: Head = "linear") -> None:
+        super().__init__()
+        if levels < 1:
+            raise UserError(f"PConv: levels is {levels}; it takes 1 or more")
+        widths = (3, *(width * 2 ** min(level, 3) for level in range(levels)))
+        kernels = ((7, 5, 5) + (3,) * levels)[:levels]
+        every = bias == "everywhere"
+        self.encoder = nn.ModuleList(
+            Level(
+                PartialConv2d(c_in, c_out, k, stride=2, padding=k // 2, bias=every),
+                c_out if number > 0 else None,
+                nn.ReLU(inplace=True),
+            )
+            for number, ((c_in, c_out), k) in enumerate(zip(pairwise(widths), kernels, strict=True))
+        )
+        self.decoder = nn.ModuleList(  # from the deepest
+            Level(PartialConv2d(below + skip, skip, 3, padding=1, bias=every), skip, nn.LeakyReLU(0.2, inplace=True))
+            for below, skip in pairwise(reversed(widths[1:]))
+        )
+        self.decoder.append(Level(PartialConv2d(widths[1] + 3, 3, 3, padding=1, bias=bias != "none"), None, nn.Identity()))
+        self.head = nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(3, 3, 1), nn.Sigmoid()) if head == "sigmoid" else nn.Identity()
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, image: Tensor, known: Tensor) -> Tensor:
+        """Emptied image (B, 3, H, W) and known pixels (B, 1, H, W), 1 = known, to (B, 3, H, W); H and W are free."""
+        kernel = cast(Level, self.encoder[0]).partial.conv.weight
+        if kernel.is_contiguous(memory_format=torch.channels_last):  # or PConv16 would turn its input into the other layout
+            image = image.contiguous(memory_format=torch.channels_last)
+        x, skips = image, []
+        for level in self.encoder:
+            skips.append((x, known))
+            x, known = level(x, known * x.shape[1])
+        for level in self.decoder:
+            skip, known_skip = skips.pop()
+            height, width = skip.shape[-2:]
+            up, known_up = (interpolate(y, scale_factor=2.0)[..., :height, :width] for y in (x, known))
+            channels = known_up * up.shape[1] + known_skip * skip.shape[1]
+            x, known = level(torch.cat([up, skip], dim=1), channels)
+        output: Tensor = self.head(x)
+        return output
+
+
+class PConv(Inpainter):
+    """The partial-convolution U-Net with pixel, perceptual, style and total-variation losses; it has no discriminator.
+
+    Args:
+        levels: halvings of the U-Net: 8 (Table I), or 7 (naoto0804); fewer for small images.
+        width: channels of PConv1, 64 in Table I.
+        bias: which partial convolutions have a bias.
+        head: what follows PConv16: nothing (Table I), or the port's LeakyReLU, 1x1 convolution and sigmoid.
+        variant: whose losses; see the head of this file.
+        vgg: weights of the VGG-16 in the perceptual and style losses: ImageNet's, or random ones from a fixed seed. With both
+            losses at weight 0 throughout, no VGG is made.
+        still_norm: after the first stage, the encoder's batch norm runs on its running statistics.
+        weights: of the loss terms.
+        generator_optimizer: Adam 2e-4 (section V).
+        plan: 65,000 batches as they are, then 50,000 at 5e-5 (section V: 60 to 70 and about 50 epochs of 1000).
+        training: how the engine runs it.
+    """
+
+    published_as: ClassVar[dict[str, dict[str, object]]] = {"PConv": {}}
+    generator: PConvUNet
+
+    def __init__(
+        self,
+        levels: int = 8,
+        width: int = 64,
+        bias: Bias = "last",
+        head: Head = "linear",
+        variant: Variant = "paper",
+        vgg: VGGWeights = "imagenet",
+        still_norm: bool = False,
+        weights: Weights = Weights(),
+        generator_optimizer: OptimizerSettings = Adam(lr=2e-4),
+        plan: tuple[Stage, ...] = (
+            Stage("initial", discriminator=False, iterations=65_000),
+            Stage(
+                "fine-tuning",
+                discriminator=False,
+                iterations=50_000,
+                generator_optimizer=Adam(lr=5e-5),
+                fresh_optimizers=True,
+            ),
+        ),
+        training: Training = Training(),
+    ) -> None:
+        super().__init__(weights, generator_optimizer, None, training)
+        self.levels = levels
+        self.variant = variant
+        self.still_norm = still_norm
+        self.plan = plan
+        self.generator = PConvUNet(levels, width, bias, head)
+        self.discriminator = None
+        self.normal = ImageNetScale()
+        self.vgg = VGGFeatures(16, ("pool1", "pool2", "pool3"), vgg)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The plan that was given; with `still_norm`, its later stages hold the encoder's batch norm still."""
+        if not self.still_norm:
+            return self.plan
+        still = "generator.encoder.*.norm"
+        return (self.plan[0], *(replace(stage, evaluating=(*stage.evaluating, still)) for stage in self.plan[1:]))
+
+    def setup(self, stage: str) -> None:
+        """Fetch the loss network before training, if any loss looks through it."""
+        super().setup(stage)
+        if stage == "fit" and any(_ever_weighs(name, self.weights, self.stages()) for name in ("perceptual", "style")):
+            self.vgg.load()
+            rank_zero_info(f"Perceptual and style losses look through {self.vgg.about}")
+
+    def forward(self, image: Tensor, mask: Tensor) -> Prediction:
+        """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the raw output."""
+        try:
+            output = self.generator(empty_holes(self.normal(image), mask), 1 - mask)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                f"PConv's batch norm cannot learn from one image that {self.levels} levels shrink to one pixel: take two or "
+                "more images in a batch (--data.batch_size) and in each part of it (--model.training.accumulate_generator), "
+                "or fewer --model.levels"
+            ) from error
+        return Prediction(output if isinstance(self.generator.head, nn.Sequential) else self.normal.back(output))
+
+    def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        """Liu et al., eq. 3 to 6 and the two pixel losses before them."""
+        image, mask = batch["image"], batch["mask"]
+        output, complete = prediction.image, composite(image, prediction.image, mask)
+        error, tv = (output - image).abs(), total_variation(complete, hole_and_rim(mask))
+        if self.variant == "official":
+            error, tv = error / self.normal.deviation, total_variation(self.normal(complete))
+
+        @cache  # both losses look at the same features, and neither does where its weight is 0
+        def features() -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+            return self.vgg(output), self.vgg(complete), self.vgg(image)
+
+        def both(loss: Callable[[list[Tensor], list[Tensor]], Tensor]) -> Tensor:
+            of_output, of_complete, of_truth = features()
+            return loss(of_output, of_truth) + loss(of_complete, of_truth)
+
+        return {
+            "valid": (error * (1 - mask)).mean(),
+            "hole": (error * mask).mean(),
+            "perceptual": lambda: both(perceptual_loss),
+            "style": lambda: both(style_loss),
+            "tv": tv,
+        }
+
+    def load_official(self, state_dict: Mapping[str, Tensor]) -> list[str]:
+        """Take over weights of naoto0804/pytorch-inpainting-with-partial-conv (`net.py` PConvUNet, 7 or 8 levels).
+
+        Its kernels are divided by C k², the factor that its layer leaves out. Afterwards `forward` computes what that network
+        does, under either `variant`.
+
+        Args:
+            state_dict: that network's own; of a file of its training script, the entry "model".
+
+        Returns:
+            The names of what was dropped: the kernels of ones that it counts masks with.
+
+        Raises:
+            UserError: weights of another network, or of one with other levels.
+        """
+        dropped = [name for name in state_dict if name.endswith(".mask_conv.weight")]
+        taken = {name: value for name, value in state_dict.items() if name not in dropped}
+        found = sum(name.startswith("enc_") and name.endswith("input_conv.weight") for name in taken)
+        if found == 0:
+            raise UserError(
+                "these are not weights of naoto0804's PConvUNet, whose first is called enc_1.conv.input_conv.weight; "
+                "of a file of its training script, give the entry 'model'"
+            )
+        if found != self.levels:
+            raise UserError(f"these weights are of {found} levels, this network has {self.levels}: PConv(levels={found})")
+        ours = {}
+        for name, value in taken.items():
+            rescaled = value / value[0].numel() if name.endswith(".input_conv.weight") else value
+            ours[_our_name(name, self.levels)] = rescaled
+        try:
+            self.generator.load_state_dict(ours)
+        except RuntimeError as error:
+            raise UserError(f"naoto0804's weights do not fit this PConv: {' '.join(str(error).split())}") from error
+        rank_zero_info(f"Loaded naoto0804's weights; dropped its {len(dropped)} kernels of ones (*.mask_conv.weight)")
+        return dropped
+
+
+def _our_name(name: str, levels: int) -> str:
+    """What we call a weight that naoto0804 calls `name`: enc_1 to enc_7 from the image down, dec_7 to dec_1 back up."""
+    match = re.fullmatch(r"(enc|dec)_(\d+)\.(conv\.input_conv|bn)\.(\w+)", name)
+    if match is None:
+        return name  # which no weight of ours has
+    side, number, layer, kind = match.groups()
+    place = f"encoder.{int(number) - 1}" if side == "enc" else f"decoder.{levels - int(number)}"
+    if layer == "bn":
+        return f"{place}.norm.{kind}"
+    return f"{place}.partial.conv.weight" if kind == "weight" else f"{place}.partial.{kind}"
+
+
+def _ever_weighs(name: str, weights: object, stages: tuple[Stage, ...]) -> bool:
+    """Whether a loss term ever has a weight that is not 0."""
+    return any(stage.weights.get(name, getattr(weights, name)) != 0 for stage in stages)

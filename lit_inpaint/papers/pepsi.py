@@ -1,0 +1,418 @@
+"""PEPSI: Fast Image Inpainting with Parallel Decoding Network; its depthwise-separable variant; Diet-PEPSI.
+
+Min-cheol Sagong, Yong-goo Shin, Seung-wook Kim, Seung Park, Sung-jea Ko (Korea University), CVPR 2019. Diet-PEPSI: Yong-Goo
+Shin et al., "PEPSI++: Fast and Lightweight Network for Image Inpainting", IEEE TNNLS 2021 (arXiv 1905.09010). The separable
+variant: Grigor Nalbandyan, Arpen Matinyan, Levon Avetisyan, a student report on reproducing PEPSI ("the report" below). Public
+code, of PEPSI alone: Forty-lock/PEPSI-Fast_image_inpainting_with_parallel_decoding_network @be4e487, TensorFlow ("the code").
+
+    image with holes, mask -> [encoder] -+---------------------------> [decoder] -> coarse image, in training only
+                                         +-> [contextual attention] -> [decoder] -> image       (the same decoder, same weights)
+
+Deviations and choices:
+- `variant`. Where paper and code differ, "paper" follows the paper as the report repeats it, and "official" the code:
+    attention    Euclidean distances between patches | squared ones
+    output       the last convolution as it is       | clipped to [-1, 1], where the gradient ends
+    RED's bias   added once to each region's score   | added in each of its 512 channels, so 512 times (a slip, it seems)
+  Where the report is silent both are the code's: initialisation, padding, the attention's lambda 50, loss weights 10, 0.1, 5.
+- The network sees the image in [-1, 1] with black holes (-1) and the mask three times, 1 = known: these 6 channels are the ones
+  that give the published counts. Losses compare images in [-1, 1] too, as their weights were chosen for that range.
+- RED and its hinge loss see composites; both L1 terms see raw outputs, all pixels. The coarse path has no adversarial loss.
+- The code divides by a standard deviation that may be 0, and reflects maps that must be wider than the margin: images of 136
+  pixels or more. Here the deviation has a floor, and a reflection that is too short is reflected again: 24 pixels are enough.
+  Smaller sides, and those that are no multiples of 8, are filled up with their last pixel.
+- RED has weights for each of its regions, so it judges images of one size, `size`; the generator takes any.
+- Learning rates are constant, as in the code; its restore point hints at a division by 10 for the last 100,000 iterations
+  (`lr: {class_path: lit_inpaint.schedules.Steps, init_args: {start: 1.0e-4, milestones: [900000]}}`).
+- Separable: every convolution of encoder, decoder and RED, none in the attention, which gives the report's counts. It does not
+  say what stands between the two halves (nothing here), how maps are padded (as the dense ones) and which weights have spectral
+  norm (both here; see `LargestKernelNorm`).
+- Diet-PEPSI: there is no code, and what could be read does not say which shape scale and shift have, so `diet` is a setting. Of
+  the 3,656,947 parameters of PEPSI's generator, of which the paper saves "about 30 %", it leaves
+    "bias"     52 %  1,887,475  the shared weights as they are; only the bias is a rate's own
+    "channel"  52 %  1,889,523  a scale and a shift for each output channel
+    "pair"     66 %  2,411,763  one for each pair of an input and an output channel: taken for the paper's
+    "unit"     73 %  2,674,931  the same, and a 1x1 convolution with ELU after each
+  Scales start at 1 and shifts at 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, elu, l1_loss, leaky_relu, normalize, pad
+from torch.nn.utils.parametrizations import spectral_norm
+
+from lit_inpaint.engine import Inpainter
+from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
+from lit_inpaint.nets.contextual_attention import truncated_distance_attention
+from lit_inpaint.nets.separable_conv import SeparableConv2d, spectrally_normed
+from lit_inpaint.schedules import Linear, Value
+from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
+from lit_inpaint.types import Batch, Prediction, Terms, UserError, composite, empty_holes
+
+Variant = Literal["paper", "official"]
+Diet = Literal["bias", "channel", "pair", "unit"]
+
+_STRIDE = 8  # of the feature map
+_REGION = 64  # of RED: the stride of its scores
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the loss terms.
+
+    Attributes:
+        l1: mean absolute error of the image, over all pixels and channels in [-1, 1].
+        coarse: the same of the coarse image; 5 (1 - k / k_max), where k counts iterations.
+        adversarial: minus RED's scores of the composite.
+        real: hinge loss of RED's scores of the truth.
+        fake: hinge loss of its scores of the composite.
+    """
+
+    l1: Value = 10.0
+    coarse: Value = field(default_factory=lambda: Linear(5.0))
+    adversarial: Value = 0.1
+    real: Value = 1.0
+    fake: Value = 1.0
+
+
+# Generator ------------------------------------------------------------------------------------------------------------------
+
+
+def mirror(x: Tensor, margin: int) -> Tensor:
+    """(B, C, H, W), 2 pixels a side or more, with `margin` pixels more on each side: reflected, as often as that takes."""
+    vertical = horizontal = margin
+    while vertical or horizontal:
+        v, h = min(vertical, x.shape[-2] - 1), min(horizontal, x.shape[-1] - 1)
+        x = pad(x, (h, h, v, v), mode="reflect")
+        vertical, horizontal = vertical - v, horizontal - h
+    return x
+
+
+def convolution(c_in: int, c_out: int, kernel: int, stride: int, dilation: int, separable: bool) -> nn.Module:
+    """A convolution without padding, dense or separable; weights Xavier uniform, biases 0."""
+    if separable:
+        return SeparableConv2d(c_in, c_out, kernel, stride, dilation=dilation)
+    dense = nn.Conv2d(c_in, c_out, kernel, stride, dilation=dilation)
+    nn.init.xavier_uniform_(dense.weight)
+    assert dense.bias is not None
+    nn.init.zeros_(dense.bias)
+    return dense
+
+
+class Convolution(nn.Module):
+    """Reflected margin, convolution, ELU."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, dilation: int, separable: bool) -> None:
+        super().__init__()
+        self.margin = kernel // 2 * dilation
+        self.convolution = convolution(c_in, c_out, kernel, stride, dilation, separable)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c_in, H, W) to (B, c_out, H / stride, W / stride)."""
+        return elu(self.convolution(mirror(x, self.margin)), inplace=True)
+
+
+class RateAdaptiveConvolution(nn.Module):
+    """What is a rate's own in Diet-PEPSI: scale and shift of the shared weight, bias, and in a "unit" a 1x1 convolution."""
+
+    def __init__(self, width: int, dilation: int, diet: Diet) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.bias = nn.Parameter(torch.zeros(width))
+        shapes = {"channel": (width, 1, 1, 1), "pair": (width, width, 1, 1), "unit": (width, width, 1, 1)}
+        self.scale = nn.Parameter(torch.ones(shapes[diet])) if diet in shapes else None
+        self.shift = nn.Parameter(torch.zeros(shapes[diet])) if diet in shapes else None
+        self.mix = Convolution(width, width, 1, 1, 1, separable=False) if diet == "unit" else nn.Identity()
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """(B, C, H, W) and the shared weight (C, C, 3, 3) to (B, C, H, W)."""
+        if self.scale is not None and self.shift is not None:
+            weight = self.scale * weight + self.shift
+        x = conv2d(mirror(x, self.dilation), weight, self.bias, dilation=self.dilation)
+        mixed: Tensor = self.mix(elu(x, inplace=True))
+        return mixed
+
+
+class DietConvolutions(nn.Module):
+    """Dilated convolutions that share one weight."""
+
+    def __init__(self, width: int, dilations: tuple[int, ...], diet: Diet) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(width, width, 3, 3)))
+        self.rates = nn.ModuleList(RateAdaptiveConvolution(width, dilation, diet) for dilation in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        for rate in self.rates:
+            x = rate(x, self.weight)
+        return x
+
+
+class Encoder(nn.Sequential):
+    """Six convolutions down to an eighth of the size, then dilated ones (table 1a)."""
+
+    def __init__(self, width: int, dilations: tuple[int, ...], separable: bool, diet: Diet | None) -> None:
+        w = width
+        plan = (
+            (6, w, 5, 1),
+            (w, 2 * w, 3, 2),
+            (2 * w, 2 * w, 3, 1),
+            (2 * w, 4 * w, 3, 2),
+            (4 * w, 4 * w, 3, 1),
+            (4 * w, 8 * w, 3, 2),
+        )
+        layers: list[nn.Module] = [Convolution(a, b, kernel, stride, 1, separable) for a, b, kernel, stride in plan]
+        if diet is None:
+            layers += [Convolution(8 * w, 8 * w, 3, 1, dilation, separable) for dilation in dilations]
+        else:
+            layers.append(DietConvolutions(8 * w, dilations, diet))
+        super().__init__(*layers)
+
+
+class ContextualBlock(nn.Module):
+    """Attention, then features and attended features side by side through a 1x1 convolution and ELU."""
+
+    def __init__(self, width: int, scale: float, squared: bool) -> None:
+        super().__init__()
+        self.scale = scale
+        self.squared = squared
+        self.fuse = Convolution(2 * width, width, 1, 1, 1, separable=False)
+
+    def forward(self, features: Tensor, known: Tensor) -> Tensor:
+        """Features (B, C, h, w) and mask (B, 1, h, w), 1 = known, to (B, C, h, w)."""
+        attended = truncated_distance_attention(features, known, self.scale, self.squared)
+        fused: Tensor = self.fuse(torch.cat([features, attended.to(features.dtype)], dim=1))
+        return fused
+
+
+class Decoder(nn.Sequential):
+    """Four pairs of convolutions, nearest neighbours between them, and the output convolution with zero padding (table 1b)."""
+
+    def __init__(self, width: int, separable: bool) -> None:
+        layers: list[nn.Module] = []
+        for c_in, c_out in pairwise((8 * width, 4 * width, 2 * width, width, width // 2)):
+            layers += [Convolution(c_in, c_out, 3, 1, 1, separable), Convolution(c_out, c_out, 3, 1, 1, separable)]
+            layers.append(nn.UpsamplingNearest2d(scale_factor=2))
+        layers[-1] = nn.ZeroPad2d(1)  # the last pair already has the size of the image
+        super().__init__(*layers, convolution(width // 2, 3, 3, 1, 1, separable))
+
+
+class PEPSIGenerator(nn.Module):
+    """Encoder, attention and the decoder of both paths.
+
+    Args:
+        width: channels of the first layer; the feature map has 8 times as many.
+        dilations: rates of the last layers of the encoder.
+        separable: depthwise-separable convolutions in encoder and decoder.
+        diet: share the dilated weights; None: do not.
+        attention_scale: lambda of the attention.
+        variant: as in `PEPSI`.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        dilations: tuple[int, ...],
+        separable: bool,
+        diet: Diet | None,
+        attention_scale: float,
+        variant: Variant,
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(width, dilations, separable, diet)
+        self.attention = ContextualBlock(8 * width, attention_scale, squared=variant == "official")
+        self.decoder = Decoder(width, separable)
+        self.clip = variant == "official"
+
+    def forward(self, image: Tensor, known: Tensor, coarse: bool) -> tuple[Tensor, ...]:
+        """Emptied image (B, 3, H, W) in [-1, 1] and mask (B, 1, H, W), 1 = known, to the image and, if `coarse`, that one."""
+        features = self.encoder(torch.cat([image, known.expand(-1, 3, -1, -1)], dim=1))
+        attended = self.attention(features, known[..., ::_STRIDE, ::_STRIDE])
+        # Nothing in the decoder looks across samples, so both paths are one call.
+        decoded: Tensor = self.decoder(torch.cat([attended, features]) if coarse else attended)
+        if self.clip:
+            decoded = decoded.clamp(-1, 1)
+        return decoded.chunk(2 if coarse else 1)
+
+
+# Discriminator --------------------------------------------------------------------------------------------------------------
+
+
+def same(x: Tensor) -> Tensor:
+    """Zeros around (B, C, H, W) as TensorFlow's "SAME" has them for kernel 5 and stride 2: on even sides one more behind."""
+    (top, bottom), (left, right) = ((2, 2) if side % 2 else (1, 2) for side in x.shape[-2:])
+    return pad(x, (left, right, top, bottom))
+
+
+class RegionHead(nn.Module):
+    """A linear unit for each place of a map, its weights divided by their L2 norm.
+
+    Args:
+        regions: places of the map.
+        channels: of the map.
+        bias_factor: what the biases are multiplied by.
+    """
+
+    def __init__(self, regions: int, channels: int, bias_factor: int = 1) -> None:
+        super().__init__()
+        bound = (6 / (regions * (channels + 1))) ** 0.5  # Xavier, over all units at once as in the public code
+        self.weight = nn.Parameter(torch.empty(regions, channels).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(regions))
+        self.bias_factor = bias_factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to scores (B, h w), row by row."""
+        return torch.einsum("bcp,pc->bp", x.flatten(2), normalize(self.weight, dim=1)) + self.bias_factor * self.bias
+
+
+class RegionEnsembleDiscriminator(nn.Module):
+    """RED: six 5x5 convolutions of stride 2, then a linear unit for each place of the last map (table 1c).
+
+    Spectral norm is on all weights; on those of a linear unit it is division by their L2 norm.
+
+    Args:
+        size: side of the images in pixels; 256 has 4 x 4 regions.
+        width: channels after the first convolution.
+        separable: depthwise-separable convolutions.
+        bias_in_each_channel: as the public code adds the biases of the linear units.
+    """
+
+    def __init__(self, size: int, width: int, separable: bool, bias_in_each_channel: bool) -> None:
+        super().__init__()
+        self.size = size
+        self.side = -(-size // _REGION)
+        widths = (3, width, 2 * width, 4 * width, 4 * width, 4 * width, 8 * width)
+        self.convolutions = nn.ModuleList()
+        for c_in, c_out in pairwise(widths):
+            layer = convolution(c_in, c_out, 5, 2, 1, separable)
+            self.convolutions.append(spectrally_normed(layer) if isinstance(layer, SeparableConv2d) else spectral_norm(layer))
+        self.head = RegionHead(self.side**2, widths[-1], widths[-1] if bias_in_each_channel else 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Scores (B, regions), row by row, of images (B, 3, size, size) in [-1, 1]; positive = judged real.
+
+        Raises:
+            UserError: images of another size.
+        """
+        x = image
+        for layer in self.convolutions:
+            x = leaky_relu(layer(same(x)), 0.2, inplace=True)
+        if x.shape[-2:] != (self.side, self.side):
+            height, width = image.shape[-2:]
+            raise UserError(
+                f"PEPSI's discriminator has weights for each region of {self.size}x{self.size} images and cannot judge "
+                f"{height}x{width} ones; say --model.size {width} or --data.size {self.size}"
+            )
+        scores: Tensor = self.head(x)
+        return scores
+
+
+# The paper ------------------------------------------------------------------------------------------------------------------
+
+
+class PEPSI(Inpainter):
+    """PEPSI, PEPSI with depthwise-separable convolutions, Diet-PEPSI.
+
+    `Prediction.stages["coarse"]` is the coarse path's image. It exists in training mode only: in use that path does not run.
+
+    Args:
+        separable: depthwise-separable convolutions in encoder, decoder and RED.
+        diet: let the dilated convolutions share their weights; see the head of this file. None: PEPSI.
+        variant: "paper" or "official" (public code); see the head of this file.
+        size: side of the training images in pixels. Only RED depends on it: it has a score for every 64x64 of them.
+        width: channels of the first layer, even; all others of the generator are in proportion.
+        discriminator_width: channels of RED's first layer; the others are in proportion.
+        dilations: rates of the dilated convolutions.
+        attention_scale: lambda, sharpness of the attention's softmax.
+        weights: of the loss terms.
+        generator_optimizer: Adam 1e-4, betas 0.5 and 0.9.
+        discriminator_optimizer: Adam 4e-4, the same betas.
+        plan: who plays when; here one stage in which RED steps first and the generator then learns from the new one.
+        training: how the engine runs it.
+
+    Raises:
+        UserError: `separable` and `diet` at once: there is no dense weight to share.
+    """
+
+    discriminator: RegionEnsembleDiscriminator
+    published_as: ClassVar[dict[str, dict[str, object]]] = {
+        "PEPSI": {"separable": False, "diet": None},
+        "PEPSI depthwise-separable": {"separable": True, "diet": None},
+        "Diet-PEPSI": {"separable": False, "diet": "pair"},
+    }
+
+    def __init__(
+        self,
+        separable: bool = False,
+        diet: Diet | None = None,
+        variant: Variant = "paper",
+        size: int = 256,
+        width: int = 32,
+        discriminator_width: int = 64,
+        dilations: tuple[int, ...] = (2, 4, 8, 16),
+        attention_scale: float = 50.0,
+        weights: Weights = Weights(),
+        generator_optimizer: OptimizerSettings = Adam(lr=1e-4, betas=(0.5, 0.9)),
+        discriminator_optimizer: OptimizerSettings = Adam(lr=4e-4, betas=(0.5, 0.9)),
+        plan: tuple[Stage, ...] = (Stage("adversarial", update="alternating"),),
+        training: Training = Training(),
+    ) -> None:
+        super().__init__(weights, generator_optimizer, discriminator_optimizer, training)
+        if separable and diet is not None:
+            raise UserError(f"PEPSI: diet={diet} shares dense weights, separable=True has none; choose one of them")
+        self.plan = plan
+        self.generator = PEPSIGenerator(width, dilations, separable, diet, attention_scale, variant)
+        self.discriminator = RegionEnsembleDiscriminator(size, discriminator_width, separable, variant == "official")
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The plan that was given."""
+        return self.plan
+
+    def forward(self, image: Tensor, mask: Tensor) -> Prediction:
+        """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the raw output."""
+        height, width = image.shape[-2:]
+        room = (0, _room(width), 0, _room(height))
+        if any(room):
+            image, mask = pad(image, room, mode="replicate"), pad(mask, room, mode="replicate")
+        outputs = self.generator(_centred(empty_holes(image, mask)), 1 - mask, coarse=self.training)
+        completed, *coarse = ((output[..., :height, :width] + 1) / 2 for output in outputs)
+        return Prediction(completed, {"coarse": coarse[0]} if coarse else {})
+
+    def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        """L1 of both paths and the adversarial term."""
+        truth = _centred(batch["image"])
+        return {
+            "l1": l1_loss(_centred(prediction.image), truth),
+            "coarse": lambda: l1_loss(_centred(prediction.stages["coarse"]), truth),
+            "adversarial": lambda: hinge_generator(self._judge(_composite(batch, prediction))),
+        }
+
+    def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        """The hinge loss."""
+        return {
+            "real": hinge_real(self._judge(batch["image"])),
+            "fake": hinge_fake(self._judge(_composite(batch, prediction))),
+        }
+
+    def _judge(self, image: Tensor) -> Tensor:
+        scores: Tensor = self.discriminator(_centred(image))
+        return scores
+
+
+def _room(side: int) -> int:
+    """Pixels that a side lacks to the next multiple of 8, and to the 24 that make a 3x3 patch of features."""
+    return max(3 * _STRIDE, side + -side % _STRIDE) - side
+
+
+def _centred(image: Tensor) -> Tensor:
+    """From [0, 1] to [-1, 1]."""
+    return 2 * image - 1
+
+
+def _composite(batch: Batch, prediction: Prediction) -> Tensor:
+    return composite(batch["image"], prediction.image, batch["mask"])
