@@ -211,6 +211,11 @@ class Inpainter(Staged):
         return {"image": prediction.image, **prediction.stages}
 
     @final
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """As `validation_step`, for `trainer.test`."""
+        return self.validation_step(batch, batch_idx)
+
+    @final
     @torch.no_grad()
     def complete(self, image: Tensor, mask: Tensor) -> Tensor:
         """Fill the holes of images of any size.

@@ -62,6 +62,14 @@ class GeneratorEMA(Callback):
             _generator(pl_module).load_state_dict(self._raw)
             self._raw = {}
 
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the average in `trainer.test` too."""
+        self.on_validation_start(trainer, pl_module)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the raw weights back."""
+        self.on_validation_end(trainer, pl_module)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """An interrupted validation must not leave the average in the raw weights' place."""
         self.on_validation_end(trainer, pl_module)

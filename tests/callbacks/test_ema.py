@@ -181,3 +181,22 @@ def test_a_bare_trainer_measures_the_weights_in_hand() -> None:
     assert same(weights.measured[0], snapshot(model.generator))
     assert same(snapshot(model), before)
     assert (ema.average, ema.updates) == ({}, 0)
+
+
+def test_a_test_measures_the_average_as_a_validation_does() -> None:
+    model, ema, weights = make_tiny(), GeneratorEMA(0.9), Weights()
+    trainer = fit(model, ema, steps=3)
+    raw = snapshot(model)
+    outputs: list[Tensor] = []
+
+    class Seen(Callback):
+        def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, outs: Any, *args: Any) -> None:
+            outputs.append(outs["image"])
+            weights.measured.append(snapshot(model.generator))
+
+    trainer.callbacks.append(Seen())
+    trainer.test(model, loader(make_batches(2)), verbose=False)
+    assert len(outputs) == 2
+    assert all(same(measured, ema.average) for measured in weights.measured)
+    assert not same(ema.average, snapshot(model.generator))
+    assert same(snapshot(model), raw)
