@@ -10,7 +10,7 @@ from lit_inpaint.data.lists import Lists
 from lit_inpaint.data.module import InpaintingData
 from lit_inpaint.data.places2 import Places2
 from lit_inpaint.data.reading import read_image
-from lit_inpaint.data.views import CentreSquare, RandomSquare, View
+from lit_inpaint.data.views import CentreSquare, RandomSquare, Subsampled, View
 
 __all__ = [
     "CelebA",
@@ -21,6 +21,7 @@ __all__ = [
     "Lists",
     "Places2",
     "RandomSquare",
+    "Subsampled",
     "View",
     "read_image",
 ]

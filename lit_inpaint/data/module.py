@@ -46,7 +46,8 @@ class InpaintingData(LightningDataModule, ABC):
         root: folder of the images. None: the data set's usual place.
         size: side of the square samples in pixels.
         batch_size: samples per batch and process.
-        masks: source of the training holes. None: free-form strokes that cover 10 to 50 %.
+        masks: source of the training holes. Of several, each training image comes once under each, in the same view, one after
+            the other, so an epoch has as many times more samples. None: free-form strokes that cover 10 to 50 %.
         val_masks: evaluation shows every image once under each of these. None: free-form strokes that cover 10-20, 20-30, 30-40
             and 40-50 % (the four damage ratios of LPI-Net, section 4.2).
         train_view: what is cut out of a training image. None: the data set's own.
@@ -73,7 +74,7 @@ class InpaintingData(LightningDataModule, ABC):
         root: str | None = None,
         size: int = 256,
         batch_size: int = 8,
-        masks: MaskSource | None = None,
+        masks: MaskSource | list[MaskSource] | None = None,
         val_masks: list[MaskSource] | None = None,
         train_view: View | None = None,
         val_view: View | None = None,
@@ -91,7 +92,10 @@ class InpaintingData(LightningDataModule, ABC):
         self.root = root or own.root
         self.size = _at_least(1, "size", size)
         self.batch_size = _at_least(1, "batch_size", batch_size)
-        self.masks = masks or DamageRatio(FreeForm(), 0.1, 0.5)
+        if masks is None:
+            masks = DamageRatio(FreeForm(), 0.1, 0.5)
+        self.masks = (masks,) if isinstance(masks, MaskSource) else tuple(masks)
+        _at_least(1, "masks", len(self.masks))
         if val_masks is None:
             val_masks = [DamageRatio(FreeForm(), tens / 10, (tens + 1) / 10) for tens in (1, 2, 3, 4)]
         self.val_masks = tuple(val_masks)
@@ -163,6 +167,7 @@ class InpaintingData(LightningDataModule, ABC):
             seed=self.seed,
             position=lambda: trainer.global_step if trainer else 0,
             repeat=self.repeat,
+            in_a_row=len(self.masks),
         )
         workers = self._workers()
         return DataLoader(

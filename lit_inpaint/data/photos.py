@@ -28,22 +28,23 @@ class Sample(TypedDict):
 class TrainPhotos(Dataset[Sample]):
     """Training samples, addressed by (image index, position in the stream); see `StreamSampler`.
 
-    View and mask are drawn from (seed, position), so a picture that comes again looks different and has another hole. A plain
-    index i, which Lightning asks for under `overfit_batches`, stands for (i, i): always the same view and hole.
+    View and mask are drawn from (seed, position), so a picture that comes again looks different and has another hole. Of M mask
+    sources, position j takes number j % M; the M samples of a turn j // M have the same view. A plain index i, which
+    Lightning asks for under `overfit_batches`, stands for (i, i): always the same view and hole.
 
     Args:
         shelf: the pictures.
         size: side of the samples in pixels.
         view: what is cut out of a picture.
-        masks: source of the holes.
+        masks: the M sources of the holes, taken in turn.
         seed: of all draws.
     """
 
-    def __init__(self, shelf: Shelf, size: int, view: View, masks: MaskSource, seed: int) -> None:
+    def __init__(self, shelf: Shelf, size: int, view: View, masks: Sequence[MaskSource], seed: int) -> None:
         self.shelf = shelf
         self.size = size
         self.view = view
-        self.masks = masks
+        self.masks = tuple(masks)
         self.seed = seed
 
     def __len__(self) -> int:
@@ -53,8 +54,9 @@ class TrainPhotos(Dataset[Sample]):
         """The sample of `key`: `image` and `mask` at `size`, named after the file."""
         index, j = (key, key) if isinstance(key, int) else key
         picture, name = self.shelf[index]
-        image = self.view(picture, self.size, generator(self.seed, Stream.TRAIN_VIEW, j))
-        mask = self.masks((self.size, self.size), generator(self.seed, Stream.TRAIN_MASK, j))
+        turn, source = divmod(j, len(self.masks))
+        image = self.view(picture, self.size, generator(self.seed, Stream.TRAIN_VIEW, turn))
+        mask = self.masks[source]((self.size, self.size), generator(self.seed, Stream.TRAIN_MASK, j))
         return {"image": image, "mask": mask, "name": name}
 
 

@@ -39,10 +39,10 @@ class Sharded(DistributedSampler[T]):
 class StreamSampler(Sharded[Key]):
     """Training order as one endless stream, of which every batch is a numbered window.
 
-    Sample j = 0, 1, 2, … of the stream is image `perm_e[j % n]`, where n is the number of images, e = j // n, and perm_e a
-    permutation drawn from (seed, e). With B samples per process and W processes, batch k holds positions
-    k*B*W … (k + 1)*B*W - 1, of which rank r takes the B from k*B*W + r*B. Hence nothing is dropped, a set smaller than a
-    batch works, and W processes see together what one process with B*W samples per batch sees.
+    Turn t = 0, 1, 2, … of the stream is image `perm_e[t % n]`, where n is the number of images, e = t // n, and perm_e a
+    permutation drawn from (seed, e). Sample j belongs to turn j // `in_a_row`. With B samples per process and W processes,
+    batch k holds positions k*B*W … (k + 1)*B*W - 1, of which rank r takes the B from k*B*W + r*B. Hence nothing is dropped, a
+    set smaller than a batch works, and W processes see together what one process with B*W samples per batch sees.
 
     The sampler remembers nothing. It starts at the batch that `position` names when an iterator is made, so a resumed run
     goes on at the right sample, also in the middle of an epoch, as long as B*W is the same.
@@ -55,16 +55,26 @@ class StreamSampler(Sharded[Key]):
         seed: draws the permutations.
         position: number of batches trained so far, such as the trainer's `global_step`.
         repeat: passes over the images that are called one epoch.
+        in_a_row: samples that an image gives before the next one's turn.
     """
 
     def __init__(
-        self, count: int, batch_size: int, rank: int, world: int, seed: int, position: Callable[[], int], repeat: int = 1
+        self,
+        count: int,
+        batch_size: int,
+        rank: int,
+        world: int,
+        seed: int,
+        position: Callable[[], int],
+        repeat: int = 1,
+        in_a_row: int = 1,
     ) -> None:
         super().__init__(count, rank, world)
         self.batch_size = batch_size
         self.seed = seed
         self.position = position
         self.repeat = repeat
+        self.in_a_row = in_a_row
 
     def __iter__(self) -> Iterator[Key]:
         """Keys for ever, B per batch; the caller groups them."""
@@ -72,15 +82,16 @@ class StreamSampler(Sharded[Key]):
         while True:
             first = (batch * self.world + self.rank) * self.batch_size
             for j in range(first, first + self.batch_size):
-                if j // self.count != epoch:
-                    epoch = j // self.count
+                turn = j // self.in_a_row
+                if turn // self.count != epoch:
+                    epoch = turn // self.count
                     order = torch.randperm(self.count, generator=generator(self.seed, Stream.ORDER, epoch))
-                yield int(order[j % self.count]), j
+                yield int(order[turn % self.count]), j
             batch += 1
 
     def __len__(self) -> int:
         """Samples this process sees in what Lightning calls an epoch: whole batches, at least one."""
-        batches = self.count * self.repeat // (self.batch_size * self.world)
+        batches = self.count * self.in_a_row * self.repeat // (self.batch_size * self.world)
         return max(1, batches) * self.batch_size
 
 

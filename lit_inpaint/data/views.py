@@ -74,7 +74,42 @@ class RandomSquare(View):
         return square.flip(-1) if coin < self.flip else square
 
 
-def _resize(square: Tensor, size: int) -> Tensor:
-    """(3, S, S) uint8 to (3, size, size) uint8, bilinear over the full footprint of each new pixel."""
-    resized: Tensor = F.resize(square, [size, size], interpolation=InterpolationMode.BILINEAR, antialias=True)
+@dataclass(frozen=True)
+class Subsampled(View):
+    """The whole picture, whatever its shape, of which only every n-th pixel in both directions is kept (DeepGIN, section 5.1).
+
+    It is resized to n times the size (bicubic, squeezed into a square), turned by a multiple of 90 degrees, and sub-sampled
+    from one of the n² places to start; all that is drawn. The public code (rlct1/gin @cfcef5d) turns and mirrors, the paper
+    says nothing of it.
+
+    Args:
+        every: n.
+        turn: turn it.
+        flip: probability of mirroring left to right.
+
+    Raises:
+        UserError: n below 1, or no probability.
+    """
+
+    every: int = 2
+    turn: bool = True
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or not 0 <= self.flip <= 1:
+            raise UserError(f"Subsampled needs every >= 1 and 0 <= flip <= 1, got {self.every}, {self.flip}")
+
+    def __call__(self, image: Tensor, size: int, rng: torch.Generator) -> Tensor:
+        """See `View`."""
+        quarters, down, right, coin = torch.rand(4, generator=rng).tolist()
+        square = _resize(image, size * self.every, InterpolationMode.BICUBIC)
+        if self.turn:
+            square = square.rot90(int(quarters * 4), dims=(1, 2))
+        part = square[:, int(down * self.every) :: self.every, int(right * self.every) :: self.every]
+        return part.flip(-1) if coin < self.flip else part.contiguous()
+
+
+def _resize(square: Tensor, size: int, mode: InterpolationMode = InterpolationMode.BILINEAR) -> Tensor:
+    """(3, H, W) uint8 to (3, size, size) uint8, over the full footprint of each new pixel."""
+    resized: Tensor = F.resize(square, [size, size], interpolation=mode, antialias=True)
     return resized

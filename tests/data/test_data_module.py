@@ -248,3 +248,22 @@ def test_lightning_shards_neither_stream_nor_evaluation_again(root: str, tmp_pat
     assert [a + b for a, b in zip(left[0], right[0], strict=True)] == joined
     assert validated == ["0", "1", "2"]
     assert [left[1], right[1]] == [["0", "2"], ["1"]]
+
+
+def test_several_mask_sources_are_taken_in_turn_over_one_view(root: str) -> None:
+    sources = [Centre(4), Centre(8), DamageRatio(FreeForm(), 0.4, 0.5)]
+    view = RandomSquare((0.3, 0.9))
+    data = _data(root, batch_size=6, train_view=view, masks=sources)
+    assert len(data.train_dataloader()) == 7 * 3 // 6
+    for batch in islice(data.train_dataloader(), 5):
+        names, masks = batch["name"], batch["mask"]
+        assert [names[0]] * 3 + [names[3]] * 3 == names
+        assert [int(mask.sum()) for mask in masks[[0, 1, 3, 4]]] == [16, 64, 16, 64]
+        assert not torch.equal(masks[2], masks[5])
+        for first in (0, 3):
+            assert torch.equal(batch["image"][first], batch["image"][first + 2])
+    assert _digest(islice(_data(root, masks=[Centre(4)]).train_dataloader(), 3)) == _digest(
+        islice(_data(root, masks=Centre(4)).train_dataloader(), 3)
+    )
+    with pytest.raises(UserError, match="masks is 0"):
+        _data(root, masks=[])

@@ -64,3 +64,12 @@ def test_evaluation_shows_each_sample_once_over_all_ranks(count: int, world: int
 def test_impossible_ranks_and_empty_sets_are_refused(count: int, rank: int, world: int) -> None:
     with pytest.raises(ValueError, match=f"count {count}, rank {rank} of {world}"):
         EvalSampler(count, rank, world)
+
+
+def test_images_may_give_several_samples_in_a_row() -> None:
+    thrice = StreamSampler(5, 4, 0, 1, 0, position=lambda: 0, in_a_row=3)
+    keys = list(islice(iter(thrice), 45))
+    assert [j for _, j in keys] == list(range(45))
+    turns = [index for index, _ in islice(iter(StreamSampler(5, 5, 0, 1, 0, position=lambda: 0)), 15)]
+    assert [index for index, _ in keys] == [index for index in turns for _ in range(3)]
+    assert len(thrice) == 5 * 3 // 4 * 4

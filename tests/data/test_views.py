@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from lit_inpaint.data.seeds import generator
-from lit_inpaint.data.views import CentreSquare, RandomSquare
+from lit_inpaint.data.views import CentreSquare, RandomSquare, Subsampled
 from lit_inpaint.types import UserError
 
 
-@pytest.mark.parametrize("view", [CentreSquare(), RandomSquare(), RandomSquare((0.01, 1.0))])
+@pytest.mark.parametrize("view", [CentreSquare(), RandomSquare(), RandomSquare((0.01, 1.0)), Subsampled(), Subsampled(3)])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (31, 17), (64, 64), (200, 90)])
-def test_any_picture_becomes_a_square_of_bytes(view: CentreSquare | RandomSquare, shape: tuple[int, int]) -> None:
+def test_any_picture_becomes_a_square_of_bytes(view: CentreSquare | RandomSquare | Subsampled, shape: tuple[int, int]) -> None:
     image = torch.randint(256, (3, *shape), dtype=torch.uint8)
     square = view(image, 16, generator(0))
     assert square.shape == (3, 16, 16)
@@ -50,3 +50,29 @@ def test_flip_is_a_probability(flip: float, low: int, high: int) -> None:
 def test_impossible_settings_are_refused(arguments: tuple[tuple[float, float], float]) -> None:
     with pytest.raises(UserError, match="RandomSquare needs"):
         RandomSquare(*arguments)
+
+
+def test_subsampling_keeps_every_nth_pixel_from_any_start_turned_and_mirrored() -> None:
+    """At exactly n times the size nothing is resized, so each view is one of n² parts in one of eight positions."""
+    image = torch.randint(256, (3, 16, 16), dtype=torch.uint8)
+    parts = {
+        (i, j, turn, flip): square.flip(-1) if flip else square
+        for turn in range(4)
+        for i in range(2)
+        for j in range(2)
+        for flip in (False, True)
+        for square in [image.rot90(turn, dims=(1, 2))[:, i::2, j::2]]
+    }
+    found = set()
+    for number in range(400):
+        view = Subsampled()(image, 8, generator(number))
+        found |= {key for key, part in parts.items() if torch.equal(view, part)}
+    assert len(found) == 4 * 4 * 2
+    plain = {Subsampled(turn=False, flip=0.0)(image, 8, generator(number)).numpy().tobytes() for number in range(60)}
+    assert plain == {image[:, i::2, j::2].numpy().tobytes() for i in range(2) for j in range(2)}
+
+
+@pytest.mark.parametrize("arguments", [(0, True, 0.5), (2, True, 1.5)])
+def test_impossible_subsampling_is_refused(arguments: tuple[int, bool, float]) -> None:
+    with pytest.raises(UserError, match="Subsampled needs"):
+        Subsampled(*arguments)

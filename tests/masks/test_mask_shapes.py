@@ -1,9 +1,11 @@
 """Where the holes of the drawn sources lie, and how large they are."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
-from lit_inpaint.masks import Boxes, Centre, FreeForm, hole_share
+from lit_inpaint.masks import Boxes, CellularAutomaton, Centre, CrossedStrokes, FreeForm, hole_share
 from lit_inpaint.types import UserError
 
 
@@ -86,3 +88,73 @@ def test_brush_has_the_width_asked_for() -> None:
     """A stroke of one step: area close to width x length + a disc, over all directions."""
     source = FreeForm(strokes=(1, 1), steps=(1, 1), width=(20 / 512, 20 / 512), step=1e-6)
     assert shares(source, (512, 512), 20).max().item() * 512**2 == pytest.approx(3.1416 * 10**2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("source", "mean", "spread", "low", "high"),
+    [
+        (Boxes(count=(1, 1), side=(0.3, 0.7), margin=0.0), 0.249, 0.082, 0.129, 0.409),
+        (CrossedStrokes(), 0.398, 0.063, 0.296, 0.503),
+        (CellularAutomaton(), 0.511, 0.073, 0.374, 0.628),
+    ],
+    ids=["box", "strokes", "automaton"],
+)
+def test_deepgins_masks_lose_as_much_as_its_code_does(
+    source: Boxes | CrossedStrokes | CellularAutomaton, mean: float, spread: float, low: float, high: float
+) -> None:
+    """Mean, spread, 5 % and 95 % measured on the public code at 256x256; both samples have an error."""
+    n = 1500
+    sample = shares(source, (256, 256), n)
+    assert sample.mean().item() == pytest.approx(mean, abs=4 * spread / n**0.5)
+    assert sample.std().item() == pytest.approx(spread, rel=0.08)
+    assert sample.quantile(0.05).item() == pytest.approx(low, abs=0.015)
+    assert sample.quantile(0.95).item() == pytest.approx(high, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("scale", "after_2", "after_6"), [(1, 0.492, 0.485), (2, 0.632, 0.574), (4, 0.550, 0.505), (8, 0.466, 0.418)]
+)
+def test_the_automatons_scales(scale: int, after_2: float, after_6: float) -> None:
+    for rounds, expected in ((2, after_2), (6, after_6)):
+        sample = shares(CellularAutomaton((scale,), (rounds, rounds)), (256, 256), 60)
+        assert sample.mean().item() == pytest.approx(expected, abs=0.006 + 3 * sample.std().item() / 60**0.5)
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 3])
+@pytest.mark.parametrize("scale", [1, 3])
+def test_the_automaton_is_a_median_filter(scale: int, rounds: int) -> None:
+    """Against OpenCV: a median with nothing around, nearest neighbours, dilation by a cross; the grid is the noise drawn."""
+    size = (12 * scale, 17 * scale)
+    noise = CellularAutomaton((1,), (0, 0))((12, 17), torch.Generator().manual_seed(3))[0].numpy().astype(np.uint8)
+    for _ in range(rounds):
+        noise = cv2.medianBlur(np.pad(noise, 1), 3)[1:-1, 1:-1]
+    expected = cv2.resize(noise, size[::-1], interpolation=cv2.INTER_NEAREST)
+    if scale > 1:
+        expected = cv2.dilate(expected, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    found = CellularAutomaton((scale,), (rounds, rounds))(size, torch.Generator().manual_seed(3))[0].numpy()
+    assert np.array_equal(found, expected)
+
+
+def test_crossed_strokes_have_eight_directions() -> None:
+    source = CrossedStrokes(strokes=(2, 2), steps=(1, 1), length=(0.5, 0.5), width=(0.0, 0.0))
+    rng, found = torch.Generator().manual_seed(0), set()
+    for _ in range(60):
+        count, _, stats, _ = cv2.connectedComponentsWithStats(source((401, 401), rng)[0].numpy().astype(np.uint8))
+        found |= {(int(w) // 20, int(h) // 20) for _, _, w, h, _ in stats[1:count] if max(w, h) > 150}
+    whole = {(abs(np.cos(a)) * 200 // 20, abs(np.sin(a)) * 200 // 20) for a in (0.01, 1.01, 2.01, 3.01)}
+    assert {(int(x), int(y)) for x, y in whole} <= found | {(x - 1, y) for x, y in found} | {(x, y - 1) for x, y in found}
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: CellularAutomaton(scales=()), "scales"),
+        (lambda: CellularAutomaton(scales=(0,)), "scales"),
+        (lambda: CellularAutomaton(rounds=(3, 2)), "rounds"),
+        (lambda: CrossedStrokes(strokes=(0, 3)), "strokes"),
+        (lambda: CrossedStrokes(width=(0.5, 2.0)), "width"),
+    ],
+)
+def test_impossible_masks_are_refused(make, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        make()

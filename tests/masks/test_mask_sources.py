@@ -11,12 +11,24 @@ import numpy as np
 import pytest
 import torch
 
-from lit_inpaint.masks import Boxes, Centre, DamageRatio, FreeForm, FromFolder, MaskSource, Mixture
+from lit_inpaint.masks import (
+    Boxes,
+    CellularAutomaton,
+    Centre,
+    CrossedStrokes,
+    DamageRatio,
+    FreeForm,
+    FromFolder,
+    MaskSource,
+    Mixture,
+)
 from lit_inpaint.types import UserError
 
 CHANCY = [
     Boxes(),
     FreeForm(),
+    CellularAutomaton(),
+    CrossedStrokes(),
     DamageRatio(low=0.2, high=0.3),
     DamageRatio(FreeForm(strokes=(1, 1)), low=0.5, high=0.51),
     Mixture((Boxes(), FreeForm()), (1.0, 2.0)),
