@@ -29,6 +29,7 @@ finds in convolutions and matrix products; activations, normalisation and resizi
 """
 _MEBI = 2**20
 _WARM_UP = 3
+_UNITS = {"2^20": "Mi", "10^6": "M", "2^20 bytes": "MiB"}
 
 
 class Network(NamedTuple):
@@ -155,11 +156,17 @@ def _checkpoints(paths: Sequence[Path]) -> list[Network]:
 
 
 def _published(network: Network, metric: str) -> dict[str, Any]:
-    module = type(network.model).__module__.rpartition(".")[2]
-    figure = cost_figure(module, network.variant, metric) if network.variant is not None else None
+    tables = network.model.published_in or type(network.model).__module__.rpartition(".")[2]
+    figure = cost_figure(tables, network.variant, metric) if network.variant is not None else None
     if figure is None:
         return {}
     return {"published": figure.value, "published_unit": figure.unit, "published_in": figure.source}
+
+
+def _printed(network: Network, metric: str) -> str:
+    """A published figure as its paper prints it, with what it is counted in."""
+    found = _published(network, metric)
+    return f"{found['published']} {_UNITS.get(found['published_unit'], found['published_unit'])}".rstrip() if found else "-"
 
 
 def _rows(network: Network, cost: Cost, size: int, runs: int) -> list[dict[str, Any]]:
@@ -194,10 +201,10 @@ def _print(networks: Sequence[Network], costs: Sequence[Cost], size: int, machin
     for heading in headings + (["checkpoint MB"] if files else []):
         table.add_column(heading, justify="right")
     for network, cost in zip(networks, costs, strict=True):
-        printed = [_published(network, metric).get("published", "-") for metric in ("parameters", "weights_file")]
-        cells = [f"{cost.parameters / _MEBI:.3f}", str(printed[0]), f"{cost.parameters / 1e6:.3f}"]
+        printed = [_printed(network, metric) for metric in ("parameters", "weights_file")]
+        cells = [f"{cost.parameters / _MEBI:.3f}", printed[0], f"{cost.parameters / 1e6:.3f}"]
         cells += [f"{cost.multiply_adds / 1e9:.3f}", f"{cost.seconds * 1000:.1f}"]
-        cells += [f"{cost.weights_file / _MEBI:.2f}", str(printed[1]), f"{cost.weights_file / 1e6:.2f}"]
+        cells += [f"{cost.weights_file / _MEBI:.2f}", printed[1], f"{cost.weights_file / 1e6:.2f}"]
         if files:
             cells.append(f"{network.checkpoint.stat().st_size / 1e6:.2f}" if network.checkpoint is not None else "-")
         table.add_row(network.label, *cells)

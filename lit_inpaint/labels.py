@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lit_inpaint.engine import Inpainter
+from lit_inpaint.settings import plain
 from lit_inpaint.types import UserError
 
 
 def variant_of(model: Inpainter) -> str | None:
     """The name in its paper's tables of the variant that a model's arguments make, None where they make none of these."""
-    arguments = dict(model.hparams)
+    arguments = dict(model.hparams)  # out of a checkpoint, tuples are lists
     fitting = {
         name: variant
         for name, variant in model.published_as.items()
-        if all(arguments.get(key) == value for key, value in variant.items())
+        if all(plain(arguments.get(key)) == plain(value) for key, value in variant.items())
     }
     return max(fitting, key=lambda name: len(fitting[name]), default=None)  # the one that says most
 

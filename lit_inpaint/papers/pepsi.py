@@ -341,9 +341,9 @@ class PEPSI(Inpainter):
 
     discriminator: RegionEnsembleDiscriminator
     published_as: ClassVar[dict[str, dict[str, object]]] = {
-        "PEPSI": {"separable": False, "diet": None},
-        "PEPSI depthwise-separable": {"separable": True, "diet": None},
-        "Diet-PEPSI": {"separable": False, "diet": "pair"},
+        "PEPSI": {"width": 32, "separable": False, "diet": None},
+        "PEPSI depthwise-separable": {"width": 32, "separable": True, "diet": None},
+        "Diet-PEPSI": {"width": 32, "separable": False, "diet": "pair"},
     }
 
     def __init__(

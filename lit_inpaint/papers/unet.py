@@ -99,7 +99,8 @@ class UNet(Inpainter):
     """
 
     generator: UNetGenerator
-    published_as: ClassVar[dict[str, dict[str, object]]] = {"Custom CNN": {}}
+    published_as: ClassVar[dict[str, dict[str, object]]] = {"Custom CNN": {"widths": (64, 128, 256, 512, 768)}}
+    published_in: ClassVar[str | None] = "wavemix"
 
     def __init__(
         self,

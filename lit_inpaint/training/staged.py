@@ -34,6 +34,7 @@ class Staged(LightningModule):
     generator: nn.Module
     discriminator: nn.Module | None
     published_as: ClassVar[dict[str, dict[str, object]]] = {}
+    published_in: ClassVar[str | None] = None
 
     def __init__(
         self,

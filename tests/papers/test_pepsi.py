@@ -64,7 +64,7 @@ def count(*modules: nn.Module) -> int:
 
 @pytest.mark.parametrize(("separable", "method"), [(False, "PEPSI"), (True, "PEPSI depthwise-separable")])
 def test_published_parameter_counts(separable: bool, method: str) -> None:
-    assert PEPSI.published_as[method] == {"separable": separable, "diet": None}
+    assert PEPSI.published_as[method] == {"width": 32, "separable": separable, "diet": None}
     model = PEPSI(separable=separable)
     (table,) = tables("pepsi")
     g = model.generator
