@@ -30,6 +30,17 @@ class Row:
     images: Sequence[Tensor]
 
 
+def spread(total: int, count: int) -> list[int]:
+    """Up to `count` of `total` places, evenly, and one further each time, to meet all masks where images come under several."""
+    places = set[int]()
+    for row in range(min(count, total)):
+        place = (row * total // count + row) % total
+        while place in places:
+            place = (place + 1) % total
+        places.add(place)
+    return sorted(places)
+
+
 def show_holes(image: Tensor, mask: Tensor) -> Tensor:
     """`image` (..., 3, H, W) with its holes painted white, as a person expects to see a masked input."""
     return torch.where(mask > 0.5, image.new_tensor(HOLE_COLOUR).view(3, 1, 1), image)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lit_inpaint import cli, configuration
 from lit_inpaint.arguments import VerbParser, build_data
-from lit_inpaint.output import output_file, write_json
+from lit_inpaint.output import output_file, replacing, write_json
 from lit_inpaint.types import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ The images and holes are those of --experiment, else those that the first checkp
 can be given by its place in the YAML: --data.root DIR  --data.batch_size 16  --data.val_images 100
 The holes of an evaluation are data.val_masks, in both splits.
 """
+ROWS = 8
+"""Samples in the grid."""
 _SHOWN = 120  # characters of a setting in a warning
 
 
@@ -37,6 +39,7 @@ def main(argv: list[str]) -> int:
     """Evaluate; returns the exit status."""
     options, data_options = _parser().parse_with_data(argv)
     output = output_file(options.output, ".json") if options.output is not None else None
+    grid = output_file(options.grid, ".png", "--grid") if options.grid is not None else None
     paths = [Path(name) for name in options.checkpoint]
     if missing := [path for path in paths if not path.is_file()]:
         raise UserError(f"no checkpoint at {missing[0]}; a run writes checkpoints/last.ckpt and checkpoints/best.ckpt")
@@ -44,7 +47,7 @@ def main(argv: list[str]) -> int:
     import torch
 
     from lit_inpaint.baselines import BASELINES
-    from lit_inpaint.evaluation import comparison, evaluate, print_table
+    from lit_inpaint.evaluation import comparison, comparison_grid, evaluate, print_table
     from lit_inpaint.labels import label_checkpoints, variant_of
     from lit_inpaint.metrics import find_protocol
 
@@ -62,8 +65,10 @@ def main(argv: list[str]) -> int:
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     methods = {label: entry.model.to(device).complete for label, entry in zip(labels, entries, strict=True)}
-    found = evaluate({**methods, **(dict(BASELINES) if options.baselines else {})}, loader, protocol, device)
-    print_table(found, protocol, f"{options.split} images of {type(data).__name__}, {data.size} px; * = best")
+    compared = {**methods, **(dict(BASELINES) if options.baselines else {})}
+    found = evaluate(compared, loader, protocol, device)
+    about_images = f"{options.split} images of {type(data).__name__}, {data.size} px"
+    print_table(found, protocol, f"{about_images}; * = best")
     for line in comparison(found, protocol, labels[0]):
         print(line)
 
@@ -76,12 +81,18 @@ def main(argv: list[str]) -> int:
                 "variant": variant_of(entry.model),
                 "step": entry.step,
                 "seed": entry.model.seed,
+                "parameters": sum(parameter.numel() for parameter in entry.model.generator.parameters()),
             }
             for label, entry in zip(labels, entries, strict=True)
         }
         rows = [{**row, **files.get(row["method"], {})} for row in found]
         write_json(output, {"rows": rows, "methods": about, "split": options.split, "images": data.describe(), "data": section})
         print(f"{len(rows)} rows in {output}")
+    if grid is not None:
+        picture = comparison_grid(compared, loader, ROWS, about_images, device)
+        with replacing(grid) as part:
+            picture.save(part, format="PNG")
+        print(f"Drawn in {grid}")
     return 0
 
 
@@ -92,6 +103,7 @@ def _parser() -> VerbParser:
     parser.add_argument("--protocol", metavar="NAME", default="lpi", help="what is measured and how (default: lpi)")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="images to evaluate on (default: test)")
     parser.add_argument("--baselines", action="store_true", help="classical methods in the same table")
+    parser.add_argument("--grid", metavar="FILE.png", help=f"draw what each method makes of {ROWS} of the images")
     parser.add_argument("--output", metavar="FILE.json", help="write every number there, with what it was measured on")
     return parser
 

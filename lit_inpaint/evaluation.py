@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from lit_inpaint import drawing
 from lit_inpaint.metrics import Protocol, Row, Tally, rows, score
+from lit_inpaint.types import composite
 
 Method = Callable[[Tensor, Tensor], Tensor]
 """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the completed image or a raw prediction of it."""
@@ -39,6 +42,34 @@ def evaluate(methods: Mapping[str, Method], loader: DataLoader[Any], protocol: P
         for name, method in methods.items():
             tallies[name].update(score(protocol, image, method(image, mask), mask), mask.mean(dim=(1, 2, 3)))
     return [row for name, tally in tallies.items() for row in rows(name, protocol, tally.compute())]
+
+
+@torch.no_grad()
+def comparison_grid(
+    methods: Mapping[str, Method], loader: DataLoader[Any], count: int, title: str, device: torch.device
+) -> Image.Image:
+    """A picture of what every method makes of the same samples: a row for each sample, a column for each method.
+
+    Args:
+        methods: as in `evaluate`.
+        loader: as there; the samples are spread evenly over it.
+        count: rows.
+        title: a line above all.
+        device: where batches go.
+    """
+    found, position = list[drawing.Row](), 0
+    wanted = drawing.spread(len(cast(Any, loader.sampler)), count)
+    for batch in loader:
+        here = [place - position for place in wanted if position <= place < position + len(batch["name"])]
+        position += len(batch["name"])
+        if not here:
+            continue
+        image, mask = batch["image"][here].to(device), batch["mask"][here].to(device)
+        filled = [composite(image, method(image, mask).clamp(0, 1), mask).cpu() for method in methods.values()]
+        columns = [drawing.show_holes(image, mask).cpu(), *filled, image.cpu()]
+        labels = [f"{batch['name'][i].rpartition('/')[2]}\nhole {float(batch['mask'][i].mean()):.0%}" for i in here]
+        found += [drawing.Row(label, [column[i] for column in columns]) for i, label in enumerate(labels)]
+    return drawing.draw_grid(found, ["masked input", *methods, "truth"], title)
 
 
 def print_table(found: Sequence[Row], protocol: Protocol, title: str) -> None:

@@ -28,21 +28,22 @@ def require_writable_folder(folder: Path) -> None:
         raise UserError(f"cannot write into {there} ({error.strerror}); name another --output") from error
 
 
-def output_file(name: str, suffix: str) -> Path:
+def output_file(name: str, suffix: str, option: str = "--output") -> Path:
     """The path of an output file, once it is clear that it can be written.
 
     Args:
         name: as the user gave it.
         suffix: what it must end with, such as ".json".
+        option: by which the user gave it.
 
     Raises:
         UserError: another suffix, a folder of that name, or a place that cannot be written.
     """
     path = Path(name)
     if path.suffix.lower() != suffix:
-        raise UserError(f"--output {name} must end with {suffix}")
+        raise UserError(f"{option} {name} must end with {suffix}")
     if path.is_dir():
-        raise UserError(f"--output {name} is a folder; name a file that ends with {suffix}")
+        raise UserError(f"{option} {name} is a folder; name a file that ends with {suffix}")
     require_writable_folder(path.parent)
     return path
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from lit_inpaint import evaluate
 from lit_inpaint.checkpoint import read_checkpoint
@@ -41,6 +42,7 @@ def test_on_the_data_it_was_trained_with(checkpoint: Path, tmp_path: Path, capsy
         "variant": "LPI",
         "step": 2,
         "seed": 0,
+        "parameters": 1_764_707,
     }
     assert content["data"]["init_args"]["size"] == 32
     printed = capsys.readouterr()
@@ -149,3 +151,16 @@ def test_as_a_command(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: no checkpoint at")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_grid_of_what_each_method_makes(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = tmp_path / "new" / "grid.png"
+    argv = ["--checkpoint", str(checkpoint), *QUICK, "--data.batch_size", "3", "--baselines", "--grid", str(grid)]
+    assert evaluate.main(argv) == 0
+    assert f"Drawn in {grid}" in capsys.readouterr().out
+    with Image.open(grid) as picture:
+        width, height = picture.size
+    assert width > 6 * 160
+    assert height > 8 * 160
+    with pytest.raises(UserError, match=r"--grid .*grid.jpg must end with \.png"):
+        evaluate.main(["--checkpoint", str(checkpoint), "--grid", str(tmp_path / "grid.jpg")])

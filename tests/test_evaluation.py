@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lit_inpaint.evaluation import comparison, evaluate, print_table
+from lit_inpaint import drawing
+from lit_inpaint.evaluation import comparison, comparison_grid, evaluate, print_table
 from lit_inpaint.metrics import LPI, Row
 
 
@@ -48,3 +49,23 @@ def test_a_log_file_is_not_flooded_by_the_bar(capsys: pytest.CaptureFixture[str]
     loader = DataLoader([batch] * 50, batch_size=None)
     evaluate({"copy": lambda image, mask: image}, loader, LPI, torch.device("cpu"))
     assert capsys.readouterr().err.count("evaluation") <= 1
+
+
+def test_the_grid_shows_the_chosen_samples_composited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten samples in batches of four, three rows: samples 0, 4 and 8 (0, 3 + 1, 6 + 2)."""
+    images = torch.arange(10).view(10, 1, 1, 1).expand(10, 3, 4, 4) / 10
+    mask = torch.zeros(1, 4, 4)
+    mask[:, 1:3, 1:3] = 1
+    samples = [{"image": image, "mask": mask, "name": f"folder/{i}.png"} for i, image in enumerate(images)]
+    shown = []
+    monkeypatch.setattr(drawing, "draw_grid", lambda rows, columns, title: shown.append((rows, columns, title)))
+    methods = {"grey": lambda image, mask: torch.full_like(image, 0.5), "wild": lambda image, mask: 7 - image}
+    comparison_grid(methods, DataLoader(samples, 4), 3, "all", torch.device("cpu"))
+    ((rows_drawn, columns, title),) = shown
+    assert (columns, title) == (["masked input", "grey", "wild", "truth"], "all")
+    assert [row.label for row in rows_drawn] == ["0.png\nhole 25%", "4.png\nhole 25%", "8.png\nhole 25%"]
+    for row, i in zip(rows_drawn, (0, 4, 8), strict=True):
+        masked, grey, wild, truth = row.images
+        assert torch.equal(truth, images[i])
+        for picture, value in ((masked, 1.0), (grey, 0.5), (wild, 1.0)):
+            assert torch.equal(picture, torch.where(mask > 0.5, value, images[i]))

@@ -8,7 +8,7 @@ from typing import Any, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
-from lit_inpaint.drawing import Row, draw_grid, show_holes
+from lit_inpaint.drawing import Row, draw_grid, show_holes, spread
 from lit_inpaint.metrics import psnr
 from lit_inpaint.types import composite
 
@@ -34,8 +34,7 @@ class SampleGrids(Callback):
         """Choose the rows; rank 0 draws from its own share of the set."""
         self._rows, self._position = [], 0
         total = len(cast(Any, trainer.val_dataloaders).sampler) if trainer.is_global_zero else 0
-        # One further at each row: where every image comes under several masks, the rows show all of them.
-        self._wanted = frozenset((row * total // self.count + row) % total for row in range(min(self.count, total)))
+        self._wanted = frozenset(spread(total, self.count))
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
