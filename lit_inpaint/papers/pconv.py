@@ -89,9 +89,9 @@ class Level(nn.Module):
         self.norm = nn.Identity() if width is None else nn.BatchNorm2d(width)
         self.activation = activation
 
-    def forward(self, emptied: Tensor, channels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, emptied: Tensor, channels: Tensor, below: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As `PartialConv2d.convolve`: features and the number of known channels, to emptied features and where they are."""
-        x, known = self.partial.convolve(emptied, channels)
+        x, known = self.partial.convolve(emptied, channels, below)
         x = self.activation(self.norm(x))
         return x * known.to(x.dtype), known
 
@@ -145,9 +145,9 @@ class PConvUNet(nn.Module):
         for level in self.decoder:
             skip, known_skip = skips.pop()
             height, width = skip.shape[-2:]
-            up, known_up = (interpolate(y, scale_factor=2.0)[..., :height, :width] for y in (x, known))
-            channels = known_up * up.shape[1] + known_skip * skip.shape[1]
-            x, known = level(torch.cat([up, skip], dim=1), channels)
+            known_up = interpolate(known, scale_factor=2.0)[..., :height, :width]
+            channels = known_up * x.shape[1] + known_skip * skip.shape[1]
+            x, known = level(skip, channels, x)  # up, concatenate, convolve
         output: Tensor = self.head(x)
         return output
 
@@ -170,7 +170,7 @@ class PConv(Inpainter):
         training: how the engine runs it.
     """
 
-    published_as: ClassVar[dict[str, dict[str, object]]] = {"PConv": {}}
+    published_as: ClassVar[dict[str, dict[str, object]]] = {"PConv": {"levels": 8, "width": 64}}
     generator: PConvUNet
 
     def __init__(
@@ -216,7 +216,7 @@ class PConv(Inpainter):
     def setup(self, stage: str) -> None:
         """Fetch the loss network before training, if any loss looks through it."""
         super().setup(stage)
-        if stage == "fit" and any(_ever_weighs(name, self.weights, self.stages()) for name in ("perceptual", "style")):
+        if stage == "fit" and self.ever_weighs("perceptual", "style"):
             self.vgg.load()
             rank_zero_info(f"Perceptual and style losses look through {self.vgg.about}")
 
@@ -305,8 +305,3 @@ def _our_name(name: str, levels: int) -> str:
     if layer == "bn":
         return f"{place}.norm.{kind}"
     return f"{place}.partial.conv.weight" if kind == "weight" else f"{place}.partial.{kind}"
-
-
-def _ever_weighs(name: str, weights: object, stages: tuple[Stage, ...]) -> bool:
-    """Whether a loss term ever has a weight that is not 0."""
-    return any(stage.weights.get(name, getattr(weights, name)) != 0 for stage in stages)

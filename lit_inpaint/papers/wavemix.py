@@ -54,6 +54,7 @@ from torch.nn.functional import l1_loss, pad
 
 from lit_inpaint.engine import Inpainter
 from lit_inpaint.losses.ssim import ssim_loss
+from lit_inpaint.nets.convolution import Conv2d, ConvTranspose2d
 from lit_inpaint.nets.depthwise import DepthwiseConv2d
 from lit_inpaint.nets.haar import haar
 from lit_inpaint.schedules import Value
@@ -103,8 +104,7 @@ class WaveMixBlock(nn.Module):
             nn.Identity() if wavepaint else nn.BatchNorm2d(width),
         )
         self.up = nn.ModuleList(
-            nn.ConvTranspose2d(width, width // levels, 2**level + 2, stride=2**level, padding=1)
-            for level in range(1, levels + 1)
+            ConvTranspose2d(width, width // levels, 2**level + 2, stride=2**level, padding=1) for level in range(1, levels + 1)
         )
         self.finish = nn.BatchNorm2d(width) if wavepaint else smoothing(width)
 
@@ -137,15 +137,15 @@ class WaveMixModule(nn.Module):
     ) -> None:
         super().__init__()
         half = dimension // 2
-        self.stem = nn.Sequential(nn.Conv2d(planes, half, 3, padding=1), nn.Conv2d(half, dimension, 3, stride=2, padding=1))
+        self.stem = nn.Sequential(Conv2d(planes, half, 3, padding=1), Conv2d(half, dimension, 3, stride=2, padding=1))
         self.blocks = nn.ModuleList(WaveMixBlock(dimension, expansion, levels, dropout, wavepaint) for _ in range(blocks))
         self.smooth = smoothing(dimension) if wavepaint else nn.Identity()
         self.decoder = nn.Sequential(
-            nn.ConvTranspose2d(2 * dimension, half, 4, stride=2, padding=1),
-            nn.Identity() if wavepaint else nn.ConvTranspose2d(half, half, 3, padding=1),
+            ConvTranspose2d(2 * dimension, half, 4, stride=2, padding=1),
+            nn.Identity() if wavepaint else ConvTranspose2d(half, half, 3, padding=1),
             nn.BatchNorm2d(half),
         )
-        self.head = nn.Conv2d(half + 3, 3, 1) if wavepaint else nn.ConvTranspose2d(half + 3, 3, 5, padding=2)
+        self.head = nn.Conv2d(half + 3, 3, 1) if wavepaint else ConvTranspose2d(half + 3, 3, 5, padding=2)
 
     def forward(self, image: Tensor, planes: Tensor) -> Tensor:
         """Image (B, 3, H, W) and what stands beside it (B, planes - 3, H, W) to (B, 3, H, W)."""
@@ -210,7 +210,7 @@ class WaveMix(Inpainter):
     """
 
     generator: WaveMixGenerator
-    published_as: ClassVar[dict[str, dict[str, object]]] = {"WaveMix": {}}
+    published_as: ClassVar[dict[str, dict[str, object]]] = {"WaveMix": {"modules": 4, "blocks": 7, "dimension": 128}}
 
     def __init__(
         self,

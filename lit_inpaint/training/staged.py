@@ -66,6 +66,10 @@ class Staged(LightningModule):
         """Who there is."""
         return ("generator",) if self.discriminator is None else ("generator", "discriminator")
 
+    def ever_weighs(self, *terms: str) -> bool:
+        """Whether one of these loss terms has a weight that is not 0 in any stage, and so a loss network is needed at all."""
+        return any(stage.weights.get(term, getattr(self.weights, term)) != 0 for stage in self.stages() for term in terms)
+
     # The plan ---------------------------------------------------------------------------------------------------------------
 
     @property

@@ -68,7 +68,7 @@ def test_it_is_the_default() -> None:
     model = PConv()
     assert count(model.generator) == 32_859_732
     assert model.discriminator is None
-    assert PConv.published_as == {"PConv": {}}
+    assert PConv.published_as == {"PConv": {"levels": 8, "width": 64}}
 
 
 TABLE_I = [

@@ -1,0 +1,256 @@
+"""Speed of our networks beside the public code that they follow, and whether both compute the same.
+
+    python tests/benchmarks/public_code.py --gin DIR --pconv DIR --wavemix DIR [--only NAME] [--modes MODE ...] [--rounds 5]
+
+DIR are clones of these repositories; what is read is this commit, whatever is checked out:
+
+    git clone https://github.com/rlct1/gin                                             cfcef5d  models/networks.py
+    git clone https://github.com/naoto0804/pytorch-inpainting-with-partial-conv        8d64e7e  net.py
+    git clone https://github.com/remag2069/WaveMix-Inpainting                          97b502f  suppliment.py
+
+The last one needs pywavelets besides what we need ourselves; what its networks do not use (lpips, piqa, einops) is not needed.
+
+Each side is a process of its own, the two take turns, and each turn is timed there, in processor time and by the clock. Theirs
+runs as it is, in float32, also where ours runs under bfloat16 autocast. Ours runs as training and evaluation run it: with
+channels-last weights and with freed memory kept. Inference is in evaluation mode; training is forward and backward in training
+mode, without a loss network or an optimizer. Weights, images and masks are those of the parity tests, and so is what counts as
+equal; with another batch than there, each sample has a mask of its own.
+"""
+
+import argparse
+import logging
+import multiprocessing
+import statistics
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from contextlib import nullcontext
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lit_inpaint.cli import keep_freed_memory
+from lit_inpaint.engine import Inpainter
+from lit_inpaint.papers import DeepGIN, PConv, WaveMix
+from lit_inpaint.types import composite
+
+sys.path.append(str(Path(__file__).parents[1] / "papers"))
+import parity_fixtures as parity
+
+MODES = ("inference float32", "inference bfloat16", "training float32", "training bfloat16")
+TOLERANCE = 2e-5
+
+
+def module_of(clone: Path, commit: str, path: str, *unused: str, replacing: tuple[str, str] = ("", "")) -> types.ModuleType:
+    """A file of a clone as a module. Modules in `unused` are stood in for; a piece of text may be replaced."""
+    for name in unused:
+        sys.modules.setdefault(name, _Anything(name))
+    command = ["git", "-C", str(clone), "show", f"{commit}:{path}"]
+    source = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    module = types.ModuleType(Path(path).stem)
+    exec(compile(source.replace(*replacing) if replacing[0] else source, path, "exec"), module.__dict__)
+    return module
+
+
+class _Anything(types.ModuleType):
+    """A module that has everything that is asked of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (nn.Module,), {}) if name[0].isupper() else lambda *_, **__: None
+
+
+def deepgin(clone: Path) -> nn.Module:
+    module = module_of(clone, "cfcef5dd13f6431e296c862cf4a8a4efa827b6c2", "models/networks.py")
+    network: nn.Module = module.ImageTinker2(4, 3, pad_type="replicate")
+    return network
+
+
+def pconv(clone: Path) -> nn.Module:
+    network: nn.Module = module_of(clone, "8d64e7ec57106ddfee28656405175774eb780936", "net.py").PConvUNet(layer_size=7)
+    return network
+
+
+def wavemix(clone: Path) -> nn.Module:
+    unused = ("lpips", "piqa", "piqa.utils", "einops", "einops.layers", "einops.layers.torch", "numpy.lib.function_base")
+    module = module_of(clone, "97b502f", "suppliment.py", *unused, replacing=("device=0\n", 'device="cpu"\n'))
+    network: nn.Module = module.Model(num_classes=3, depth=7, ff_channel=128, final_dim=128, num_models=4)
+    return network
+
+
+def run_deepgin(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
+    return list(network(image * (1 - mask) + mask, mask)[1:])
+
+
+def run_our_deepgin(model: Inpainter, image: Tensor, mask: Tensor) -> list[Tensor]:
+    prediction = model(image, mask)
+    return [prediction.image, prediction.stages["coarse"], prediction.stages["low_resolution"]]
+
+
+def run_pconv(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
+    known = (1 - mask).expand_as(image)
+    mean, deviation = (torch.tensor(x).view(3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    output = network((image - mean) / deviation * known, known)[0]
+    return [output * deviation + mean]
+
+
+def run_wavemix(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
+    return [network(image * (1 - mask), mask)]
+
+
+def run_our_wavemix(model: Inpainter, image: Tensor, mask: Tensor) -> list[Tensor]:
+    return [composite(image * (1 - mask), model(image, mask).image, mask)]
+
+
+Runs = Callable[[Any, Tensor, Tensor], list[Tensor]]
+
+
+class Case(NamedTuple):
+    """A network: the public one, ours, how each is called, side of the images, batch, fixture whose weights it has."""
+
+    theirs: Callable[[Path], nn.Module]
+    ours: Callable[[], Inpainter]
+    run_theirs: Runs
+    run_ours: Runs
+    size: int
+    batch: int
+    fixture: str
+
+
+CASES = {
+    "gin": Case(deepgin, DeepGIN, run_deepgin, run_our_deepgin, 256, 2, "deepgin_generator"),
+    "pconv": Case(
+        pconv, lambda: PConv(levels=7), run_pconv, lambda m, x, k: [m(x, k).image], 256, 2, "pconv_unet_naoto_layers7"
+    ),
+    "wavemix": Case(
+        wavemix, lambda: WaveMix(variant="official"), run_wavemix, run_our_wavemix, 96, 4, "wavemix_history97b502f"
+    ),
+}
+
+
+def weights_of(fixture: str) -> dict[str, Tensor]:
+    about = parity.about(fixture)
+    rows = [row for row in about["state_dict"] if row[3] != "alias"]
+    state = parity.fill_all(rows, rules=[tuple(rule) for rule in about["weight_fill"]["rules"]])
+    for key, _, _, action, *_ in about["state_dict"]:
+        if action == "alias":  # WaveMix's last module, the fourth, has two names
+            state[key] = state[key.replace("wave.", "layers.3.", 1)]
+    return state
+
+
+def work(pipe: Connection, name: str, clone: Path | None, batch: int | None, threads: int) -> None:
+    """One side, in its process: theirs if a clone is given. Answers "outputs" with them, and a mode with seconds."""
+    case = CASES[name]
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    network: Any
+    if clone is None:
+        keep_freed_memory()
+        network, run = case.ours(), case.run_ours
+        network.load_official(weights_of(case.fixture))
+        network.configure_model()
+    else:
+        network, run = case.theirs(clone), case.run_theirs
+        network.load_state_dict(weights_of(case.fixture), strict=False)
+    count = batch or case.batch
+    image, mask = parity.image(case.size, batch=count), parity.mask(case.size, batch=count)
+    while (asked := pipe.recv()) != "end":
+        if asked == "outputs":
+            network.eval()
+            with torch.inference_mode():
+                pipe.send([output.numpy() for output in run(network, image, mask)])
+            continue
+        doing, precision = asked.split()
+        learning = doing == "training"
+        network.train(learning)
+        network.zero_grad()
+        low = clone is None and precision == "bfloat16"
+        start, clock = time.process_time(), time.perf_counter()
+        with nullcontext() if learning else torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low):
+            outputs = run(network, image, mask)
+            if learning:
+                loss = torch.stack([output.float().square().mean() for output in outputs]).sum()
+        if learning:
+            loss.backward()
+        pipe.send((time.process_time() - start, time.perf_counter() - clock))
+
+
+def ask(pipe: Connection, what: str) -> Any:
+    pipe.send(what)
+    return pipe.recv()
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):5.2f} ({min(values):.2f}-{max(values):.2f})"
+
+
+def compare(name: str, clone: Path, modes: list[str], options: argparse.Namespace) -> bool:
+    """Print one network's rows; whether the outputs are equal."""
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    for side in (clone, None):
+        mine, other = context.Pipe()
+        process = context.Process(target=work, args=(other, name, side, options.batch, options.threads), daemon=True)
+        process.start()
+        other.close()
+        pipes.append(mine)
+        processes.append(process)
+    theirs, ours = pipes
+    differences = [float(abs(a - b).max()) for a, b in zip(ask(theirs, "outputs"), ask(ours, "outputs"), strict=True)]
+    equal = max(differences) < TOLERANCE
+    shown = ", ".join(f"{value:.1e}" for value in differences)
+    print(f"{name}: largest differences of the outputs {shown}: {'equal' if equal else 'NOT EQUAL'}", flush=True)
+    for mode in modes:
+        pairs = [(ask(theirs, mode), ask(ours, mode)) for _ in range(options.rounds + 1)][1:]  # the first is a warm-up
+        for place, kind in enumerate(("processor", "clock")):
+            seconds = [statistics.median(side[place] for side in sides) for sides in zip(*pairs, strict=True)]
+            ratios = spread([a[place] / b[place] for a, b in pairs])
+            print(
+                f"{name:8} {mode:18} {kind:9}  theirs {seconds[0]:7.3f} s   ours {seconds[1]:7.3f} s   ratio {ratios}"
+                f"   n = {len(pairs)}",
+                flush=True,
+            )
+    for pipe, process in zip(pipes, processes, strict=True):
+        pipe.send("end")
+        process.join()
+    return equal
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in CASES:
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="clone of its public repository")
+    parser.add_argument("--only", choices=CASES)
+    parser.add_argument("--modes", nargs="+", choices=("inference", "training", "float32", "bfloat16"), default=[])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, help="instead of 2 images (gin, pconv) or 4 (wavemix)")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    modes = [mode for mode in MODES if all(any(word in mode for word in pair & {*options.modes} or pair) for pair in PAIRS)]
+    print(
+        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, threads: {options.threads}; ratio theirs / ours"
+    )
+    if "bfloat16" not in options.modes and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        modes = [mode for mode in modes if "bfloat16" not in mode]
+        print("bfloat16: skipped, as this processor has no instructions for it; --modes bfloat16 measures it all the same")
+    equal = []
+    for name in CASES if options.only is None else [options.only]:
+        clone = getattr(options, name)
+        if clone is None or not clone.is_dir():
+            print(f"{name}: skipped, --{name} {'is not given' if clone is None else f'{clone} is no folder'}")
+            continue
+        equal.append(compare(name, clone, modes, options))
+    return 0 if all(equal) else 1
+
+
+PAIRS = ({"inference", "training"}, {"float32", "bfloat16"})
+
+if __name__ == "__main__":
+    sys.exit(main())
