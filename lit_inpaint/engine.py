@@ -52,8 +52,9 @@ class Inpainter(Staged):
     Attributes:
         generator: (what `forward` calls) the network that is kept.
         discriminator: its opponent, or None.
-        multiple: `complete` pads images to multiples of this many pixels.
+        multiple: `fill` pads images to multiples of this many pixels.
         published_as: names of the variants in the paper's tables and the arguments that make them.
+        published_in: the file of those tables in `lit_inpaint.published`, if it is not named like the paper's module.
         seed: of the randomness inside training steps; travels in the checkpoint.
     """
 
@@ -227,11 +228,20 @@ class Inpainter(Staged):
         Returns:
             (B, 3, H, W) in [0, 1]; known pixels keep their exact values.
         """
+        return composite(image, self.fill(image, mask).clamp(0, 1).to(image.dtype), mask)
+
+    def fill(self, image: Tensor, mask: Tensor) -> Tensor:
+        """What `complete` puts into the holes of images of any size: the raw output (B, 3, H, W).
+
+        Args:
+            image: (B, 3, H, W) in [0, 1]; what its holes hold is ignored.
+            mask: (B, 1, H, W), 1 = hole.
+        """
         height, width = image.shape[-2:]
         extra = (0, -width % self.multiple, 0, -height % self.multiple)
         # Replicated, not reflected: reflection needs an image larger than the padding.
         padded = cast(Prediction, self(pad(image, extra, mode="replicate"), pad(mask, extra, mode="replicate")))
-        return composite(image, padded.image[..., :height, :width].clamp(0, 1).to(image.dtype), mask)
+        return padded.image[..., :height, :width]
 
 
 def _mix(*key: int) -> int:

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from lit_inpaint import cost
-from lit_inpaint.papers import LPINet
+from lit_inpaint.labels import variant_of
+from lit_inpaint.papers import PEPSI, DeepGIN, LPINet, PConv, UNet, WaveMix
 from lit_inpaint.types import UserError
 
 
@@ -31,9 +32,11 @@ def test_all_papers_with_their_published_figures(tmp_path: Path, capsys: pytest.
     assert float(str(found["LPI", "latency"]["value"])) > 0
     for row in rows:
         assert {"method", "protocol", "bucket", "metric", "value", "unit", "n"} <= row.keys()
+    assert found["SPDResBlk-MSSA-BP", "parameters"]["value"] == 42_930_186
+    assert (found["Custom CNN", "parameters"]["published"], found["Custom CNN", "parameters"]["published_unit"]) == (12, "10^6")
     printed = capsys.readouterr().out
-    assert "1.683" in printed
-    assert "1.67" in printed
+    for words in ("1.683", "1.67 Mi", "42.93 M", "12 M", "22.0 MiB"):
+        assert words in printed, words
 
 
 def test_multiply_adds_against_a_count_by_hooks() -> None:
@@ -68,6 +71,14 @@ def test_a_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
     assert found["checkpoint_file"]["value"] == checkpoint.stat().st_size
     assert found["parameters"]["value"] == 1_764_707
     assert found["parameters"]["published"] == 1.67
+
+
+def test_a_narrower_network_is_no_published_variant() -> None:
+    assert variant_of(UNet()) == "Custom CNN"
+    assert variant_of(DeepGIN(attention="single", back_projection=False, block="standard")) == "StdResBlk-SA"
+    others = UNet(widths=(8, 16)), DeepGIN(width=4), PConv(width=8, levels=3), PEPSI(size=32, width=8), WaveMix(modules=1)
+    for model in others:
+        assert variant_of(model) is None, type(model).__name__
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from jsonargparse import Namespace
 from PIL import Image
 
 from lit_inpaint import fit
 from lit_inpaint.configuration import check, dump, load_experiment
+from lit_inpaint.papers import DeepGIN
 
 FOLDER = Path(__file__).parents[1] / "experiments"
-EXPERIMENTS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "defaults")
+PATHS = [*FOLDER.glob("*.yaml"), *FOLDER.glob("mini/*.yaml")]
+EXPERIMENTS = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in PATHS if path.stem != "defaults")
 LPI = [name for name in EXPERIMENTS if name.startswith("lpi_") and name != "lpi_demo"]
 SMALL = {  # what else a paper needs for a quick run: sizes that are part of a network, widths, no downloaded weights
+    "deepgin": ["--model.size", "32", "--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
     "pconv": ["--data.size", "64", "--model.vgg", "random", "--model.width", "8"],
     "pepsi": ["--model.size", "32", "--model.width", "8", "--model.discriminator_width", "8"],
 }
@@ -30,11 +34,31 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_these_are_all_experiments() -> None:
     assert EXPERIMENTS == [
+        "deepgin_ade20k",
+        "deepgin_ade20k_coarse",
+        "deepgin_ade20k_dilated_mssa",
+        "deepgin_ade20k_spd_mssa",
+        "deepgin_ade20k_std",
+        "deepgin_ade20k_std_mssa",
+        "deepgin_ade20k_std_sa",
+        "deepgin_celebahq",
+        "deepgin_celebahq_coarse",
+        "deepgin_celebahq_dilated_mssa",
+        "deepgin_celebahq_spd_mssa",
+        "deepgin_celebahq_std",
+        "deepgin_celebahq_std_mssa",
+        "deepgin_celebahq_std_sa",
         "lpi_celeba",
         "lpi_demo",
         "lpi_large_celeba",
         "lpi_large_places2",
         "lpi_places2",
+        "mini/deepgin",
+        "mini/lpi_net",
+        "mini/pconv",
+        "mini/pepsi",
+        "mini/unet",
+        "mini/wavemix",
         "pconv_cars",
         "pconv_cub200",
         "pepsi_celebahq",
@@ -77,12 +101,65 @@ def test_states_lpi_nets_settings(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_trains_two_steps_on_any_folder(name: str, images: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    run, paper = tmp_path / "run", name.removeprefix("mini/").split("_")[0]
     options = ["--data.root", str(images), "--data.size", "32", "--data.batch_size", "2", "--data.workers", "0"]
     options += ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1"]
-    options += ["--trainer.enable_progress_bar", "false", "--wandb.mode", "disabled", *SMALL.get(name.split("_")[0], [])]
+    options += ["--trainer.enable_progress_bar", "false", "--wandb.mode", "disabled", *SMALL.get(paper, [])]
     assert fit.main(["--experiment", name, "--run_dir", str(run), *options]) == 0
     rows = (run / "metrics.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "2"]
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     assert [path.name for path in (run / "samples").iterdir()] == ["step_0000002.png"]
+
+
+MINI = [name for name in EXPERIMENTS if name.startswith("mini/")]
+
+
+@pytest.mark.parametrize("name", MINI)
+def test_mini_experiments_share_images_holes_budget_and_learning_rate(name: str) -> None:
+    """What differs between them is the paper."""
+    one, other = (load_experiment(each) for each in (name, "mini/unet"))
+    for experiment in (one, other):
+        del experiment["model"], experiment["experiment"]
+    assert one == other
+    model = check(load_experiment(name)).model.init_args
+    stages = [stage.init_args for stage in model.get("plan") or ()]
+    last = (stages[-1].generator_optimizer if stages else None) or model.generator_optimizer
+    rate = last.init_args.lr
+    assert (rate.class_path, rate.init_args.start, rate.init_args.end) == ("lit_inpaint.schedules.Linear", 1e-3, 0.0)
+
+
+ABLATIONS = {
+    "": "SPDResBlk-MSSA-BP",
+    "_spd_mssa": "SPDResBlk-MSSA",
+    "_dilated_mssa": "DilatedResBlk-MSSA",
+    "_std_mssa": "StdResBlk-MSSA",
+    "_std_sa": "StdResBlk-SA",
+    "_std": "StdResBlk",
+    "_coarse": "StdResBlk (Coarse only)",
+}
+
+
+@pytest.mark.parametrize("data", ["celebahq", "ade20k"])
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_states_deepgins_settings(ablation: str, data: str) -> None:
+    """DeepGIN, sections 5.1 and 6.1."""
+    config = check(load_experiment(f"deepgin_{data}{ablation}"))
+    model = config.model.init_args
+    row = DeepGIN.published_as[ABLATIONS[ablation]]
+    assert {name: model[name] for name in row} == row
+    assert model.weights == Namespace(
+        hole=5.0, valid=1.0, adversarial=0.001, perceptual=0.05, style=80.0, tv=0.1, real=0.5, fake=0.5
+    )
+    warm_up, main = (stage.init_args for stage in model.plan)
+    assert (warm_up.epochs, warm_up.discriminator, main.epochs, main["update"]) == (10, False, 100, "generator_first")
+    for optimizer, rate in ((model.generator_optimizer, 1e-4), (model.discriminator_optimizer, 4e-4)):
+        assert (optimizer.init_args.lr, optimizer.init_args.betas) == (rate, (0.5, 0.999))
+    for optimizer, rate in ((main.generator_optimizer, 1e-4), (main.discriminator_optimizer, 4e-4)):
+        falling = optimizer.init_args.lr.init_args
+        assert (falling.start, falling.end, falling.hold, falling.length, falling.by) == (rate, 0.0, 10, 90, "epoch")
+        assert optimizer.init_args.betas == (0.5, 0.999)
+    images = config.data.init_args
+    assert (images.size, images.batch_size, len(images.masks)) == (256, 12, 3)
+    assert images.root == f"data/{data}"
+    assert images.train_view.init_args.every == 2

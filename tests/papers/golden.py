@@ -23,10 +23,26 @@ from torch.utils.data import DataLoader
 
 from lit_inpaint import papers
 from lit_inpaint.engine import Inpainter
+from lit_inpaint.settings import Adam, Stage
 from lit_inpaint.types import Batch
 
 FOLDER = Path(__file__).parent / "golden"
+DEEPGIN = (
+    Stage(
+        "warm-up", discriminator=False, iterations=4, weights=dict.fromkeys(("adversarial", "perceptual", "style", "tv"), 0.0)
+    ),
+    Stage("main", update="generator_first", fresh_optimizers=True),
+)
 CURVES: dict[str, Callable[[], Inpainter]] = {
+    "deepgin": partial(
+        papers.DeepGIN,
+        width=4,
+        discriminator_width=4,
+        variant="paper",
+        vgg="random",
+        generator_optimizer=Adam(lr=1e-3, betas=(0.5, 0.999)),  # at a tenth, nothing moves in so few steps
+        plan=DEEPGIN,
+    ),
     "lpi_net": papers.LPINet,
     "pconv": partial(papers.PConv, levels=4, width=8, vgg="random"),
     "pepsi": partial(papers.PEPSI, size=32, width=4, discriminator_width=8),

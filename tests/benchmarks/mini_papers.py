@@ -1,0 +1,128 @@
+"""The papers of experiments/mini, each on one batch: how well it learns it by heart, and what a training step takes.
+
+    python tests/benchmarks/mini_papers.py overfit --images DIR [--steps 500] [--samples 4]
+    python tests/benchmarks/mini_papers.py time    --images DIR [--steps 10] [--rounds 3] [--samples 16]
+
+Networks, losses and optimizers are those of experiments/mini/<paper>.yaml, but a constant learning rate, 1e-3, where those
+fall. The batch holds the first images of the folder, cut square and resized to 64x64, each with the same hole, the middle
+quarter of its area. "overfit" prints the PSNR of the composites over the whole image, mean over the batch, in evaluation mode.
+"time" lets the papers take turns in one process, so that a slow moment of the machine meets all of them; the figure is a median
+over all steps.
+"""
+
+import argparse
+import statistics
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader
+
+from lit_inpaint.cli import keep_freed_memory, quieten
+from lit_inpaint.configuration import build, check, load_experiment, override
+from lit_inpaint.data import CentreSquare, read_image
+from lit_inpaint.engine import Inpainter
+from lit_inpaint.metrics import psnr
+from lit_inpaint.types import Batch
+
+FOLDER = Path(__file__).parents[2] / "experiments" / "mini"
+PAPERS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "defaults")
+SIZE = 64
+SHOWN = (100, 200, 300, 400, 500)
+
+
+class Watch(Callback):
+    """PSNR at some steps, and the time from the start of each step to the next one's."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.psnr: dict[int, float] = {}
+        self.starts: list[float] = []
+
+    def on_train_batch_start(self, *args: object) -> None:
+        self.starts.append(time.perf_counter())
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
+        if trainer.global_step in SHOWN or trainer.global_step == trainer.max_steps:
+            assert isinstance(pl_module, Inpainter)
+            pl_module.eval()
+            filled = pl_module.complete(self.batch["image"], self.batch["mask"])
+            pl_module.train()
+            self.psnr[trainer.global_step] = float(psnr(filled, self.batch["image"]).mean())
+
+
+def make(paper: str) -> Inpainter:
+    config = load_experiment(f"mini/{paper}")
+    arguments = config["model"]["init_args"]
+    options = []
+    if paper == "deepgin":  # one stage of both players: the warm-up is for the long run
+        arguments["plan"] = [{"name": "main", "update": "generator_first"}]
+    elif isinstance(arguments["generator_optimizer"], dict):
+        options = ["--model.generator_optimizer.lr", "1e-3"]
+    checked = check(override(config, options))
+    model: Inpainter = build(Namespace(model=checked.model)).model
+    return model
+
+
+def load(folder: Path, samples: int) -> Batch:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))[:samples]
+    if len(files) < samples:
+        raise SystemExit(f"{folder} holds {len(files)} images (jpg, png), {samples} are needed")
+    images = torch.stack([CentreSquare()(read_image(file), SIZE, torch.Generator()) for file in files]).float() / 255
+    mask = torch.zeros(samples, 1, SIZE, SIZE)
+    mask[..., SIZE // 4 : -(SIZE // 4), SIZE // 4 : -(SIZE // 4)] = 1
+    return Batch(image=images, mask=mask, name=[file.name for file in files])
+
+
+def train(model: Inpainter, batch: Batch, steps: int) -> Watch:
+    watch = Watch(batch)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        logger=False,
+        callbacks=[watch],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, DataLoader([batch] * steps, batch_size=None))
+    return watch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("overfit", "time"))
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--papers", nargs="+", choices=PAPERS, default=PAPERS)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--samples", type=int)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    quieten()
+    keep_freed_memory()
+    overfit = options.what == "overfit"
+    steps = options.steps or (500 if overfit else 10)
+    batch = load(options.images, options.samples or (4 if overfit else 16))
+    print(f"{len(batch['name'])} images of {SIZE}x{SIZE}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    if overfit:
+        for paper in options.papers:
+            torch.manual_seed(0)
+            model = make(paper)
+            found = train(model, batch, steps).psnr
+            print(f"{paper:10}" + "".join(f"  {step}: {value:5.2f} dB" for step, value in found.items()), flush=True)
+        return
+    seconds: dict[str, list[float]] = {paper: [] for paper in options.papers}
+    for _ in range(options.rounds):
+        for paper, taken in seconds.items():
+            starts = train(make(paper), batch, steps + 3).starts
+            taken += [b - a for a, b in pairwise(starts)][2:]
+    for paper, taken in seconds.items():
+        parameters = sum(p.numel() for p in make(paper).generator.parameters())
+        print(f"{paper:10} {parameters:>12,} parameters  {statistics.median(taken):.3f} s a step (n = {len(taken)})")
+
+
+if __name__ == "__main__":
+    main()
