@@ -75,10 +75,10 @@ class PartialConv2d(nn.Module):
         # Exact in float32, which counts to 2^24; half precision could not count to 1,024 channels times nine pixels.
         channels = channels.detach().to(torch.promote_types(channels.dtype, torch.float32))
         count = self._sum_over_windows(channels)
-        known = (count > 0).to(count.dtype)
-        window = self.conv.in_channels * self.kernel_size**2
+        known = count.clamp(max=1)
+        scale = known.div(count.clamp_(min=1)).mul_(self.conv.in_channels * self.kernel_size**2)
         output = self.conv(emptied) if below is None else self._with_doubled(below, emptied)
-        output = output.mul_(known * window / count.clamp(min=1))  # in place: nothing needs the unscaled one again
+        output = output.mul_(scale)  # in place: nothing needs the unscaled one again
         if self.bias is not None:
             output = output.addcmul_(self.bias.to(output.dtype).view(-1, 1, 1), known.to(output.dtype))
         return output, known
