@@ -8,6 +8,7 @@ inside. Everything is computed in float32 or better, also under autocast: sums o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Literal, cast
 
 import torch
@@ -159,6 +160,35 @@ def _draw_into(layers: nn.Sequential) -> None:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=rng)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+FeatureLoss = Callable[[list[Tensor], list[Tensor]], Tensor]
+"""Features of an image and of the image it should be like, one tensor (B, C, h, w) for each layer, to a scalar."""
+
+
+def of_output_and_composite(
+    look: Callable[[Tensor], list[Tensor]], output: Tensor, complete: Tensor, truth: Tensor
+) -> Callable[[FeatureLoss], Tensor]:
+    """A way to take feature losses of both the raw output and the composite (Liu et al. 2018, eq. 3 to 5), added.
+
+    The three images are looked at once, whatever number of losses follows, and not at all if none does.
+
+    Args:
+        look: image (B, 3, H, W) to its features.
+        output: (B, 3, H, W).
+        complete: (B, 3, H, W), the output in the holes alone.
+        truth: (B, 3, H, W).
+    """
+
+    @cache
+    def features() -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        return look(output), look(complete), look(truth)
+
+    def both(loss: FeatureLoss) -> Tensor:
+        of_output, of_complete, of_truth = features()
+        return loss(of_output, of_truth) + loss(of_complete, of_truth)
+
+    return both
 
 
 def perceptual_loss(features: Sequence[Tensor], targets: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:

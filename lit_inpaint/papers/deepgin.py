@@ -39,7 +39,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -51,7 +51,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from lit_inpaint.engine import Inpainter
 from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
-from lit_inpaint.losses.perceptual import VGGFeatures, VGGWeights, perceptual_loss, style_loss
+from lit_inpaint.losses.perceptual import VGGFeatures, VGGWeights, of_output_and_composite, perceptual_loss, style_loss
 from lit_inpaint.losses.total_variation import total_variation
 from lit_inpaint.nets.convolution import Conv2d
 from lit_inpaint.nets.self_attention import SelfAttention
@@ -439,15 +439,7 @@ class DeepGIN(Inpainter):
         weights = _LAYER_WEIGHTS if official else None
         distance = partial(style_loss, weights=weights, distance=mse_loss) if official else style_loss
 
-        @cache  # both losses look at the same features, and neither does where its weight is 0
-        def features() -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-            seen = [resized(x, (224, 224)) if official else x for x in (output, complete, image)]
-            return self.vgg(seen[0]), self.vgg(seen[1]), self.vgg(seen[2])
-
-        def both(loss: Callable[[list[Tensor], list[Tensor]], Tensor]) -> Tensor:
-            of_output, of_complete, of_truth = features()
-            return loss(of_output, of_truth) + loss(of_complete, of_truth)
-
+        both = of_output_and_composite(lambda x: self.vgg(resized(x, (224, 224)) if official else x), output, complete, image)
         return {
             "hole": _total([((a - b) * m).abs().mean() for a, b, m in pairs]),
             "valid": _total([((a - b) * (1 - m)).abs().mean() for a, b, m in pairs]),

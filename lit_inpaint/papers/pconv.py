@@ -37,9 +37,8 @@ Deviations and choices, where the report is silent or its sources differ:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import pairwise
 from typing import ClassVar, Literal, cast
 
@@ -49,7 +48,14 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from lit_inpaint.engine import Inpainter
-from lit_inpaint.losses.perceptual import ImageNetScale, VGGFeatures, VGGWeights, perceptual_loss, style_loss
+from lit_inpaint.losses.perceptual import (
+    ImageNetScale,
+    VGGFeatures,
+    VGGWeights,
+    of_output_and_composite,
+    perceptual_loss,
+    style_loss,
+)
 from lit_inpaint.losses.total_variation import hole_and_rim, total_variation
 from lit_inpaint.nets.partial_conv import PartialConv2d
 from lit_inpaint.schedules import Value
@@ -242,14 +248,7 @@ class PConv(Inpainter):
         if self.variant == "official":
             error, tv = error / self.normal.deviation, total_variation(self.normal(complete))
 
-        @cache  # both losses look at the same features, and neither does where its weight is 0
-        def features() -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-            return self.vgg(output), self.vgg(complete), self.vgg(image)
-
-        def both(loss: Callable[[list[Tensor], list[Tensor]], Tensor]) -> Tensor:
-            of_output, of_complete, of_truth = features()
-            return loss(of_output, of_truth) + loss(of_complete, of_truth)
-
+        both = of_output_and_composite(self.vgg, output, complete, image)
         return {
             "valid": (error * (1 - mask)).mean(),
             "hole": (error * mask).mean(),

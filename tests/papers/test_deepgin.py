@@ -211,20 +211,6 @@ def test_output_shapes(arguments: dict[str, Any]) -> None:
     assert {name: tuple(stage.shape) for name, stage in prediction.stages.items()} == expected
 
 
-def test_the_content_of_holes_is_ignored(batch: Batch) -> None:
-    model = make()
-    garbage = torch.where(batch["mask"] == 1, torch.rand(2, 3, 32, 32), batch["image"])
-    changed = batch["image"].clone()
-    changed[0, :, 0, 0] = 1 - changed[0, :, 0, 0]
-    with torch.no_grad():
-        image = model(batch["image"], batch["mask"]).image
-        assert torch.equal(model(garbage, batch["mask"]).image, image)
-        assert not torch.equal(model(changed, batch["mask"]).image, image), "but that of known pixels is not"
-        assert not torch.equal(model(garbage, torch.zeros_like(batch["mask"])).image, image), "nor is the mask"
-    assert not torch.isclose(image, batch["image"]).all(dim=1).any(), "raw, not composited"
-    assert (image < 0).any(), "nor clamped"
-
-
 def test_batches_stay_as_they_are(batch: Batch) -> None:
     before = {key: batch[key].clone() for key in ("image", "mask")}
     model = make(variant="paper")

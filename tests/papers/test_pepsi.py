@@ -46,15 +46,6 @@ def make(size: int = 32, **arguments: Any) -> PEPSI:
     return model
 
 
-@pytest.fixture
-def batch() -> Batch:
-    rng = torch.Generator().manual_seed(7)
-    mask = torch.zeros(2, 1, 32, 32)
-    mask[0, :, 8:24, 8:24] = 1
-    mask[1, :, :, :10] = 1
-    return Batch(image=torch.rand(2, 3, 32, 32, generator=rng), mask=mask, name=["a", "b"])
-
-
 def count(*modules: nn.Module) -> int:
     return sum(p.numel() for module in modules for p in module.parameters())
 
@@ -327,19 +318,6 @@ def test_spectral_norm_is_everywhere(separable: bool) -> None:
 
 
 # Range, polarity, losses ----------------------------------------------------------------------------------------------------
-
-
-def test_the_content_of_holes_is_ignored(batch: Batch) -> None:
-    model = make()
-    garbage = torch.where(batch["mask"] == 1, torch.rand(2, 3, 32, 32), batch["image"])
-    changed = batch["image"].clone()
-    changed[0, :, 0, 0] = 1 - changed[0, :, 0, 0]
-    with torch.no_grad():
-        image = model(batch["image"], batch["mask"]).image
-        assert torch.equal(model(garbage, batch["mask"]).image, image)
-        assert not torch.equal(model(changed, batch["mask"]).image, image), "but that of known pixels is not"
-        assert not torch.equal(model(garbage, torch.zeros_like(batch["mask"])).image, image), "nor is the mask"
-    assert not torch.isclose(image, batch["image"]).all(dim=1).any(), "raw, not composited"
 
 
 def evaluated(terms: Terms) -> dict[str, Tensor]:
