@@ -63,7 +63,9 @@ def load_experiment(name: str) -> Config:
     defaults = experiments_folder() / "defaults.yaml"
     config = _read(defaults) if defaults.is_file() else {}
     config = merge(config, _with_base(path))
-    config.setdefault("experiment", path.stem)
+    folder = experiments_folder().resolve()
+    inside = path.resolve().is_relative_to(folder)
+    config.setdefault("experiment", path.resolve().relative_to(folder).with_suffix("").as_posix() if inside else path.stem)
     return config
 
 

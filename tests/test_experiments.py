@@ -112,6 +112,16 @@ def test_trains_two_steps_on_any_folder(name: str, images: Path, tmp_path: Path)
     assert [path.name for path in (run / "samples").iterdir()] == ["step_0000002.png"]
 
 
+def test_an_experiment_is_named_by_its_place(tmp_path: Path) -> None:
+    """Which is where its runs lie: runs/mini/unet is not runs/unet."""
+    elsewhere = tmp_path / "deep" / "unet.yaml"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(f"base: {FOLDER / 'mini' / 'unet.yaml'}")
+    for name, expected in (("unet_stl10", "unet_stl10"), ("mini/unet", "mini/unet"), (str(elsewhere), "unet")):
+        assert load_experiment(name)["experiment"] == expected
+    assert load_experiment(str(FOLDER / "mini" / "unet.yaml"))["experiment"] == "mini/unet"
+
+
 MINI = [name for name in EXPERIMENTS if name.startswith("mini/")]
 
 
