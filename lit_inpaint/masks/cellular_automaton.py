@@ -12,6 +12,8 @@ from torch import Tensor
 from lit_inpaint.masks.base import MaskSource, dice, require_range
 from lit_inpaint.types import UserError
 
+_MOST_DRAWS = 100
+
 
 @dataclass(frozen=True)
 class CellularAutomaton(MaskSource):
@@ -35,7 +37,18 @@ class CellularAutomaton(MaskSource):
         require_range("CellularAutomaton.rounds", self.rounds, least=0)
 
     def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """One mask (1, H, W), 1 = hole; on tiny images it may be empty or full."""
+        """One mask (1, H, W), 1 = hole, never empty.
+
+        Raises:
+            UserError: on an image of a few pixels nothing survives the rounds.
+        """
+        for _ in range(_MOST_DRAWS):
+            pixels = self._grow(size, rng)
+            if pixels.any():
+                return torch.from_numpy(pixels).float()[None]
+        raise UserError(f"CellularAutomaton leaves no hole in images of {size[1]}x{size[0]}; take larger ones or fewer rounds")
+
+    def _grow(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         chance = dice(rng)
         scale, rounds = chance.choice(self.scales), chance.randint(*self.rounds)
         rows, columns = (-(-side // scale) for side in size)
@@ -43,9 +56,7 @@ class CellularAutomaton(MaskSource):
         for _ in range(rounds):
             cells = (_with_neighbours(cells) >= 5).astype(np.uint8)  # the median of nine bits
         pixels = cells.repeat(scale, axis=0).repeat(scale, axis=1)[: size[0], : size[1]]
-        if scale > 1:
-            pixels = _grown(pixels)
-        return torch.from_numpy(pixels).float()[None]
+        return _grown(pixels) if scale > 1 else pixels
 
 
 def _with_neighbours(cells: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -185,7 +185,7 @@ def test_settings_survive_a_round_trip_through_yaml() -> None:
     data = parser.instantiate(again).data
     assert isinstance(data, DemoPhotos)
     assert (data.size, data.on_bad_file, data.repeat) == (32, "stop", 200)
-    assert data.masks == DamageRatio(FreeForm(), 0.1, 0.3)
+    assert data.masks == (DamageRatio(FreeForm(), 0.1, 0.3),)
     assert data.val_masks == (Centre(), FreeForm())
     assert data.train_view == RandomSquare((0.3, 0.9), flip=0.5)
 
