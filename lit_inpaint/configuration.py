@@ -197,7 +197,7 @@ def check(config: Config) -> Namespace:
         data.setdefault("init_args", {}).setdefault("seed", config.get("seed", 0))
     if isinstance(start := config.get("init_from"), str):
         config["init_from"] = _absolute(start)
-    _state_plan(config.get("model"))
+    _state_defaults(config.get("model"))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -208,8 +208,12 @@ def check(config: Config) -> Namespace:
     return checked
 
 
-def _state_plan(model: object) -> None:
-    """Write a paper's own stages out as data where nothing is said of them: jsonargparse cannot write objects in a tuple."""
+def _state_defaults(model: object) -> None:
+    """Write a paper's own stages and weights out as data where nothing is said of them.
+
+    jsonargparse cannot write objects in a tuple. Of several papers in one process, each with a class `Weights`, it now and then
+    takes a default for None (4.53).
+    """
     if not isinstance(model, dict) or not isinstance(arguments := model.setdefault("init_args", {}), dict):
         return
     module, _, name = str(model.get("class_path")).rpartition(".")
@@ -218,7 +222,8 @@ def _state_plan(model: object) -> None:
     except (ImportError, AttributeError, TypeError, ValueError):
         return  # the parser says what is wrong with the name
     for key, parameter in parameters.items():
-        if isinstance(parameter.default, tuple) and any(isinstance(item, Stage) for item in parameter.default):
+        stages = isinstance(parameter.default, tuple) and any(isinstance(item, Stage) for item in parameter.default)
+        if stages or key == "weights":
             arguments.setdefault(key, plain(parameter.default))
 
 
