@@ -311,7 +311,7 @@ def test_parity_of_the_discriminator() -> None:
         return scores
 
     def left_vector() -> list[float]:
-        (norm,) = d.full_size[0].parametrizations["weight"]  # type: ignore[index]
+        (norm,) = d.full_size[0].parametrizations["weight"]
         found: list[float] = norm._u.tolist()
         return found
 
@@ -563,7 +563,7 @@ def test_losses(variant: Variant, row: str, batch: Batch) -> None:
     model = make(variant=variant, **ROWS[row]).double()
     model.discriminator.eval()  # its spectral norm stands still between the two sides
     if variant == "official":
-        model.vgg = SmallLook()  # type: ignore[assignment]
+        model.vgg = SmallLook()
     image, mask = batch["image"].double(), batch["mask"].double()
     given = Batch(image=image, mask=mask, name=batch["name"])
     with torch.no_grad():
