@@ -1,17 +1,45 @@
 """Where holes come from: each source is a frozen dataclass of options, called as `source((H, W), rng) -> (1, H, W)`.
 
 A mask is a pure function of the size and of the generator's state. It holds exactly 0 and 1, and 1 marks a hole.
+
+What the papers, or their public code, train and test with:
+
+| paper | source |
+|---|---|
+| Context Encoders | `Centre()` |
+| partial convolutions on birds and cars; WaveMix, small squares | `Centre(64)`; `Centre(8)`, `Centre(12)` |
+| DeepFill v1, rectangle | `Boxes(count=(1, 1), side=(0.375, 0.5), margin=0.0)` |
+| DeepFill v2, strokes and a rectangle | `Union((FreeForm(), Boxes(count=(1, 1), side=(0.375, 0.5), margin=0.0)))` |
+| EdgeConnect, types 1 and 2 | `Boxes(count=(1, 1), side=(0.5, 0.5), margin=0.0)`, `HalfImage()` |
+| EdgeConnect, type 3; LPI-Net | `FromFolder(DIR)` with files; `DamageRatio(FreeForm(), 0.1, 0.2)` and so on stand in for them |
+| PEPSI, training | `Dihedral(PepsiStrokes())` |
+| PEPSI, samples | `PepsiStrokes(strokes=(3, 6), pieces=(5, 10), radius=(15 / 256, 20 / 256))` |
+| DeepGIN, three types | `Boxes(count=(1, 1), side=(0.3, 0.7), margin=0.0)`, `CellularAutomaton()`, `CrossedStrokes()` |
+| LaMa, training | `Lama("train")`, ablation `Lama("train_small")` |
+| LaMa, tests at 256x256 | `Lama("thin")`, `Lama("medium")`, `Lama("thick")`; at 512x512 `Lama("thin_512")`, ... |
+| WaveMix, training | `Lama("wavemix_stl10")`; the released model's `Lama("wavemix_224")` |
+| partial convolutions, Keras port | `Shapes()` |
+| partial convolutions, naoto0804's port | `RandomWalk()` |
 """
 
-from lit_inpaint.masks.base import MaskSource, hole_share
+from lit_inpaint.masks.base import MaskSource, PaintedSource, hole_share
 from lit_inpaint.masks.boxes import Boxes
 from lit_inpaint.masks.cellular_automaton import CellularAutomaton
 from lit_inpaint.masks.centre import Centre
 from lit_inpaint.masks.crossed_strokes import CrossedStrokes
 from lit_inpaint.masks.damage_ratio import DamageRatio
+from lit_inpaint.masks.dihedral import Dihedral
 from lit_inpaint.masks.free_form import FreeForm
 from lit_inpaint.masks.from_folder import FromFolder, read_mask
+from lit_inpaint.masks.half_image import HalfImage
+from lit_inpaint.masks.lama import Lama
+from lit_inpaint.masks.lama_irregular import LamaIrregular
 from lit_inpaint.masks.mixture import Mixture
+from lit_inpaint.masks.paired import Paired
+from lit_inpaint.masks.pepsi_strokes import PepsiStrokes
+from lit_inpaint.masks.random_walk import RandomWalk
+from lit_inpaint.masks.shapes import Shapes
+from lit_inpaint.masks.union import Union
 
 __all__ = [
     "Boxes",
@@ -19,10 +47,20 @@ __all__ = [
     "Centre",
     "CrossedStrokes",
     "DamageRatio",
+    "Dihedral",
     "FreeForm",
     "FromFolder",
+    "HalfImage",
+    "Lama",
+    "LamaIrregular",
     "MaskSource",
     "Mixture",
+    "PaintedSource",
+    "Paired",
+    "PepsiStrokes",
+    "RandomWalk",
+    "Shapes",
+    "Union",
     "hole_share",
     "read_mask",
 ]

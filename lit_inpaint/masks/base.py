@@ -6,7 +6,9 @@ import math
 import random
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_inpaint.types import UserError
@@ -16,7 +18,8 @@ class MaskSource(ABC):
     """Draws masks of any size. A source holds options only: all chance comes from the generator it is called with.
 
     Sources are frozen dataclasses, so that they can be compared, printed, sent to workers and written to YAML. A new one
-    needs typed fields, `__call__`, and for its random numbers `dice(rng)`, or `rng` itself where it fills whole arrays.
+    needs typed fields, `__call__`, and for its random numbers `dice(rng)`; one that paints on bytes derives from
+    `PaintedSource` and needs `pixels` instead.
     """
 
     @abstractmethod
@@ -34,6 +37,23 @@ class MaskSource(ABC):
             UserError: if the options make no mask of this size.
         """
 
+    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+        """The mask that `__call__` would draw, as (H, W) bytes: what sources that alter or join masks work on."""
+        drawn: NDArray[np.uint8] = self(size, rng)[0].numpy().astype(np.uint8)
+        return drawn
+
+
+class PaintedSource(MaskSource):
+    """A source that paints on bytes: a quarter of a float mask's memory, so most of a mask's work is four times faster."""
+
+    def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
+        """One mask (1, H, W), 1 = hole; errors are those of `pixels`."""
+        return torch.from_numpy(self.pixels(size, rng)[None].astype(np.float32))
+
+    @abstractmethod
+    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+        """One mask as (H, W) bytes, exactly 0 or 1, 1 = hole, in memory of its own."""
+
 
 def dice(rng: torch.Generator) -> random.Random:
     """Python's generator, seeded by one draw from `rng`.
@@ -42,6 +62,11 @@ def dice(rng: torch.Generator) -> random.Random:
     scalar, without vectorised arithmetic, whose last digit (and so a truncated pixel) may differ between two machines.
     """
     return random.Random(int(torch.randint(2**63 - 1, (), generator=rng, device=rng.device)))
+
+
+def coins(chance: random.Random, count: int) -> NDArray[np.uint8]:
+    """(count,) bytes, 0 or 1 equally often: where a source fills whole arrays, each of the bits that `chance` draws is one."""
+    return np.unpackbits(np.frombuffer(chance.randbytes(-(-count // 8)), np.uint8), count=count)
 
 
 def hole_share(mask: Tensor) -> Tensor:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import MaskSource, dice, require_range
+from lit_inpaint.masks.base import PaintedSource, dice, require_range
 from lit_inpaint.types import UserError
 
 
 @dataclass(frozen=True)
-class Boxes(MaskSource):
+class Boxes(PaintedSource):
     """The union of a few axis-parallel rectangles, which may overlap.
 
-    The defaults are LaMa's training boxes at 256x256 (advimman/lama@786f593): 1-4 boxes with sides of 30-150 pixels that
-    keep 10 pixels from the border. Everything is given in shares of the image, so other sizes and shapes look alike.
-    DeepGIN's rectangle (paper, section 4.1) is `Boxes(count=(1, 1), side=(0.3, 0.7), margin=0.0)`.
+    The defaults are LaMa's training boxes at 256x256 (advimman/lama@786f593): 1-4 boxes with sides of 30-150 pixels that keep
+    10 pixels from the border. Everything is given in shares of the image, so other sizes and shapes look alike. With
+    `count=(1, 1)` and `margin=0.0`, DeepGIN's rectangle (paper, section 4.1) has `side=(0.3, 0.7)`, DeepFill's `(0.375, 0.5)`
+    and EdgeConnect's block, a square of half the side anywhere, `(0.5, 0.5)`.
 
     Args:
         count: fewest and most rectangles.
@@ -36,13 +38,13 @@ class Boxes(MaskSource):
         if not 0 <= self.margin < 0.5:
             raise UserError(f"Boxes.margin is {self.margin}; it takes a share of the side in [0, 0.5)")
 
-    def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """One mask (1, H, W), 1 = hole."""
+    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+        """One mask (H, W), 1 = hole, empty if there is no box."""
         chance = dice(rng)
-        mask = torch.zeros(1, *size)
+        mask = np.zeros(size, np.uint8)
         for _ in range(chance.randint(*self.count)):
             rows, columns = (self._span(length, chance) for length in size)
-            mask[:, rows, columns] = 1
+            mask[rows, columns] = 1
         return mask
 
     def _span(self, length: int, chance: Random) -> slice:

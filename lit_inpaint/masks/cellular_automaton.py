@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from random import Random
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from lit_inpaint.masks.base import MaskSource, dice, require_range
+from lit_inpaint.masks.base import PaintedSource, coins, dice, require_range
 from lit_inpaint.types import UserError
 
 _MOST_DRAWS = 100
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 @dataclass(frozen=True)
-class CellularAutomaton(MaskSource):
+class CellularAutomaton(PaintedSource):
     """Noise in which each cell again and again takes the value that most of its neighbourhood has (DeepGIN, section 5.1).
 
     The numbers are those of the public code (rlct1/gin @cfcef5d): a grid of fair coins, 2 to 6 rounds of a 3x3 median in which
@@ -36,42 +38,36 @@ class CellularAutomaton(MaskSource):
             raise UserError(f"CellularAutomaton.scales is {self.scales}; it takes one or more sides of 1 pixel or more")
         require_range("CellularAutomaton.rounds", self.rounds, least=0)
 
-    def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """One mask (1, H, W), 1 = hole, never empty.
+    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+        """One mask (H, W), 1 = hole, never empty.
 
         Raises:
             UserError: on an image of a few pixels nothing survives the rounds.
         """
         for _ in range(_MOST_DRAWS):
-            pixels = self._grow(size, rng)
-            if pixels.any():
-                return torch.from_numpy(pixels).float()[None]
+            chance = dice(rng)
+            scale, rounds = chance.choice(self.scales), chance.randint(*self.rounds)
+            cells = _grow(-(-size[0] // scale), -(-size[1] // scale), rounds, chance)
+            if np.count_nonzero(cells):  # several times faster than any()
+                return _enlarge(cells, scale, size)
         raise UserError(f"CellularAutomaton leaves no hole in images of {size[1]}x{size[0]}; take larger ones or fewer rounds")
 
-    def _grow(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
-        chance = dice(rng)
-        scale, rounds = chance.choice(self.scales), chance.randint(*self.rounds)
-        rows, columns = (-(-side // scale) for side in size)
-        cells = torch.randint(2, (rows, columns), dtype=torch.uint8, generator=rng).numpy()
-        for _ in range(rounds):
-            cells = (_with_neighbours(cells) >= 5).astype(np.uint8)  # the median of nine bits
-        pixels = cells.repeat(scale, axis=0).repeat(scale, axis=1)[: size[0], : size[1]]
-        return _grown(pixels) if scale > 1 else pixels
+
+def _grow(rows: int, columns: int, rounds: int, chance: Random) -> NDArray[np.uint8]:
+    """Noise on a grid, after some rounds of the automaton."""
+    # Nothing lives around the grid. The ring stays empty by itself: OpenCV continues it outwards, and a cell of it has three
+    # neighbours inside at most, whom the others outvote.
+    ringed = np.zeros((rows + 2, columns + 2), np.uint8)
+    ringed[1:-1, 1:-1] = coins(chance, rows * columns).reshape(rows, columns)
+    for _ in range(rounds):
+        ringed = np.asarray(cv2.medianBlur(ringed, 3), np.uint8)
+    return ringed[1:-1, 1:-1].copy()
 
 
-def _with_neighbours(cells: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """How many of a cell and its eight neighbours are 1."""
-    ringed = np.pad(cells, 1)
-    across = ringed[:, :-2] + ringed[:, 1:-1] + ringed[:, 2:]
-    total: NDArray[np.uint8] = across[:-2] + across[1:-1] + across[2:]
-    return total
-
-
-def _grown(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Each 1 spreads to its four neighbours."""
-    grown = pixels.copy()
-    grown[1:] |= pixels[:-1]
-    grown[:-1] |= pixels[1:]
-    grown[:, 1:] |= pixels[:, :-1]
-    grown[:, :-1] |= pixels[:, 1:]
-    return grown
+def _enlarge(cells: NDArray[np.uint8], scale: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Each cell as a square of pixels, and one pixel more to its four sides if it is larger than a pixel."""
+    if scale == 1:
+        return cells
+    # Whole rows are copied some ten times faster than single cells.
+    enlarged = cv2.transpose(cv2.transpose(cells).repeat(scale, axis=0)).repeat(scale, axis=0)
+    return np.asarray(cv2.dilate(enlarged[: size[0], : size[1]], _CROSS), np.uint8)

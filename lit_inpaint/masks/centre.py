@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import MaskSource
+from lit_inpaint.masks.base import PaintedSource
 from lit_inpaint.types import UserError
 
 
 @dataclass(frozen=True)
-class Centre(MaskSource):
+class Centre(PaintedSource):
     """A centred square hole: a quarter of a square image by default, the classic test of Context Encoders and PEPSI.
 
     Args:
@@ -25,13 +26,13 @@ class Centre(MaskSource):
         if self.size is not None and self.size < 1:
             raise UserError(f"Centre.size is {self.size}; it takes a side of at least 1 pixel, or null")
 
-    def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """One mask (1, H, W), 1 = hole; `rng` is not used. Raises UserError if the square is larger than the image."""
+    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+        """One mask (H, W), 1 = hole; `rng` is not used. Raises UserError if the square is larger than the image."""
         height, width = size
         side = min(size) // 2 if self.size is None else self.size
         if side > min(size):
             raise UserError(f"Centre.size is {side}, larger than the image of {height}x{width}")
-        mask = torch.zeros(1, height, width)
+        mask = np.zeros(size, np.uint8)
         top, left = (height - side) // 2, (width - side) // 2
-        mask[:, top : top + side, left : left + side] = 1
+        mask[top : top + side, left : left + side] = 1
         return mask

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import MaskSource, dice, require_range
+from lit_inpaint.masks.base import PaintedSource, require_range
+from lit_inpaint.masks.straight_strokes import directions, straight_strokes
 
-_ANGLES = (0.01, 1.01, 2.01, 3.01)
+# The public code takes OpenCV's x for y: its strokes are LaMa's, transposed.
+_BACK, _FORTH = ([(cosine, sine) for sine, cosine in one] for one in directions(4))
 
 
 @dataclass(frozen=True)
-class CrossedStrokes(MaskSource):
+class CrossedStrokes(PaintedSource):
     """The free-form masks of DeepGIN's public code (rlct1/gin @cfcef5d): many short strokes of flat brushes.
 
     Each stroke starts anywhere and walks its pieces, out of the image too. A piece has one of four angles (0.01 plus 0, 1, 2 or
@@ -41,20 +41,18 @@ class CrossedStrokes(MaskSource):
         require_range("CrossedStrokes.length", self.length, least=0)
         require_range("CrossedStrokes.width", self.width, least=0, most=1)
 
-    def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """One mask (1, H, W), 1 = hole, never empty."""
-        chance = dice(rng)
-        height, width = size
+    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+        """One mask (H, W), 1 = hole, never empty."""
         side = min(size)
         shortest, longest = (round(share * side) for share in self.length)
-        thinnest, thickest = (max(1, round(share * side)) for share in self.width)
-        canvas = np.zeros(size, np.uint8)
-        for stroke in range(chance.randint(*self.strokes)):
-            x, y = chance.randrange(width), chance.randrange(height)
-            for _ in range(chance.randint(*self.steps)):
-                angle = chance.choice(_ANGLES) * (1 if stroke % 2 else -1)
-                length = chance.randint(shortest, longest)
-                end = int(x + length * math.cos(angle)), int(y + length * math.sin(angle))
-                cv2.line(canvas, (x, y), end, 1, chance.randint(thinnest, thickest))
-                x, y = end
-        return torch.from_numpy(canvas).float()[None]
+        narrowest, widest = (max(1, round(share * side)) for share in self.width)
+        return straight_strokes(
+            size,
+            rng,
+            strokes=self.strokes,
+            steps=self.steps,
+            directions=(_BACK, _FORTH),
+            length=(shortest, longest),
+            width=(narrowest, widest),
+            inside=False,
+        )

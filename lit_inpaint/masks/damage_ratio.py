@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 from random import Random
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import MaskSource, dice, hole_share
+from lit_inpaint.masks.base import MaskSource, PaintedSource, dice
 from lit_inpaint.masks.free_form import FreeForm
 from lit_inpaint.types import UserError
 
@@ -17,7 +18,7 @@ _MOST_DRAWS = 1000
 
 
 @dataclass(frozen=True)
-class DamageRatio(MaskSource):
+class DamageRatio(PaintedSource):
     """Masks whose hole covers a given share of the image: `low <= share < high`, counted in pixels.
 
     Masks are drawn from `source` until one fits. Where none does within `attempts`, draws are united while they cover too
@@ -43,34 +44,33 @@ class DamageRatio(MaskSource):
         if self.attempts < 2:
             raise UserError(f"DamageRatio.attempts is {self.attempts}; it takes at least 2")
 
-    def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """One mask (1, H, W), 1 = hole, within the range.
+    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+        """One mask (H, W), 1 = hole, within the range.
 
         Raises:
             UserError: if no mask of this size lies within the range, or `source` draws the same mask every time, or holes
                 so small that a thousand of them do not reach the range.
         """
         fewest, most = self._hole_pixels(size)
-        draws: list[Tensor] = []
+        draws: list[NDArray[np.uint8]] = []
         for _ in range(self.attempts):
-            mask = self.source(size, rng)
-            if fewest <= int(mask.sum()) <= most:
+            mask = self.source.pixels(size, rng)
+            if fewest <= np.count_nonzero(mask) <= most:
                 return mask
             draws.append(mask)
-        if draws[0].any() and all(torch.equal(mask, draws[0]) for mask in draws):
+        if draws[0].any() and all(np.array_equal(mask, draws[0]) for mask in draws):
             # A source without chance, such as Centre: a part of its one mask is not what its user asked for.
-            share = float(hole_share(draws[0]))
-            raise UserError(f"{self.source} always covers {share:.1%} of the image, DamageRatio wants {self._range}")
+            raise UserError(f"{self.source} always covers {draws[0].mean():.1%} of the image, DamageRatio wants {self._range}")
         return self._put_together(size, rng, fewest, most)
 
-    def _put_together(self, size: tuple[int, int], rng: torch.Generator, fewest: int, most: int) -> Tensor:
+    def _put_together(self, size: tuple[int, int], rng: torch.Generator, fewest: int, most: int) -> NDArray[np.uint8]:
         """A union of draws with `fewest` to `most` hole pixels."""
-        mask = torch.zeros(1, *size)
+        mask = np.zeros(size, np.uint8)
         overshoots = 0
         for _ in range(_MOST_DRAWS):
-            drawn = self.source(size, rng)
-            union = torch.maximum(mask, drawn)
-            count = int(union.sum())
+            drawn = self.source.pixels(size, rng)
+            union = mask | drawn
+            count = np.count_nonzero(union)
             if fewest <= count <= most:
                 return union
             if count < fewest:
@@ -98,11 +98,11 @@ class DamageRatio(MaskSource):
         return f"{self.low:.1%} to {self.high:.1%}"
 
 
-def _add_part(mask: Tensor, drawn: Tensor, count: int, chance: Random) -> Tensor:
+def _add_part(mask: NDArray[np.uint8], drawn: NDArray[np.uint8], count: int, chance: Random) -> NDArray[np.uint8]:
     """`mask` and so much of `drawn`, from its top down or its bottom up, that the union has `count` hole pixels."""
-    added = (drawn > mask).flatten().nonzero().squeeze(1)
+    added = np.flatnonzero(drawn > mask)
     if chance.random() < 0.5:
-        added = added.flip(0)
-    union = mask.clone()
-    union.view(-1)[added[: count - int(mask.sum())]] = 1
+        added = added[::-1]
+    union = mask.copy()
+    union.reshape(-1)[added[: count - np.count_nonzero(mask)]] = 1
     return union

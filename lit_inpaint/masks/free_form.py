@@ -6,20 +6,22 @@ import math
 from dataclasses import dataclass
 from random import Random
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from torch import Tensor
 
-from lit_inpaint.masks.base import MaskSource, dice, require_range
+from lit_inpaint.masks.base import PaintedSource, dice, require_range
 from lit_inpaint.types import UserError
 
 _TURN = 2 * math.pi / 5
 _TURN_SPREAD = 2 * math.pi / 15
+_FLIPS = {(True, False): 0, (False, True): 1, (True, True): -1}  # OpenCV's codes
 
 
 @dataclass(frozen=True)
-class FreeForm(MaskSource):
+class FreeForm(PaintedSource):
     """Zigzag strokes of a round brush (Yu et al., "Free-Form Image Inpainting with Gated Convolution", 2019).
 
     The numbers are those of the public code (JiahuiYu/generative_inpainting, v2): each stroke starts anywhere, turns by
@@ -47,8 +49,8 @@ class FreeForm(MaskSource):
         if not 0 < self.step <= 1:
             raise UserError(f"FreeForm.step is {self.step}; it takes a share of the diagonal in (0, 1]")
 
-    def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """One mask (1, H, W), 1 = hole, never empty."""
+    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+        """One mask (H, W), 1 = hole, never empty."""
         chance = dice(rng)
         height, width = size
         canvas = Image.new("L", (width, height))
@@ -56,23 +58,31 @@ class FreeForm(MaskSource):
         thinnest, widest = (max(1, round(share * min(size))) for share in self.width)
         for _ in range(chance.randint(*self.strokes)):
             _paint(brush, self._walk(size, chance), chance.randint(thinnest, widest))
-        mask = torch.from_numpy(np.array(canvas)).float()[None]
-        return mask.flip([axis for axis in (1, 2) if chance.random() < 0.5])
+        upside_down, mirrored = chance.random() < 0.5, chance.random() < 0.5
+        pixels: NDArray[np.uint8] = np.asarray(canvas)
+        if upside_down or mirrored:
+            return np.asarray(cv2.flip(pixels, _FLIPS[upside_down, mirrored]), np.uint8)
+        return pixels.copy()
 
     def _walk(self, size: tuple[int, int], chance: Random) -> list[tuple[int, int]]:
         """Vertices (x, y) of one stroke: whole pixels, and each step starts from one, as in the public code."""
         height, width = size
         mean = self.step * math.hypot(height, width)
         gentlest = _TURN - chance.uniform(0, _TURN_SPREAD)
-        sharpest = _TURN + chance.uniform(0, _TURN_SPREAD)
+        turns = _TURN + chance.uniform(0, _TURN_SPREAD) - gentlest
         x, y = chance.randrange(width), chance.randrange(height)
         points = [(x, y)]
-        for number in range(chance.randint(*self.steps)):
-            angle = chance.uniform(gentlest, sharpest) * (-1 if number % 2 == 0 else 1)
-            length = min(max(chance.gauss(mean, mean / 2), 0.0), 2 * mean)
-            x = int(min(max(x + length * math.cos(angle), 0.0), width))
-            y = int(min(max(y + length * math.sin(angle), 0.0), height))
+        sign = -1
+        for _ in range(chance.randint(*self.steps)):
+            angle = (gentlest + turns * chance.random()) * sign  # chance.uniform's formula, without the call
+            length = chance.gauss(mean, mean / 2)
+            length = 0.0 if length < 0 else 2 * mean if length > 2 * mean else length
+            # Truncation rounds towards 0, so a vertex may be truncated before it is moved back inside.
+            x, y = int(x + length * math.cos(angle)), int(y + length * math.sin(angle))
+            x = 0 if x < 0 else width if x > width else x
+            y = 0 if y < 0 else height if y > height else y
             points.append((x, y))
+            sign = -sign
         return points
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import MaskSource, dice
+from lit_inpaint.masks.base import MaskSource, PaintedSource, dice
 from lit_inpaint.types import UserError
 
 
 @dataclass(frozen=True)
-class Mixture(MaskSource):
+class Mixture(PaintedSource):
     """Each mask comes from one of several sources, chosen at random.
 
     Args:
@@ -33,7 +34,7 @@ class Mixture(MaskSource):
         if min(self.weights) < 0 or sum(self.weights) <= 0:
             raise UserError(f"Mixture.weights is {self.weights}; it takes values of at least 0, not all of them 0")
 
-    def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """One mask (1, H, W), 1 = hole, from the source that the dice choose."""
+    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+        """One mask (H, W), 1 = hole, from the source that the dice choose."""
         (source,) = dice(rng).choices(self.sources, self.weights)
-        return source(size, rng)
+        return source.pixels(size, rng)

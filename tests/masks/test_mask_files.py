@@ -1,11 +1,15 @@
+import math
+import os
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from lit_inpaint.masks import FromFolder, hole_share, read_mask
+from lit_inpaint.masks import DamageRatio, FromFolder, hole_share, read_mask
 from lit_inpaint.types import UserError
 
 
@@ -32,9 +36,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_grey_edges_of_a_jpeg_become_neither_holes_nor_greys(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["soft.jpg", "soft.png"])
+def test_grey_edges_become_neither_holes_nor_greys(name: str, tmp_path: Path) -> None:
     soft = np.array(Image.fromarray(disc()).filter(ImageFilter.GaussianBlur(2)))
-    path = save(soft, tmp_path / "soft.jpg", quality=30)
+    path = save(soft, tmp_path / name, quality=30)
     grey = np.array(Image.open(path))
     assert ((grey > 0) & (grey < 255)).mean() > 0.1  # the file is what the test is about
     mask = read_mask(path)
@@ -55,7 +60,7 @@ def test_polarity_size_and_colour_modes(tmp_path: Path) -> None:
     third = read_mask(save(disc(side=96, radius=31), tmp_path / "96.png"), size=(32, 32))
     assert set(third.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(third, third.flip(1, 2))  # the pixel under the centre: nothing moves
-    for mode in ("1", "RGB", "RGBA", "P"):
+    for mode in ("1", "LA", "RGB", "RGBA", "P"):
         Image.open(path).convert(mode).save(tmp_path / f"{mode}.png")
         assert torch.equal(read_mask(tmp_path / f"{mode}.png"), mask)
 
@@ -70,6 +75,14 @@ def test_16_bit_grey_is_cut_at_a_half_too(tmp_path: Path) -> None:
     pixels = np.array([[0, 200, 32000, 33500, 65535]], dtype=np.uint16)
     Image.fromarray(pixels).save(tmp_path / "deep.png")
     assert read_mask(tmp_path / "deep.png").flatten().tolist() == [0, 0, 0, 1, 1]
+
+
+def test_a_palette_may_say_that_0_is_white(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1, 0]], np.uint8), mode=None).convert("P")
+    image.putdata([0, 1, 0])
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(tmp_path / "palette.png")
+    assert read_mask(tmp_path / "palette.png").flatten().tolist() == [1, 0, 1]
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
@@ -121,7 +134,160 @@ def test_a_folder_without_masks_is_refused_at_construction(tmp_path: Path) -> No
         FromFolder(str(tmp_path / "nowhere"))
 
 
-def test_a_damaged_file_is_named_when_drawn(tmp_path: Path) -> None:
-    (tmp_path / "bad.png").write_bytes(b"nothing")
+def test_a_damaged_file_is_named_before_training(folder: Path) -> None:
+    (folder / "bad.png").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"bad\.png"):
-        FromFolder(str(tmp_path))((8, 8), torch.Generator())
+        FromFolder(str(folder))
+
+
+def test_a_file_damaged_later_is_named_when_drawn(tmp_path: Path) -> None:
+    path = save(disc(), tmp_path / "bad.png")
+    source = FromFolder(str(tmp_path))
+    path.write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"bad\.png"):
+        source((8, 8), torch.Generator())
+
+
+def test_32_files_spread_over_the_folder_are_read_at_construction(tmp_path: Path) -> None:
+    for number in range(64):
+        save(disc(16, 4), tmp_path / f"{number:02}.png")
+    for number in range(1, 64, 2):
+        (tmp_path / f"{number:02}.png").write_bytes(b"nothing")
+    assert len(FromFolder(str(tmp_path)).files) == 64
+    with pytest.raises(UserError, match=r"\d\d\.png"):
+        FromFolder(str(tmp_path), share=(0.0, 1.0))
+    (tmp_path / "62.png").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"62\.png"):
+        FromFolder(str(tmp_path))
+
+
+@pytest.mark.parametrize(("white_is_hole", "remedy"), [(True, "black, not white.*false"), (False, "white, not black.*true")])
+def test_the_wrong_polarity_is_said_once_and_not_mended(
+    white_is_hole: bool, remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thin = disc(64, 10)  # a hole of 8 %
+    save(255 - thin if white_is_hole else thin, tmp_path / "thin.png")
+    for _ in range(2):
+        source = FromFolder(str(tmp_path), white_is_hole, augment=False)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert re.search(rf"mean hole share of the masks looked at in .* \(1\) is 92%.*{remedy}", said)
+    assert hole_share(source((64, 64), torch.Generator())) > 0.9
+    FromFolder(str(tmp_path), not white_is_hole)
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("white_is_hole", [True, False])
+@pytest.mark.parametrize(("value", "colour"), [(0, "black"), (255, "white")])
+def test_a_folder_of_blank_masks_is_refused(value: int, colour: str, white_is_hole: bool, tmp_path: Path) -> None:
+    save(np.full((8, 8), value, np.uint8), tmp_path / "blank.png")
+    lack = "known pixel" if white_is_hole == (value == 255) else "hole"
+    with pytest.raises(
+        UserError, match=rf"all masks looked at in {tmp_path} \(1\) are {colour} throughout and have no {lack};"
+    ):
+        FromFolder(str(tmp_path), white_is_hole)
+
+
+def test_some_masks_without_a_hole_are_counted_and_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(np.zeros((64, 64), np.uint8), tmp_path / "empty.png")
+    save(disc(64, 20), tmp_path / "disc.png")
+    FromFolder(str(tmp_path))
+    assert re.search(r"no hole in 1 of the masks looked at in .* \(2\)", capsys.readouterr().err)
+    assert [path.name for path in FromFolder(str(tmp_path), share=(0.001, 1.0)).files] == ["disc.png"]
+
+
+@pytest.fixture
+def graded(tmp_path: Path) -> Path:
+    """Masks whose upper 10, 20, … 60 % are hole."""
+    for tenth in range(1, 7):
+        rows = np.zeros((40, 40), np.uint8)
+        rows[: 4 * tenth] = 255
+        save(rows, tmp_path / f"{tenth}.png")
+    return tmp_path
+
+
+def test_files_of_a_range_of_damage(graded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = FromFolder(str(graded), augment=False, share=(0.2, 0.4))
+    assert [path.name for path in source.files] == ["2.png", "3.png"]
+    assert "2 of 6 masks in" in capsys.readouterr().err
+    rng = torch.Generator().manual_seed(0)
+    assert {round(float(hole_share(source((40, 40), rng))), 3) for _ in range(20)} == {0.2, 0.3}
+    inverted = FromFolder(str(graded), white_is_hole=False, share=(0.35, 0.45))
+    assert [path.name for path in inverted.files] == ["6.png"]
+    with pytest.raises(UserError, match=r"none of the 6 masks in .* covers 70\.0% to 80\.0% .* cover 10\.0% to 60\.0%"):
+        FromFolder(str(graded), share=(0.7, 0.8))
+
+
+def test_a_changed_file_is_measured_anew(graded: Path) -> None:
+    assert len(FromFolder(str(graded), share=(0.6, 0.7)).files) == 1
+    save(np.pad(np.full((26, 40), 255, np.uint8), ((0, 14), (0, 0))), graded / "1.png")
+    os.utime(graded / "1.png", ns=(1, 1))
+    assert [path.name for path in FromFolder(str(graded), share=(0.6, 0.7)).files] == ["1.png", "6.png"]
+
+
+def test_a_range_keeps_published_masks_where_rejection_would_unite_them(tmp_path: Path) -> None:
+    for number in range(12):  # squares of 6 % each in different places, and one mask in the wanted range
+        square = np.zeros((64, 64), np.uint8)
+        square[(number // 4) * 20 :, (number % 4) * 16 :][:16, :16] = 255
+        save(square, tmp_path / f"{number:02}.png")
+    save(disc(64, 14), tmp_path / "wanted.png")
+    published = read_mask(tmp_path / "wanted.png")
+    rng = torch.Generator().manual_seed(0)
+    chosen = FromFolder(str(tmp_path), augment=False, share=(0.1, 0.2))
+    assert all(torch.equal(chosen((64, 64), rng), published) for _ in range(20))
+    rejected = DamageRatio(FromFolder(str(tmp_path), augment=False), 0.1, 0.2)
+    masks = [rejected((64, 64), rng) for _ in range(20)]
+    assert not all(torch.equal(mask, published) for mask in masks)
+    assert all(0.1 <= hole_share(mask) < 0.2 for mask in masks)
+
+
+def test_dilation_grows_holes_by_shares_of_the_shorter_side(tmp_path: Path) -> None:
+    dot = np.zeros((100, 200), np.uint8)
+    dot[50, 100] = 255
+    save(dot, tmp_path / "dot.png")
+    rng = torch.Generator().manual_seed(0)
+    source = FromFolder(str(tmp_path), augment=False, dilate=(0.05, 0.11))
+    masks = [source((100, 200), rng) for _ in range(60)]
+    sides = {int(mask.sum()) ** 0.5 for mask in masks}
+    assert sides == set(range(5, 12))
+    for mask in masks:
+        rows, columns = mask[0].nonzero().T
+        assert (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1) == mask.sum()  # a full square
+        assert abs(rows.float().mean() - 50) <= 0.5
+        assert abs(columns.float().mean() - 100) <= 0.5
+
+
+@pytest.mark.parametrize("size", [(64, 64), (48, 96)])
+def test_rotation_by_any_angle_never_looks_beyond_the_file(size: tuple[int, int], tmp_path: Path) -> None:
+    height, width = size
+    ring = np.full(size, 255, np.uint8)  # all hole but for a known bar across the middle
+    ring[height // 2 - 2 : height // 2 + 2, width // 2 - 10 : width // 2 + 10] = 0
+    save(ring, tmp_path / "ring.png")
+    rng = torch.Generator().manual_seed(0)
+    source = FromFolder(str(tmp_path), augment=False, rotate=180.0)
+    angles = []
+    for _ in range(40):
+        known = 1 - source(size, rng)[0]
+        assert not known[[0, -1]].any()
+        assert not known[:, [0, -1]].any()
+        rows, columns = (places.float() - places.float().mean() for places in known.nonzero().T)
+        turn = 0.5 * math.atan2(2 * (rows * columns).sum(), (columns**2).sum() - (rows**2).sum())
+        enlarged = abs(math.cos(turn)) + abs(math.sin(turn)) * max(height / width, width / height)  # until the corners fit in
+        assert float(known.sum()) / 80 == pytest.approx(enlarged**2, rel=0.2)
+        angles.append(math.degrees(turn))
+    assert max(angles) > 60  # the bar points everywhere
+    assert min(angles) < -60
+    assert sum(abs(angle) < 30 for angle in angles) > 4
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"dilate": (0.5, 0.1)}, r"FromFolder\.dilate is \(0\.5, 0\.1\)"),
+        ({"rotate": 181.0}, r"FromFolder\.rotate is 181\.0; it takes degrees"),
+        ({"share": (0.3, 0.3)}, r"FromFolder\.share is \(0\.3, 0\.3\)"),
+        ({"root": "~nobody_of_this_name/masks"}, "does not exist"),
+    ],
+)
+def test_impossible_options(options: dict[str, Any], named: str, folder: Path) -> None:
+    with pytest.raises(UserError, match=named):
+        FromFolder(**{"root": str(folder)} | options)

@@ -5,6 +5,7 @@ import pickle
 import random
 import subprocess
 import sys
+from typing import get_args
 
 import jsonargparse
 import numpy as np
@@ -17,11 +18,20 @@ from lit_inpaint.masks import (
     Centre,
     CrossedStrokes,
     DamageRatio,
+    Dihedral,
     FreeForm,
     FromFolder,
+    HalfImage,
+    Lama,
+    LamaIrregular,
     MaskSource,
     Mixture,
+    PepsiStrokes,
+    RandomWalk,
+    Shapes,
+    Union,
 )
+from lit_inpaint.masks.lama import LamaSet
 from lit_inpaint.types import UserError
 
 CHANCY = [
@@ -32,8 +42,16 @@ CHANCY = [
     DamageRatio(low=0.2, high=0.3),
     DamageRatio(FreeForm(strokes=(1, 1)), low=0.5, high=0.51),
     Mixture((Boxes(), FreeForm()), (1.0, 2.0)),
+    *(Lama(kind) for kind in get_args(LamaSet) if kind != "wavemix_stl10"),
+    LamaIrregular(),
+    PepsiStrokes(),
+    Dihedral(PepsiStrokes()),
+    RandomWalk(canvas=128),
+    Shapes(),
+    Union((FreeForm(), Boxes())),
+    DamageRatio(Lama("wavemix_stl10"), low=0.1, high=0.5),
 ]
-SOURCES = [Centre(), Centre(size=12), *CHANCY]
+SOURCES = [Centre(), Centre(size=12), HalfImage(), *CHANCY]
 SIZES = [(64, 64), (256, 256), (48, 96), (97, 61)]
 
 
@@ -117,10 +135,16 @@ def test_sources_can_be_written_in_yaml(tmp_path) -> None:
           init_args: {low: 0.1, high: 0.2}
         - class_path: lit_inpaint.masks.Boxes
           init_args: {count: [1, 2], side: [0.3, 0.7]}
-        weights: [1, 3]
+        - class_path: lit_inpaint.masks.Union
+          init_args:
+            sources:
+            - {class_path: lit_inpaint.masks.Lama, init_args: {kind: thin_512}}
+            - {class_path: lit_inpaint.masks.Dihedral, init_args: {source: {class_path: lit_inpaint.masks.PepsiStrokes}}}
+        weights: [1, 3, 2]
     """
     parsed = parser.parse_args([f"--mask={config}"])
-    expected = Mixture((DamageRatio(FreeForm(), 0.1, 0.2), Boxes((1, 2), (0.3, 0.7))), (1.0, 3.0))
+    union = Union((Lama("thin_512"), Dihedral(PepsiStrokes())))
+    expected = Mixture((DamageRatio(FreeForm(), 0.1, 0.2), Boxes((1, 2), (0.3, 0.7)), union), (1.0, 3.0, 2.0))
     assert parser.instantiate(parsed).mask == expected
     # What a run writes down replays, defaults included.
     assert parser.instantiate(parser.parse_string(parser.dump(parsed))).mask == expected
@@ -149,6 +173,20 @@ def test_a_mixture_follows_its_weights() -> None:
         (lambda: Mixture(()), r"Mixture\.sources is empty"),
         (lambda: Mixture((Centre(),), (1.0, 2.0)), r"2 values for 1 source"),
         (lambda: Mixture((Centre(),), (0.0,)), r"not all of them 0"),
+        (lambda: LamaIrregular(strokes=(0, 1)), r"LamaIrregular\.strokes"),
+        (lambda: LamaIrregular(width=(0.5, 2.0)), r"LamaIrregular\.width"),
+        (lambda: LamaIrregular(angles=0), r"LamaIrregular\.angles is 0"),
+        (lambda: Lama("wide"), r"Lama\.kind is 'wide'; it takes one of train, train_small, thin"),
+        (lambda: PepsiStrokes(strokes=(0, 3)), r"PepsiStrokes\.strokes"),
+        (lambda: PepsiStrokes(pieces=(0, 3)), r"PepsiStrokes\.pieces"),
+        (lambda: PepsiStrokes(length=(0.3, 0.2)), r"PepsiStrokes\.length"),
+        (lambda: PepsiStrokes(radius=(0.3, 1.2)), r"PepsiStrokes\.radius"),
+        (lambda: RandomWalk(canvas=0), r"RandomWalk\.canvas is 0"),
+        (lambda: RandomWalk(steps=0), r"RandomWalk\.steps is 0"),
+        (lambda: Shapes(discs=(-1, 3)), r"Shapes\.discs"),
+        (lambda: Shapes(thinnest=0), r"Shapes\.thinnest is 0"),
+        (lambda: Shapes(thickest=1.5), r"Shapes\.thickest is 1\.5"),
+        (lambda: Union(()), r"Union\.sources is empty"),
         (lambda: FromFolder("/no/such/folder"), r"/no/such/folder does not exist"),
     ],
 )

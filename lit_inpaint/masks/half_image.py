@@ -1,0 +1,29 @@
+"""One half of the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lit_inpaint.masks.base import PaintedSource, dice
+
+
+@dataclass(frozen=True)
+class HalfImage(PaintedSource):
+    """The left or the right half of the image is lost, equally often (EdgeConnect's second type, knazeri/edge-connect@3142579).
+
+    Of an odd width the half is rounded down.
+    """
+
+    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+        """One mask (H, W), 1 = hole."""
+        mask = np.zeros(size, np.uint8)
+        half = size[1] // 2
+        if dice(rng).random() < 0.5:
+            mask[:, :half] = 1
+        else:
+            mask[:, half : 2 * half] = 1
+        return mask

@@ -1,0 +1,114 @@
+"""The sets of masks that LaMa, and WaveMix after it, train and test with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lit_inpaint.masks.base import PaintedSource
+from lit_inpaint.masks.boxes import Boxes
+from lit_inpaint.masks.lama_irregular import LamaIrregular
+from lit_inpaint.masks.mixture import Mixture
+from lit_inpaint.types import UserError
+
+LamaSet = Literal[
+    "train",
+    "train_small",
+    "thin",
+    "medium",
+    "thick",
+    "thin_512",
+    "medium_512",
+    "thick_512",
+    "wavemix_stl10",
+    "wavemix_224",
+]
+
+_MOST_DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Lama(PaintedSource):
+    """Irregular strokes or boxes, as a set of LaMa's has them (advimman/lama@786f593) or of WaveMix's (97b502f).
+
+    | set | strokes: number, length, width | boxes: how often, number, side, margin | mean hole |
+    |---|---|---|---|
+    | `train` | 1-6, 10-209, 5-104 | half, 1-4, 30-150, 10 | 35 % |
+    | `train_small` | 4-13, 10-89, 5-44 | half, 1, 30-128, 0 | 23 % |
+    | `thin` | 4-51, 10-49, 5-14 | never | 29 % |
+    | `medium` | 4-6, 10-109, 5-54 | 3 of 13, 1-5, 10-50, 0 | 24 % |
+    | `thick` | 1-6, 10-209, 5-104 | 3 of 13, 1-3, 30-150, 10 | 27 % |
+    | `thin_512` | 4-71, 10-109, 5-24 | never | 28 % |
+    | `medium_512` | 4-11, 10-209, 5-104 | 3 of 13, 1-5, 30-150, 0 | 27 % |
+    | `thick_512` | 1-6, 10-459, 5-254 | 3 of 13, 1-4, 30-300, 10 | 27 % |
+    | `wavemix_stl10` | 1-6, 10-59, 5-34 | half, 0-4, 15-30, 10 | 26 % |
+    | `wavemix_224` | 4-11, 10-44, 5-34 | half, 2-5, 30-75, 0 | 20 % |
+
+    Lengths are pixels of an image of 256, where the name says so of 512 or 224, and for STL-10 of 96 pixels, and scale with
+    the image. A stroke has 1-5 pieces. The test sets, `thin` to `thick_512`, leave out masks that cover more than half of the
+    image. Not here: the public code cuts squares out of test pictures, such that a mask's hole lies in it. A tenth of the
+    masks of `wavemix_stl10` is empty, as there, since there may be no box: `DamageRatio` around it excludes that. All others
+    have a hole.
+
+    Args:
+        kind: the set.
+    """
+
+    kind: LamaSet = "train"
+
+    def __post_init__(self) -> None:
+        if self.kind not in _SETS:
+            raise UserError(f"Lama.kind is {self.kind!r}; it takes one of {', '.join(_SETS)}")
+
+    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+        """One mask (H, W), 1 = hole.
+
+        Raises:
+            UserError: if none of a thousand masks of a test set leaves half of the image, which is then very small or narrow.
+        """
+        chosen = _SETS[self.kind]
+        for _ in range(_MOST_DRAWS):
+            mask = chosen.source.pixels(size, rng)
+            if np.count_nonzero(mask) <= chosen.most * mask.size:
+                return mask
+        raise UserError(f"Lama({self.kind!r}) finds no mask that leaves half of a {size[0]}x{size[1]} image; take a larger one")
+
+
+class _Set(NamedTuple):
+    source: Mixture
+    most: float  # masks that cover more of the image are left out
+
+
+def _set(
+    side: int,
+    strokes: tuple[int, int],
+    length: int,
+    width: int,
+    boxes: tuple[float, tuple[int, int], tuple[int, int], int] | None,
+    most: float = 1.0,
+) -> _Set:
+    """A set in pixels of an image of `side`: longest piece, widest brush, and the boxes' weight, number, side and margin."""
+    irregular = LamaIrregular(strokes=strokes, length=(10 / side, length / side), width=(5 / side, width / side))
+    if boxes is None:
+        return _Set(Mixture((irregular,)), most)
+    weight, count, (shortest, longest), margin = boxes
+    rectangles = Boxes(count=count, side=(shortest / side, longest / side), margin=margin / side)
+    return _Set(Mixture((irregular, rectangles), (1.0, weight)), most)
+
+
+_SETS: dict[str, _Set] = {
+    "train": _set(256, (1, 6), 209, 104, (1.0, (1, 4), (30, 150), 10)),
+    "train_small": _set(256, (4, 13), 89, 44, (1.0, (1, 1), (30, 128), 0)),
+    "thin": _set(256, (4, 51), 49, 14, None, most=0.5),
+    "medium": _set(256, (4, 6), 109, 54, (0.3, (1, 5), (10, 50), 0), most=0.5),
+    "thick": _set(256, (1, 6), 209, 104, (0.3, (1, 3), (30, 150), 10), most=0.5),
+    "thin_512": _set(512, (4, 71), 109, 24, None, most=0.5),
+    "medium_512": _set(512, (4, 11), 209, 104, (0.3, (1, 5), (30, 150), 0), most=0.5),
+    "thick_512": _set(512, (1, 6), 459, 254, (0.3, (1, 4), (30, 300), 10), most=0.5),
+    "wavemix_stl10": _set(96, (1, 6), 59, 34, (1.0, (0, 4), (15, 30), 10)),
+    "wavemix_224": _set(224, (4, 11), 44, 34, (1.0, (2, 5), (30, 75), 0)),
+}
