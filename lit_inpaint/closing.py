@@ -26,7 +26,10 @@ def close(trainer: Trainer, model: Inpainter, data: InpaintingData, run: RunFold
     name = type(model).__name__
     methods = {name: final.complete, **(dict(BASELINES) if baselines else {})}
     found = evaluate(methods, data.val_dataloader(), LPI, device)
-    run.table.write_text(json.dumps({"rows": found}, indent=1) + "\n")
+    manifest = data.manifest("val")
+    manifest.write(run.manifest)
+    rows = [{**row, "manifest": manifest.digest} for row in found]
+    run.table.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     print_table(found, LPI, f"{name} after {trainer.global_step} steps, validation set; * = best")
     for line in comparison(found, LPI, name):
         print(line)
@@ -36,4 +39,4 @@ def close(trainer: Trainer, model: Inpainter, data: InpaintingData, run: RunFold
         print("  checkpoints/ last.ckpt and best.ckpt")
     else:
         print("  checkpoints/ last.ckpt; no samples and no best.ckpt, since the run ended before its first validation")
-    print("  metrics.csv, table.json, config.yaml")
+    print("  metrics.csv, table.json, val_manifest.csv (the samples that table.json is about), config.yaml")

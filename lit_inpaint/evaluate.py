@@ -47,6 +47,7 @@ def main(argv: list[str]) -> int:
     import torch
 
     from lit_inpaint.baselines import BASELINES
+    from lit_inpaint.data.manifest import SHOWN
     from lit_inpaint.evaluation import comparison, comparison_grid, evaluate, print_table
     from lit_inpaint.labels import label_checkpoints, variant_of
     from lit_inpaint.metrics import find_protocol
@@ -85,9 +86,13 @@ def main(argv: list[str]) -> int:
             }
             for label, entry in zip(labels, entries, strict=True)
         }
-        rows = [{**row, **files.get(row["method"], {})} for row in found]
+        manifest = data.manifest(options.split)
+        rows = [{**row, "manifest": manifest.digest, **files.get(row["method"], {})} for row in found]
+        beside = output.with_suffix(".manifest.csv")
+        with replacing(beside) as part:
+            manifest.write(part)
         write_json(output, {"rows": rows, "methods": about, "split": options.split, "images": data.describe(), "data": section})
-        print(f"{len(rows)} rows in {output}")
+        print(f"{len(rows)} rows in {output}; the samples they are about in {beside}, SHA-256 {manifest.digest[:SHOWN]}…")
     if grid is not None:
         picture = comparison_grid(compared, loader, ROWS, about_images, device)
         with replacing(grid) as part:
@@ -104,7 +109,7 @@ def _parser() -> VerbParser:
     parser.add_argument("--split", choices=("val", "test"), default="test", help="images to evaluate on (default: test)")
     parser.add_argument("--baselines", action="store_true", help="classical methods in the same table")
     parser.add_argument("--grid", metavar="FILE.png", help=f"draw what each method makes of {ROWS} of the images")
-    parser.add_argument("--output", metavar="FILE.json", help="write every number there, with what it was measured on")
+    parser.add_argument("--output", metavar="FILE.json", help="write every number there, and beside it which samples")
     return parser
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from lit_inpaint import drawing
 from lit_inpaint.metrics import Protocol, Row, Tally, rows, score
-from lit_inpaint.types import composite
+from lit_inpaint.types import Batch, as_floats, composite
 
 Method = Callable[[Tensor, Tensor], Tensor]
 """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the completed image or a raw prediction of it."""
@@ -38,7 +38,7 @@ def evaluate(methods: Mapping[str, Method], loader: DataLoader[Any], protocol: P
     tallies = {name: Tally(protocol).to(device) for name in methods}
     every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file is not flooded
     for batch in tqdm(loader, desc="evaluation", unit="batch", leave=False, dynamic_ncols=True, mininterval=every, delay=2):
-        image, mask = batch["image"].to(device), batch["mask"].to(device)
+        image, mask = _on(batch, device)
         for name, method in methods.items():
             tallies[name].update(score(protocol, image, method(image, mask), mask), mask.mean(dim=(1, 2, 3)))
     return [row for name, tally in tallies.items() for row in rows(name, protocol, tally.compute())]
@@ -64,12 +64,20 @@ def comparison_grid(
         position += len(batch["name"])
         if not here:
             continue
-        image, mask = batch["image"][here].to(device), batch["mask"][here].to(device)
+        image, mask = (part[here] for part in _on(batch, device))
         filled = [composite(image, method(image, mask).clamp(0, 1), mask).cpu() for method in methods.values()]
         columns = [drawing.show_holes(image, mask).cpu(), *filled, image.cpu()]
-        labels = [f"{batch['name'][i].rpartition('/')[2]}\nhole {float(batch['mask'][i].mean()):.0%}" for i in here]
-        found += [drawing.Row(label, [column[i] for column in columns]) for i, label in enumerate(labels)]
+        names = [batch["name"][place].rpartition("/")[2] for place in here]
+        for number, name in enumerate(names):
+            label = f"{name}\nhole {float(mask[number].mean()):.0%}"
+            found.append(drawing.Row(label, [column[number] for column in columns]))
     return drawing.draw_grid(found, ["masked input", *methods, "truth"], title)
+
+
+def _on(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Image and mask of a batch, on `device`, as floats."""
+    moved = as_floats({**batch, "image": batch["image"].to(device), "mask": batch["mask"].to(device)})
+    return moved["image"], moved["mask"]
 
 
 def print_table(found: Sequence[Row], protocol: Protocol, title: str) -> None:

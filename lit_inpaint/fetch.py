@@ -14,7 +14,8 @@ from urllib.error import HTTPError
 
 from lit_inpaint import cli
 from lit_inpaint.arguments import VerbParser
-from lit_inpaint.losses.pretrained import VGG16, VGG19, WeightsFile, cache_folder
+from lit_inpaint.cache import cache_folder
+from lit_inpaint.losses.pretrained import VGG16, VGG19, WeightsFile
 from lit_inpaint.types import UserError
 
 FILES: tuple[WeightsFile, ...] = (VGG16, VGG19)

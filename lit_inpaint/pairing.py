@@ -9,7 +9,8 @@ from typing import NamedTuple
 from torch import Tensor
 from tqdm import tqdm
 
-from lit_inpaint.data.reading import SUFFIXES, images_in, read_image
+from lit_inpaint.data.listing import SUFFIXES, images_in
+from lit_inpaint.data.reading import read_image
 from lit_inpaint.masks import hole_share, read_mask
 from lit_inpaint.types import UserError
 

@@ -21,7 +21,7 @@ _FREE_TO_CHANGE = ("data.init_args.root", "data.init_args.workers", "data.init_a
 
 
 class RunFolder:
-    """One run on disk: `config.yaml`, `metrics.csv`, `samples/`, `checkpoints/`, `wandb/`.
+    """One run on disk: `config.yaml`, `metrics.csv`, `samples/`, `checkpoints/`, `table.json`, `val_manifest.csv`, `wandb/`.
 
     Args:
         path: the folder; made when the run is opened.
@@ -35,6 +35,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
         self.table = path / "table.json"
+        self.manifest = path / "val_manifest.csv"
         self.nan = path / "nan"
         self._finished = path / ".finished"
         self._lock: IO[str] | None = None

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 import subprocess
@@ -19,8 +20,10 @@ QUICK = ["--data.val_crops", "1", "--data.batch_size", "4"]
 def run(checkpoint: Path, tmp_path: Path, *options: str) -> dict[str, Any]:
     output = tmp_path / "found" / "scores.json"
     assert evaluate.main(["--checkpoint", str(checkpoint), *QUICK, "--output", str(output), *options]) == 0
-    assert [path.name for path in output.parent.iterdir()] == ["scores.json"]
+    assert sorted(path.name for path in output.parent.iterdir()) == ["scores.json", "scores.manifest.csv"]
     content: dict[str, Any] = json.loads(output.read_text())
+    digest = hashlib.sha256(output.with_suffix(".manifest.csv").read_bytes()).hexdigest()
+    assert {row["manifest"] for row in content["rows"]} == {digest}
     return content
 
 
@@ -51,9 +54,12 @@ def test_on_the_data_it_was_trained_with(checkpoint: Path, tmp_path: Path, capsy
 
 
 def test_the_same_numbers_as_the_run_itself(checkpoint: Path, tmp_path: Path) -> None:
-    """`fit` closes with the same table; of the demo, test is val."""
-    ours = {(row["bucket"], row["metric"]): row["value"] for row in run(checkpoint, tmp_path)["rows"]}
+    """`fit` closes with the same table, of the same samples; of the demo, test is val."""
+    evaluated = run(checkpoint, tmp_path)["rows"]
+    ours = {(row["bucket"], row["metric"]): row["value"] for row in evaluated}
     rows = json.loads((checkpoint.parents[1] / "table.json").read_text())["rows"]
+    assert rows[0]["manifest"] == evaluated[0]["manifest"]
+    assert hashlib.sha256((checkpoint.parents[1] / "val_manifest.csv").read_bytes()).hexdigest() == rows[0]["manifest"]
     theirs = {(row["bucket"], row["metric"]): row["value"] for row in rows}
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():

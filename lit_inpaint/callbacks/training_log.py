@@ -18,7 +18,8 @@ from lit_inpaint.engine import Inpainter
 class TrainingLog(Callback):
     """Writes the losses, the scheduled numbers, the stage and the speed every `trainer.log_every_n_steps` batches.
 
-    `train/<term>` and `train/<player>` are the losses of the batch that the step ended with, over all processes.
+    `train/<term>` and `train/<player>` are the losses of the batch that the step ended with, over all processes; `train/hole` is
+    how much of its images was hole, a share in [0, 1].
     `train/lr_<player>` and `train/weight_<term>` are the schedules' values *at* the step, with which training goes on: at step
     k, what the formula says for k. `train/stage` is the name of the stage that the batch belonged to.
 
@@ -49,9 +50,10 @@ class TrainingLog(Callback):
         if not every or trainer.global_step % every or not isinstance(outputs, Mapping):
             return
         model, step = cast(Inpainter, pl_module), trainer.global_step
-        losses = torch.stack([value.float() for value in outputs.values()])
-        means = cast(Tensor, trainer.strategy.reduce(losses, reduce_op="mean")).tolist()
-        values: dict[str, float | str] = {f"train/{name}": mean for name, mean in zip(outputs, means, strict=True)}
+        of_batch = {**outputs, "hole": batch["mask"].mean()}
+        numbers = torch.stack([value.float() for value in of_batch.values()])
+        means = cast(Tensor, trainer.strategy.reduce(numbers, reduce_op="mean")).tolist()
+        values: dict[str, float | str] = {f"train/{name}": mean for name, mean in zip(of_batch, means, strict=True)}
         values |= {f"train/{name}": value for name, value in model.scheduled(step).items()}
         values["train/stage"] = model.stage_name(step - 1)
         if self._since is not None:

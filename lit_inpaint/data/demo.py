@@ -6,8 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from lit_inpaint.data.lists import Files, Lists, folder_lists
+from lit_inpaint.data.lists import Lists, folder_lists
 from lit_inpaint.data.module import Defaults, InpaintingData
+from lit_inpaint.data.pictures import Files
 from lit_inpaint.data.views import RandomSquare
 from lit_inpaint.types import UserError
 
@@ -62,4 +63,4 @@ def _embedded(names: tuple[str, ...]) -> Files:
         raise UserError(
             f"this scikit-image lacks {', '.join(missing)}: install 0.25 or 0.26, or name a folder: --data.root DIR"
         )
-    return files
+    return Files.of(files)

@@ -5,29 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_inpaint.data.reading import images_in
+from lit_inpaint.data.listing import images_in
+from lit_inpaint.data.pictures import Pictures
 from lit_inpaint.data.seeds import Stream, generator
-
-Files = tuple[Path, ...]
 
 
 @dataclass(frozen=True)
 class Lists:
-    """Image files by split, and how they were told apart.
+    """Pictures by split, and how they were told apart.
 
     Attributes:
-        train: files to train on.
-        val: files to validate on while training.
-        test: files for the final table; may be those of `val`.
+        train: to train on.
+        val: to validate on while training.
+        test: for the final table; may be those of `val`.
         note: one line for people.
     """
 
-    train: Files
-    val: Files
-    test: Files
+    train: Pictures
+    val: Pictures
+    test: Pictures
     note: str
 
 
@@ -39,32 +39,45 @@ def folder_lists(root: Path, seed: int) -> Lists:
     return split(images_in(root), seed)
 
 
-def from_folders(train: Files, val: Files, test: Files, seed: int) -> Lists:
+def from_folders(train: Pictures, val: Pictures, test: Pictures, seed: int) -> Lists:
     """Splits that stand in folders of their own; val and test stand in for each other, and without both train is split."""
-    if not val and not test:
+    if not len(val) and not len(test):
         return split(train, seed)
-    note = "val is test" if not val else "test is val" if not test else "train, val and test folders"
-    return Lists(train, val or test, test or val, note)
+    note = "val is test" if not len(val) else "test is val" if not len(test) else "train, val and test folders"
+    return Lists(train, val if len(val) else test, test if len(test) else val, note)
 
 
-def split(files: Files, seed: int) -> Lists:
-    """About 90:5:5, drawn from the seed; below 20 images val and test are one and the same image."""
-    if len(files) == 1:
+def split(pictures: Pictures, seed: int, shares: tuple[int, int, int] = (90, 5, 5)) -> Lists:
+    """A split drawn from the seed; below 20 pictures val and test are one and the same.
+
+    Args:
+        pictures: all there are.
+        seed: of the draw.
+        shares: train, val and test in percent. Val and test are rounded and hold at least one picture, train gets the rest.
+    """
+    count = len(pictures)
+    if count == 1:
         rank_zero_warn(
-            f"{files[0]} is the only image: it is trained on and validated on, so its scores mean nothing", stacklevel=2
+            f"{pictures.where(0)} is the only image: it is trained on and validated on, so its scores mean nothing",
+            stacklevel=2,
         )
-        return Lists(files, files, files, "one image, used for everything")
-    held = max(1, round(len(files) / 20))
-    order = torch.randperm(len(files), generator=generator(seed, Stream.SPLIT)).tolist()
-    pick = [tuple(files[i] for i in sorted(part)) for part in (order[2 * held :], order[:held], order[held : 2 * held])]
-    if len(files) < 20:
-        return Lists(tuple(sorted((*pick[0], *pick[2]))), pick[1], pick[1], f"drawn split, seed {seed}, test is val")
-    return Lists(pick[0], pick[1], pick[2], f"drawn split 90:5:5, seed {seed}")
+        return Lists(pictures, pictures, pictures, "one image, used for everything")
+    order = torch.randperm(count, generator=generator(seed, Stream.SPLIT)).numpy()
+    val, test = (max(1, round(count * share / 100)) for share in shares[1:])
+
+    def pick(start: int, stop: int) -> Pictures:
+        return pictures.take(np.sort(order[start:stop]))
+
+    if count < 20:
+        held = pick(0, val)
+        return Lists(pick(val, count), held, held, f"drawn split, seed {seed}, test is val")
+    note = f"drawn split {shares[0]}:{shares[1]}:{shares[2]}, seed {seed}"
+    return Lists(pick(val + test, count), pick(0, val), pick(val, val + test), note)
 
 
-def choose(files: Files, most: int | None, seed: int) -> Files:
-    """At most `most` of the files, drawn from the seed, in their order; None takes all."""
-    if most is None or most >= len(files):
-        return files
-    chosen = torch.randperm(len(files), generator=generator(seed, Stream.CHOICE))[:most]
-    return tuple(files[i] for i in sorted(chosen.tolist()))
+def choose(pictures: Pictures, most: int | None, seed: int) -> Pictures:
+    """At most `most` of the pictures, drawn from the seed, in their order; None takes all."""
+    if most is None or most >= len(pictures):
+        return pictures
+    chosen = torch.randperm(len(pictures), generator=generator(seed, Stream.CHOICE))[:most]
+    return pictures.take(np.sort(chosen.numpy()))

@@ -6,22 +6,33 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
-from lit_inpaint.data.lists import Files, Lists, choose
+from lit_inpaint.data.lists import Lists, choose
+from lit_inpaint.data.manifest import Manifest
 from lit_inpaint.data.photos import EvalPhotos, Sample, TrainPhotos, collate
-from lit_inpaint.data.reading import OnBadFile, Shelf
+from lit_inpaint.data.pictures import Pictures
 from lit_inpaint.data.sampler import EvalSampler, StreamSampler
+from lit_inpaint.data.shelf import OnBadFile, Shelf
 from lit_inpaint.data.views import CentreSquare, RandomSquare, View
-from lit_inpaint.masks import DamageRatio, FreeForm, MaskSource
-from lit_inpaint.types import UserError
+from lit_inpaint.masks import DamageRatio, FreeForm, MaskSource, Paired
+from lit_inpaint.types import Batch, UserError, as_floats
 
 WORKERS = 8
 """Most loader processes that are started unasked."""
+
+
+class FloatLoader(DataLoader[Sample]):
+    """A loader whose batches keep the contract of `lit_inpaint.types`."""
+
+    def __iter__(self) -> Any:
+        """Batches of floats."""
+        return map(as_floats, super().__iter__())
 
 
 @dataclass(frozen=True)
@@ -148,7 +159,8 @@ class InpaintingData(LightningDataModule, ABC):
         """
         lists = self._listed()
         if stage == "fit" and self._train is None:
-            self._train = TrainPhotos(self._shelf("training", lists.train), self.size, self.train_view, self.masks, self.seed)
+            shelf = self._shelf("training", lists.train, self.masks)
+            self._train = TrainPhotos(shelf, self.size, self.train_view, self.masks, self.seed)
         if stage in ("fit", "validate"):
             self._hold_out("validation", lists.val)
         if stage == "test":
@@ -170,7 +182,7 @@ class InpaintingData(LightningDataModule, ABC):
             in_a_row=len(self.masks),
         )
         workers = self._workers()
-        return DataLoader(
+        return self._loader(
             self._train,
             self.batch_size,
             sampler=sampler,
@@ -190,12 +202,31 @@ class InpaintingData(LightningDataModule, ABC):
         """Every test image under every mask source, once over all ranks."""
         return self._held_out_loader("test")
 
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Bytes become floats on the device."""
+        return as_floats(batch)
+
+    def teardown(self, stage: str) -> None:
+        """Says how many images could not be read, where that came to light on the way."""
+        shelves = ([self._train.shelf] if self._train else []) + [photos.shelf for photos in self._held_out.values()]
+        if met := sum(shelf.met_bad() for shelf in shelves):
+            rank_zero_warn(
+                f"{met:,} image file(s) could not be read and others took their places; `python -m lit_inpaint.prepare "
+                "--check_only` names them all",
+                stacklevel=2,
+            )
+
+    def manifest(self, split: Literal["val", "test"] = "val") -> Manifest:
+        """What an evaluation of this split shows: images, views and holes; see `Manifest`. Needs `setup`."""
+        return Manifest(self._held_out["validation" if split == "val" else "test"])
+
     def describe(self) -> str:
-        """One line: what, where, how many, how they were told apart."""
+        """One line: what, where, how many, how they were told apart, and the first digits of the hash of each split's list."""
         lists = self._listed()
         counts = f"{len(lists.train):,} train, {len(lists.val):,} val, {len(lists.test):,} test images ({lists.note})"
+        hashes = " ".join(split.digest()[:8] for split in (lists.train, lists.val, lists.test))
         shown = f"evaluation shows each {self.val_crops} x {len(self.val_masks)} times (views x mask sources)"
-        return f"{type(self).__name__}{f' {self.root}' if self.root else ''}: {counts}, {self.size} px; {shown}"
+        return f"{type(self).__name__}{f' {self.root}' if self.root else ''}: {counts}, lists {hashes}; {self.size} px; {shown}"
 
     def _listed(self) -> Lists:
         if self._lists is None:
@@ -204,18 +235,22 @@ class InpaintingData(LightningDataModule, ABC):
             self._lists = replace(found, val=val, test=test)
         return self._lists
 
-    def _shelf(self, split: str, files: Files) -> Shelf:
-        if not files:
+    def _shelf(self, split: str, pictures: Pictures, masks: tuple[MaskSource, ...]) -> Shelf:
+        if not len(pictures):
             raise self._nothing(f"{split} images")
-        return Shelf(files, self.on_bad_file, self.cache)
+        shelf = Shelf(pictures, self.on_bad_file, self.cache)
+        for source in masks:
+            if isinstance(source, Paired):
+                source.check([shelf.pictures.name(place) for place in range(len(shelf))])
+        return shelf
 
     def _nothing(self, what: str) -> UserError:
         mend = f"put {self.content} there, or name any other folder of images: --data.root DIR"
         return UserError(f"{type(self).__name__}: no {what} at {self.root}; {mend}")
 
-    def _hold_out(self, split: str, files: Files) -> None:
+    def _hold_out(self, split: str, pictures: Pictures) -> None:
         if split not in self._held_out:
-            shelf = self._shelf(split, files)
+            shelf = self._shelf(split, pictures, self.val_masks)
             self._held_out[split] = EvalPhotos(shelf, self.size, self.val_view, self.val_masks, self.seed, self.val_crops)
 
     def _held_out_loader(self, split: str) -> DataLoader[Sample]:
@@ -227,7 +262,7 @@ class InpaintingData(LightningDataModule, ABC):
                 f"{len(photos)} {split} samples for {world} processes; use fewer (--trainer.devices), or show the images in "
                 "more ways (--data.val_crops)"
             )
-        return DataLoader(
+        return self._loader(
             photos,
             self.batch_size,
             sampler=EvalSampler(len(photos), rank, world),
@@ -236,6 +271,11 @@ class InpaintingData(LightningDataModule, ABC):
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
         )
+
+    @property
+    def _loader(self) -> type[DataLoader[Sample]]:
+        """Under a trainer bytes become floats on its device, without one in the loader."""
+        return DataLoader if self.trainer else FloatLoader
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lit_inpaint.data.reading import Shelf
 from lit_inpaint.data.sampler import Key
 from lit_inpaint.data.seeds import Stream, generator
+from lit_inpaint.data.shelf import Shelf
 from lit_inpaint.data.views import View
-from lit_inpaint.masks import MaskSource
+from lit_inpaint.masks import MaskSource, Paired
 from lit_inpaint.types import Batch
+
+Key3 = tuple[int, int, int]
+"""What a generator is made from: seed, stream, number."""
 
 
 class Sample(TypedDict):
-    """One sample before batching: `image` (3, S, S) uint8, `mask` (1, S, S) float 0 or 1 (1 = hole), `name`."""
+    """One sample before batching: `image` (3, S, S) uint8, `mask` (1, S, S) uint8, 0 or 1 (1 = hole), `name`."""
 
     image: Tensor
     mask: Tensor
@@ -55,9 +58,8 @@ class TrainPhotos(Dataset[Sample]):
         index, j = (key, key) if isinstance(key, int) else key
         picture, name = self.shelf[index]
         turn, source = divmod(j, len(self.masks))
-        image = self.view(picture, self.size, generator(self.seed, Stream.TRAIN_VIEW, turn))
-        mask = self.masks[source]((self.size, self.size), generator(self.seed, Stream.TRAIN_MASK, j))
-        return {"image": image, "mask": mask, "name": name}
+        of_view, of_mask = (self.seed, Stream.TRAIN_VIEW, turn), (self.seed, Stream.TRAIN_MASK, j)
+        return _look(picture, name, self.size, self.view, self.masks[source], of_view, of_mask)
 
 
 class EvalPhotos(Dataset[Sample]):
@@ -92,17 +94,38 @@ class EvalPhotos(Dataset[Sample]):
         look, source = divmod(index, len(self.masks))
         crop, place = divmod(look, len(self.shelf))
         picture, name = self.shelf[place]
-        image = self.view(picture, self.size, generator(self.seed, Stream.EVAL_VIEW, look))
-        mask = self.masks[source]((self.size, self.size), generator(self.seed, Stream.EVAL_MASK, index))
+        of_view, of_mask = (self.seed, Stream.EVAL_VIEW, look), (self.seed, Stream.EVAL_MASK, index)
+        sample = _look(picture, name, self.size, self.view, self.masks[source], of_view, of_mask)
+        sample["name"] = self._called(name, crop, source)
+        return sample
+
+    def names(self) -> Iterator[str]:
+        """The name of each sample, without reading a picture (whose place another may have to take)."""
+        for index in range(len(self)):
+            look, source = divmod(index, len(self.masks))
+            crop, place = divmod(look, len(self.shelf))
+            yield self._called(self.shelf.pictures.name(place), crop, source)
+
+    def _called(self, name: str, crop: int, source: int) -> str:
         name += f" @{crop}" if self.crops > 1 else ""
-        name += f" #{source}" if len(self.masks) > 1 else ""
-        return {"image": image, "mask": mask, "name": name}
+        return name + (f" #{source}" if len(self.masks) > 1 else "")
+
+
+def _look(picture: Tensor, name: str, size: int, view: View, source: MaskSource, of_view: Key3, of_mask: Key3) -> Sample:
+    """The sample in which `picture` is seen by `view`, drawn from `of_view`, with a hole of `source`, drawn from `of_mask`."""
+    image = view(picture, size, generator(*of_view))
+    if isinstance(source, Paired):  # a mask of the picture's own pixels, so it has to be seen as the picture is
+        hole = source.mask_of(name, (picture.shape[1], picture.shape[2]))
+        mask = view(hole.mul(255).expand(3, -1, -1), size, generator(*of_view))[:1] > 127
+    else:
+        mask = source((size, size), generator(*of_mask))
+    return {"image": image, "mask": mask.to(torch.uint8), "name": name}
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """A batch that keeps the contract of `lit_inpaint.types`; bytes become floats once per batch, which is cheapest."""
+    """A batch of bytes; `lit_inpaint.types.as_floats` makes it keep the contract."""
     return {
-        "image": torch.stack([sample["image"] for sample in samples]).float().div_(255),
+        "image": torch.stack([sample["image"] for sample in samples]),
         "mask": torch.stack([sample["mask"] for sample in samples]),
         "name": [sample["name"] for sample in samples],
     }

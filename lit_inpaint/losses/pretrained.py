@@ -6,7 +6,6 @@ is not set. `python -m lit_inpaint.fetch` puts it there, on a machine with netwo
 
 from __future__ import annotations
 
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from lit_inpaint.cache import cache_folder
 from lit_inpaint.types import UserError
 
 
@@ -73,9 +73,3 @@ class WeightsFile:
 
 VGG16 = WeightsFile("vgg16", "VGG-16 (ImageNet)", "https://download.pytorch.org/models/vgg16-397923af.pth", 528)
 VGG19 = WeightsFile("vgg19", "VGG-19 (ImageNet)", "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", 548)
-
-
-def cache_folder() -> Path:
-    """The folder of all such files; it need not exist."""
-    named = os.environ.get("LIT_INPAINT_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "lit_inpaint"

@@ -60,9 +60,52 @@ def test_batches_keep_the_contract(kind: type[InpaintingData], root: str) -> Non
         assert sum(len(batch["name"]) for batch in batches) == 3 * 4
 
 
+class _Standing(SimpleNamespace):
+    """What the data module asks of a trainer."""
+
+    def __init__(self, rank: int = 0, world: int = 1) -> None:
+        super().__init__(global_step=0, global_rank=rank, world_size=world, num_devices=1)
+
+
+def test_two_ranks_train_on_what_one_with_both_batches_would(root: str) -> None:
+    def samples(rank: int, world: int, batch_size: int) -> list[bytes]:
+        data = _data(root, batch_size=batch_size)
+        data.trainer = _Standing(rank, world)
+        batches = islice(data.train_dataloader(), 5)
+        return [b["image"][i].numpy().tobytes() + b["mask"][i].numpy().tobytes() for b in batches for i in range(batch_size)]
+
+    left, right, both = samples(0, 2, 2), samples(1, 2, 2), samples(0, 1, 4)
+    assert [*left, *right] != both
+    assert sorted([*left, *right]) == sorted(both)
+    assert len(set(both)) == len(both)
+
+
+def test_under_a_trainer_bytes_become_floats_on_its_device(root: str) -> None:
+    data = _data(root)
+    floats = next(iter(data.train_dataloader()))
+    data.trainer = _Standing()
+    sent = next(iter(data.train_dataloader()))
+    assert sent["image"].dtype == sent["mask"].dtype == torch.uint8
+    on_device = data.on_after_batch_transfer(sent, 0)
+    assert on_device["name"] == floats["name"]
+    assert torch.equal(on_device["image"], floats["image"])
+    assert torch.equal(on_device["mask"], floats["mask"])
+
+
+def test_images_that_could_not_be_read_are_counted_at_the_end(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lit_inpaint.data.shelf.VERIFIED_FILES", 0)
+    for name in ("train/1.png", "val/0.jpg"):
+        Path(root, name).write_bytes(b"no image")
+    data = _data(root, workers=2)
+    list(islice(data.train_dataloader(), 6))
+    list(data.val_dataloader())
+    with pytest.warns(UserWarning, match=r"^2 image file\(s\) could not be read .*prepare"):
+        data.teardown("fit")
+
+
 def test_samples_are_the_same_in_another_process_and_with_workers(root: str) -> None:
     expected = _digests(_data(root))
-    assert _digests(_data(root, workers=2)) == expected
+    assert all(_digests(_data(root, workers=workers)) == expected for workers in (2, 4))
     script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_data_module as t; "
     script += f"print(*t._digests(t._data({root!r})))"
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
@@ -71,7 +114,7 @@ def test_samples_are_the_same_in_another_process_and_with_workers(root: str) -> 
 
 def test_persistent_workers_start_anew_where_the_trainer_stands(root: str) -> None:
     data = _data(root, workers=2)
-    data.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1, num_devices=1)
+    data.trainer = _Standing()
     loader = data.train_dataloader()
     whole = list(islice(loader, 6))
     data.trainer.global_step = 4
@@ -99,7 +142,7 @@ def test_validation_is_the_same_in_every_epoch_and_other_than_training(root: str
 def test_two_ranks_share_the_evaluation_of_one(root: str) -> None:
     def samples(rank: int, world: int) -> dict[str, tuple[bytes, bytes]]:
         data = _data(root)
-        data.trainer = SimpleNamespace(global_step=0, global_rank=rank, world_size=world, num_devices=1)
+        data.trainer = _Standing(rank, world)
         rows = [row for b in data.val_dataloader() for row in zip(b["name"], b["image"], b["mask"], strict=True)]
         found = {name: (image.numpy().tobytes(), mask.numpy().tobytes()) for name, image, mask in rows}
         assert len(found) == len(rows)
@@ -136,7 +179,7 @@ def test_limits_on_images_hold(root: str) -> None:
 
 
 def test_a_broken_file_in_a_worker_is_one_line(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lit_inpaint.data.reading.VERIFIED_FILES", 0)
+    monkeypatch.setattr("lit_inpaint.data.shelf.VERIFIED_FILES", 0)
     (Path(root) / "train" / "3.png").write_bytes(b"broken")
     loader = _data(root, workers=1, on_bad_file="stop").train_dataloader()
     with pytest.raises(UserError, match=r"^cannot read .*3\.png as an image .*$"):

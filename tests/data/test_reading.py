@@ -1,5 +1,4 @@
 import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch
 from PIL import Image
 
 from lit_inpaint.data import reading
-from lit_inpaint.data.reading import Shelf, images_in, read_image
+from lit_inpaint.data.reading import read_image
 from lit_inpaint.types import UserError
 
 Write = Callable[..., Path]
@@ -75,66 +74,3 @@ def test_a_broken_file_is_one_line_that_names_it(write: Write, kind: str) -> Non
 def test_a_workers_traceback_is_cut_off() -> None:
     wrapped = "Caught it in worker 0.\nTraceback\n  File x\nlit_inpaint.data.reading.UnreadableImageError: cannot read a.jpg"
     assert str(reading.UnreadableImageError(wrapped)) == "cannot read a.jpg"
-
-
-def test_images_are_found_at_any_depth_in_any_case_and_sorted(write: Write, tmp_path: Path) -> None:
-    for name in ("b/2.JPG", "b/1.png", "a.jpeg", "c.WebP", "d.bmp", "e.TIFF", ".hidden.png", "__MACOSX/f.png", ".cache/g.png"):
-        write(name)
-    (tmp_path / "notes.txt").write_text("no image")
-    found = [path.relative_to(tmp_path).as_posix() for path in images_in(tmp_path)]
-    assert found == ["a.jpeg", "b/1.png", "b/2.JPG", "c.WebP", "d.bmp", "e.TIFF"]
-
-
-def test_verified_files_that_are_broken_are_named_and_left_out(write: Write) -> None:
-    files = [write("1.png", 1), _broken(write, "empty"), _broken(write, "text"), write("2.png", 2, size=(1, 1))]
-    with pytest.warns(UserWarning, match=r"2 of 4 .*empty\.jpg.*text\.jpg.*left out"):
-        shelf = Shelf(files, "skip", cache=False)
-    assert [shelf[i][1] for i in range(len(shelf))] == ["1", "2"]
-    with pytest.raises(UserError, match=r"2 of 4 .*empty\.jpg"):
-        Shelf(files, "stop", cache=False)
-
-
-def test_many_broken_files_are_counted(write: Write) -> None:
-    good, bad = write("0.png"), _broken(write, "empty")
-    with pytest.warns(UserWarning, match=r"25 of 26 .*and 15 more\. They") as caught:
-        Shelf([good] + [bad] * 25, "skip", cache=False)
-    assert str(caught[0].message).count("cannot read") == 10
-
-
-def test_nothing_readable_stops_even_when_skipping(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    bad = _broken(write, "empty")
-    with pytest.raises(UserError, match=r"1 of 1 image files cannot be used"):
-        Shelf([bad], "skip", cache=False)
-    monkeypatch.setattr(reading, "VERIFIED_FILES", 0)
-    with pytest.warns(UserWarning, match="takes its place"), pytest.raises(UserError, match="none of the 2"):
-        Shelf([bad, bad], "skip", cache=False)[0]
-
-
-def test_in_a_large_set_the_next_readable_image_takes_the_place(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "VERIFIED_FILES", 3)
-    files = [write("1.png", 1), write("2.png", 2), _broken(write, "text"), _broken(write, "empty")]
-    shelf = Shelf(files, "skip", cache=True)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        taken = [shelf[2] for _ in range(3)]
-    assert [name for _, name in taken] == ["1"] * 3
-    assert torch.equal(taken[0][0], read_image(files[0]))
-    assert len(caught) == 2  # one line for each file, once
-    with pytest.raises(UserError, match=r"text\.jpg"):
-        Shelf(files, "stop", cache=False)[2]
-
-
-def test_the_cache_serves_pictures_up_to_its_cap(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [write(f"{i}.png", i) for i in range(3)]
-    monkeypatch.setattr(reading, "CACHE_BYTES", 2 * 3 * 20 * 24)
-    shelf = Shelf(files, "skip", cache=True)
-    before = [shelf[i][0] for i in range(3)]
-    for i in range(3):
-        write(f"{i}.png", 9)
-    assert [torch.equal(shelf[i][0], before[i]) for i in range(3)] == [True, True, False]
-
-
-def test_names_are_unique_among_class_folders(write: Write) -> None:
-    shelf = Shelf([write("x/abbey/1.jpg"), write("x/beach/1.jpg")], "skip", cache=False)
-    assert [shelf[0][1], shelf[1][1]] == ["abbey/1", "beach/1"]
-    assert Shelf([write("x/abbey/1.jpg")], "skip", cache=False)[0][1] == "1"

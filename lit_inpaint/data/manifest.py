@@ -1,0 +1,53 @@
+"""What exactly was evaluated: a list of samples that can be kept beside the results and compared by its hash."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from lit_inpaint.data.photos import EvalPhotos
+
+SHOWN = 12
+"""Digits of the hash that lines and tables show."""
+
+
+class Manifest:
+    """The samples of an evaluation: which pictures, seen how, with which holes.
+
+    A CSV: lines that start with # name the seed, the size, the view, the mask sources by number, and what the pictures are;
+    then a line for each sample: its name, its number (from which view and mask are drawn), the mask source's number, its size.
+    Two evaluations with the same hash showed the same samples, as long as the files of those names hold the same pictures.
+
+    Args:
+        photos: the samples.
+    """
+
+    def __init__(self, photos: EvalPhotos) -> None:
+        self._photos = photos
+        self.text = "".join(self._lines())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text, 64 hexadecimal digits."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write the text to `path`."""
+        path.write_text(self.text)
+
+    def _lines(self) -> Iterator[str]:
+        photos = self._photos
+        yield f"# {len(photos):,} samples of {len(photos.shelf):,} images, seed {photos.seed}, {photos.crops} view(s) of each\n"
+        yield f"# view: {photos.view}\n"
+        for number, source in enumerate(photos.masks):
+            yield f"# masks {number}: {source}\n"
+        yield f"# images: SHA-256 of their names {photos.shelf.pictures.digest()}\n"
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(("name", "sample", "masks", "size"))
+        for number, name in enumerate(photos.names()):
+            writer.writerow((name, number, number % len(photos.masks), photos.size))
+        yield table.getvalue()

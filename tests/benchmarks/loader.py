@@ -1,0 +1,129 @@
+"""How many training samples a second one core makes from 256x256 JPEGs, and what takes the time.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/loader.py --images DIR [--count 256] [--rounds 5] [--masks FreeForm]
+
+Takes the first images of DIR, writes them as JPEGs of 256x256 pixels (quality 90) into a temporary folder, and measures each
+part of the way from a file to a batch, in turns, so that a slow moment of the machine meets all of them. Medians over the
+rounds, in samples a second of one thread; "of decoding" is the ratio to decoding alone in the same run. The last lines are
+whole loaders, in the main process and with one and two loader processes.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from lit_inpaint import masks
+from lit_inpaint.cli import quieten
+from lit_inpaint.data import CentreSquare, Folder, RandomSquare, read_image
+from lit_inpaint.data.listing import images_in
+from lit_inpaint.data.photos import collate
+from lit_inpaint.data.reading import decode_image
+from lit_inpaint.data.seeds import Stream, generator
+from lit_inpaint.types import as_floats
+
+SIZE, BATCH = 256, 16
+
+
+@contextmanager
+def jpegs(source: Path, count: int) -> Iterator[Path]:
+    """A folder with `count` JPEGs of 256x256 pixels."""
+    files = list(images_in(source))[:count]
+    if len(files) < count:
+        raise SystemExit(f"{source} holds {len(files)} images, {count} are needed")
+    with tempfile.TemporaryDirectory() as folder:
+        for number, file in enumerate(files):
+            square = CentreSquare()(read_image(file), SIZE, torch.Generator())
+            Image.fromarray(square.permute(1, 2, 0).numpy()).save(Path(folder, f"{number:05d}.jpg"), quality=90)
+        yield Path(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--masks", nargs="+", default=["default", "FreeForm", "Centre"], help="default: what `data.masks` is unasked"
+    )
+    options = parser.parse_args()
+    quieten()
+    torch.set_num_threads(1)
+    with jpegs(options.images, options.count) as folder:
+        run(folder, options.count, options.rounds, options.masks)
+
+
+def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
+    files = list(images_in(folder))
+    contents = [file.read_bytes() for file in files]
+    pictures = [decode_image(content, "") for content in contents]
+    sources = {name: None if name == "default" else getattr(masks, name)() for name in names}
+    data = {name: Folder(str(folder), SIZE, BATCH, masks=source, workers=0) for name, source in sources.items()}
+    for module in data.values():
+        module.setup("fit")
+    whole = RandomSquare(scale=(1.0, 1.0))
+
+    def samples(name: str) -> None:
+        dataset = data[name]._train
+        assert dataset is not None
+        for number in range(count):
+            dataset[number % len(dataset), number]
+
+    parts: dict[str, Callable[[], object]] = {
+        "decode, bytes in memory": lambda: [decode_image(content, "") for content in contents],
+        "the same with Pillow": lambda: [Image.open(file).convert("RGB") for file in files],
+        "read and decode": lambda: [read_image(file) for file in files],
+        "view: mirror, no resize": lambda: [whole(p, SIZE, generator(0, Stream.TRAIN_VIEW, i)) for i, p in enumerate(pictures)],
+    }
+    for name, module in data.items():
+        source = module.masks[0]
+        parts[f"mask: {name}"] = lambda source=source: [
+            source((SIZE, SIZE), generator(0, Stream.TRAIN_MASK, i)).to(torch.uint8) for i in range(count)
+        ]
+    for name in data:
+        parts[f"whole sample, {name}"] = lambda name=name: samples(name)
+    first = next(iter(data.values()))._train
+    assert first is not None
+    stacked = [first[i % len(first), i] for i in range(BATCH)]
+    parts["stack bytes"] = lambda: [collate(stacked) for _ in range(count // BATCH)]
+    parts["stack bytes, then floats"] = lambda: [as_floats(collate(stacked)) for _ in range(count // BATCH)]
+    taken: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(rounds):
+        for name, part in parts.items():
+            start = time.perf_counter()
+            part()
+            taken[name].append(count / (time.perf_counter() - start))
+    decoding = statistics.median(taken["decode, bytes in memory"])
+    print(f"{count} JPEGs of {SIZE}x{SIZE}, {sum(map(len, contents)) // count:,} bytes each; {rounds} rounds, one thread")
+    for name, speeds in taken.items():
+        print(f"{name:30} {statistics.median(speeds):8,.0f} /s   {statistics.median(speeds) / decoding:.2f} of decoding")
+    for name, source in sources.items():
+        for workers in (0, 1, 2):
+            module = Folder(str(folder), SIZE, BATCH, masks=source, workers=workers)
+            module.trainer = Standing()  # as under a trainer: bytes up to the device
+            module.setup("fit")
+            batches = iter(module.train_dataloader())
+            next(batches)
+            start = time.perf_counter()
+            number = sum(len(batch["name"]) for batch in islice(batches, rounds * count // BATCH))
+            print(f"loader, {name}, {workers} processes: {number / (time.perf_counter() - start):8,.0f} /s")
+
+
+class Standing:
+    """What a loader asks of a trainer."""
+
+    global_step = 0
+    global_rank = 0
+    world_size = 1
+    num_devices = 1
+
+
+if __name__ == "__main__":
+    main()

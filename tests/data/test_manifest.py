@@ -1,0 +1,58 @@
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lit_inpaint.data import Folder
+from lit_inpaint.data.manifest import Manifest
+from lit_inpaint.masks import Centre, FreeForm
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def root(write: Write, tmp_path: Path) -> Path:
+    for i in range(3):
+        write(f"photos/val/{i}.png", i)
+    return tmp_path / "photos"
+
+
+def _manifest(root: Path, **options: Any) -> Manifest:
+    data = Folder(str(root), **{"size": 16, "workers": 0, "val_masks": [Centre(4), FreeForm()], **options})
+    data.setup("validate")
+    return data.manifest("val")
+
+
+def test_every_sample_has_its_line(root: Path, tmp_path: Path) -> None:
+    manifest = _manifest(root, val_crops=2)
+    manifest.write(tmp_path / "manifest.csv")
+    text = (tmp_path / "manifest.csv").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert lines[0] == "name,sample,masks,size"
+    assert len(lines) == 1 + 3 * 2 * 2
+    assert lines[1:4] == ["0 @0 #0,0,0,16", "0 @0 #1,1,1,16", "1 @0 #0,2,0,16"]
+    assert "# masks 0: Centre(size=4)" in text
+    assert manifest.digest == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_names_are_those_of_the_samples(root: Path) -> None:
+    data = Folder(str(root), size=16, workers=0, val_crops=2, batch_size=5)
+    data.setup("validate")
+    shown = [name for batch in data.val_dataloader() for name in batch["name"]]
+    lines = data.manifest("val").text.splitlines()
+    assert [line.split(",")[0] for line in lines if line[0] != "#"][1:] == shown
+
+
+def test_the_same_samples_have_the_same_hash_wherever_they_lie(root: Path, tmp_path: Path) -> None:
+    here = _manifest(root).digest
+    (tmp_path / "elsewhere").mkdir()
+    assert _manifest(root.rename(tmp_path / "elsewhere" / "images")).digest == here
+
+
+def test_other_samples_have_another_hash(root: Path, write: Write) -> None:
+    others: list[dict[str, Any]] = [{}, {"seed": 1}, {"size": 8}, {"val_masks": [Centre(5), FreeForm()]}, {"val_images": 2}]
+    digests = {_manifest(root, **options).digest for options in others}
+    write("photos/val/9.png", 9)
+    assert len(digests | {_manifest(root).digest}) == 6
