@@ -1,37 +1,48 @@
-"""Places2, also called Places365-Standard: 1.8 million scenes (Zhou et al., "Places: A 10 Million Image Database", 2017)."""
+"""Places2, also called Places365: scenes (Zhou et al., "Places: A 10 Million Image Database for Scene Recognition", PAMI 2018).
+
+From http://places2.csail.mit.edu/download.html, small (256x256) or large images, each archive as it is or unpacked. Standard:
+1,803,460 images to train, of 365 classes, 36,500 to validate, 328,500 to test. Challenge: 8,026,628 to train.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
-from lit_inpaint.data.lists import Files, Lists, folder_lists, from_folders
+from lit_inpaint.data.lists import Lists, from_folders
 from lit_inpaint.data.module import Defaults, InpaintingData
-from lit_inpaint.data.reading import images_in
+from lit_inpaint.data.official import counted, images_at, place_of, plain_lists
+from lit_inpaint.data.pictures import Files
 from lit_inpaint.data.views import RandomSquare
 
-TRAIN = (
-    "data_256_standard",
-    "train_256_places365standard",
-    "data_256",
-    "data_large_standard",
-    "data_large",
-    "places365_standard/train",
-)
-VAL = ("val_256", "val_large", "places365_standard/val")
+STANDARD = ("data_256_standard", "train_256_places365standard", "places365_standard/train", "data_large_standard")
+EITHER = ("data_256", "data_large")  # the challenge's; some copies of the standard archives unpack to these names too
+TRAIN = (*STANDARD, *EITHER)
+VAL = ("val_256", "places365_standard/val", "val_large")
 TEST = ("test_256", "test_large")
+TRAIN_ARCHIVES = (
+    "train_256_places365standard",
+    "places365standard_easyformat",
+    "train_large_places365standard",
+    "train_256_places365challenge",
+    "train_large_places365challenge",
+    *TRAIN,
+)
+VAL_ARCHIVES = ("val_256", "places365standard_easyformat", "val_large")
+IMAGES = (1_803_460, 36_500, 328_500)
+CHALLENGE = 8_026_628
+CLASSES = 365
 
 
 class Places2(InpaintingData):
-    """The official folders of Places2; from any other folder of images it takes what `Folder` would.
+    """The official folders or tar archives of Places2; from any other folder of images it takes what `Folder` would.
 
-    Folders are looked for under the names that the official archives unpack to, small images before large ones, Standard before
-    Challenge. Without the test archive the validation images (36,500) are tested on, as most papers do.
+    They are looked for under the names of the official archives and of what these unpack to, small images before large ones,
+    Standard before Challenge. Without the test archive the validation images (36,500) are tested on, as most papers do.
     """
 
     content: ClassVar[str] = (
-        "data_256_standard/, val_256/ and, if wanted, test_256/ of Places2 (http://places2.csail.mit.edu/download.html)"
+        "data_256_standard/, val_256/ and, if wanted, test_256/ of Places2, or their .tar archives "
+        "(http://places2.csail.mit.edu/download.html)"
     )
 
     @classmethod
@@ -41,13 +52,24 @@ class Places2(InpaintingData):
 
     def lists(self) -> Lists:
         """See the class."""
-        root = self.folder()
-        train, val, test = (_first(root, names) for names in (TRAIN, VAL, TEST))
-        if not (train or val or test):
-            plain = folder_lists(root, self.seed)
-            return replace(plain, note=f"no official folder such as {TRAIN[0]} or {VAL[0]}, so: {plain.note}")
-        return from_folders(train, val, test, self.seed)
+        place = place_of(self)
+        train = images_at(place, TRAIN, TRAIN_ARCHIVES, whole=True)
+        val = images_at(place, VAL, VAL_ARCHIVES, whole=True)
+        test = images_at(place, TEST, TEST, whole=True)
+        if not (len(train) or len(val) or len(test)):
+            return plain_lists(place, self.seed, f"no official folder or archive such as {TRAIN[0]} or {VAL[0]}, so")
+        official = CHALLENGE if len(train) > IMAGES[0] else IMAGES[0]
+        note = (
+            [f"{counted(_classes(train), CLASSES, 'classes')}, {counted(len(train), official, 'training images')}"]
+            if len(train)
+            else []
+        )
+        note += [counted(len(val), IMAGES[1], "validation images")] if len(val) else []
+        note += [counted(len(test), IMAGES[2], "test images")] if len(test) else []
+        lists = from_folders(train, val, test, self.seed)
+        return Lists(lists.train, lists.val, lists.test, f"{lists.note}; {', '.join(note)}")
 
 
-def _first(root: Path, names: tuple[str, ...]) -> Files:
-    return next((images_in(root / name) for name in names if (root / name).is_dir()), ())
+def _classes(train: Files) -> int:
+    """How many folders hold images: each class has one, some of them within that of a more general class."""
+    return len({name.rpartition("/")[0] for name in train.names()})

@@ -41,6 +41,57 @@ class CentreSquare(View):
 
 
 @dataclass(frozen=True)
+class Resized(View):
+    """The whole picture, squeezed into a square whatever its shape.
+
+    Args:
+        flip: probability of mirroring left to right; at 0 the view shows the same on each draw.
+
+    Raises:
+        UserError: no probability.
+    """
+
+    flip: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.flip <= 1:
+            raise UserError(f"Resized needs 0 <= flip <= 1, got {self.flip}")
+
+    def __call__(self, image: Tensor, size: int, rng: torch.Generator) -> Tensor:
+        """See `View`."""
+        coin = torch.rand(1, generator=rng).item()
+        square = _resize(image, size)
+        return square.flip(-1) if coin < self.flip else square
+
+
+@dataclass(frozen=True)
+class RandomCrop(View):
+    """A square at the picture's own resolution, from anywhere, perhaps mirrored. Nothing is resized.
+
+    A picture that is too small stands in the middle, continued on all sides by its mirror image without repeating the edge.
+
+    Args:
+        flip: probability of mirroring left to right.
+
+    Raises:
+        UserError: no probability.
+    """
+
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.flip <= 1:
+            raise UserError(f"RandomCrop needs 0 <= flip <= 1, got {self.flip}")
+
+    def __call__(self, image: Tensor, size: int, rng: torch.Generator) -> Tensor:
+        """See `View`."""
+        down, right, coin = torch.rand(3, generator=rng).tolist()
+        rows, columns = (_window(extent, size, place) for extent, place in zip(image.shape[1:], (down, right), strict=True))
+        square = image[:, rows][:, :, columns]
+        return square.flip(-1) if coin < self.flip else square
+
+
+@dataclass(frozen=True)
 class RandomSquare(View):
     """A square of random side and place, resized, perhaps mirrored.
 
@@ -107,6 +158,18 @@ class Subsampled(View):
             square = square.rot90(int(quarters * 4), dims=(1, 2))
         part = square[:, int(down * self.every) :: self.every, int(right * self.every) :: self.every]
         return part.flip(-1) if coin < self.flip else part.contiguous()
+
+
+def _window(extent: int, size: int, place: float) -> slice | Tensor:
+    """Which `size` of `extent` pixels: those from `place`, in [0, 1) of the room, on; all and their mirror image if too few."""
+    if extent >= size:
+        start = int(place * (extent - size + 1))
+        return slice(start, start + size)
+    if extent == 1:
+        return torch.zeros(size, dtype=torch.int64)
+    period = 2 * (extent - 1)
+    there = (torch.arange(size) - (size - extent) // 2) % period
+    return torch.minimum(there, period - there)
 
 
 def _resize(square: Tensor, size: int, mode: InterpolationMode = InterpolationMode.BILINEAR) -> Tensor:

@@ -1,3 +1,4 @@
+import inspect
 import re
 import warnings
 from collections.abc import Callable
@@ -5,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lit_inpaint.data import CelebA, DemoPhotos, Folder, InpaintingData, Places2
+from lit_inpaint.data import ADE20K, FFHQ, CelebA, CelebAHQ, DemoPhotos, Folder, InpaintingData, ListFile, Oxford, Places2
 from lit_inpaint.data.lists import Lists, choose
+from lit_inpaint.data.pictures import Files
+from lit_inpaint.data.views import CentreSquare, RandomSquare
+from lit_inpaint.masks import Centre
 from lit_inpaint.types import UserError
 
 Write = Callable[..., Path]
@@ -40,7 +44,7 @@ def test_a_single_image_is_everything_and_warns(write: Write, tmp_path: Path) ->
     path = write("only.png")
     with pytest.warns(UserWarning, match="only image"):
         lists = Folder(str(tmp_path)).lists()
-    assert lists.train == lists.val == lists.test == (path,)
+    assert lists.train == lists.val == lists.test == Files.of([path])
 
 
 @pytest.mark.parametrize(
@@ -65,7 +69,7 @@ def test_a_train_folder_alone_is_split(write: Write, tmp_path: Path) -> None:
     assert [len(lists.train), len(lists.val)] == [3, 1]
 
 
-@pytest.mark.parametrize("kind", [Folder, CelebA, Places2, DemoPhotos])
+@pytest.mark.parametrize("kind", [Folder, ADE20K, CelebA, CelebAHQ, DemoPhotos, FFHQ, Oxford, Places2])
 def test_a_missing_or_empty_folder_is_one_line_that_says_what_belongs_there(kind: type[InpaintingData], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "no images").mkdir()
@@ -115,13 +119,16 @@ def test_places2_reads_the_official_folders(write: Write, tmp_path: Path) -> Non
     assert _names(Places2(str(tmp_path)).lists())[2] == ["Places365_test_00000001"]
 
 
-@pytest.mark.parametrize("kind", [CelebA, Places2])
+@pytest.mark.parametrize("kind", [ADE20K, CelebA, CelebAHQ, FFHQ, Oxford, Places2])
 def test_other_folders_fall_back_on_the_plain_rule_and_say_so(kind: type[InpaintingData], write: Write, tmp_path: Path) -> None:
     for name in ("train/1.png", "val/2.png"):
         write(name)
     data = kind(root=str(tmp_path))
     assert _names(data.lists()) == [["1"], ["2"], ["2"]]
-    assert re.search(r"\(no .*(list_eval_partition|img_align_celeba|data_256_standard).*test is val\)", data.describe())
+    assert re.search(
+        r"\(no .*(ADEChallenge|img_align_celeba|CelebA-HQ-img|images1024|oxbuild|data_256_standard).*test is val\)",
+        data.describe(),
+    )
     assert "\n" not in data.describe()
 
 
@@ -142,7 +149,7 @@ def test_demo_with_a_root_is_a_folder(write: Write, tmp_path: Path) -> None:
 
 
 def test_chosen_images_follow_the_seed_and_keep_their_order() -> None:
-    files = tuple(Path(f"{i:02}.png") for i in range(30))
+    files = Files.of(Path(f"{i:02}.png") for i in range(30))
     chosen = choose(files, 10, seed=0)
     assert len(chosen) == 10
     assert list(chosen) == sorted(chosen)
@@ -150,3 +157,23 @@ def test_chosen_images_follow_the_seed_and_keep_their_order() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert choose(files, 30, 0) == choose(files, None, 0) == files
+
+
+@pytest.mark.parametrize("kind", [ADE20K, CelebAHQ, ListFile])
+def test_a_data_set_with_arguments_of_its_own_takes_all_others(kind: type[InpaintingData]) -> None:
+    shared, own = (inspect.signature(each).parameters for each in (InpaintingData, kind))
+    assert {name: own[name] for name in shared if name in own} == dict(shared)
+    values = {
+        "root": "r",
+        "size": 8,
+        "batch_size": 9,
+        "masks": [Centre()],
+        "val_masks": [Centre()],
+        "train_view": CentreSquare(),
+    }
+    values |= {"val_view": RandomSquare(), "val_images": 1, "test_images": 2, "val_crops": 3, "repeat": 4, "workers": 5}
+    values |= {"on_bad_file": "stop", "cache": True, "seed": 6}
+    assert values.keys() == shared.keys()
+    data, same = kind(**values), Folder(**values)
+    for name in values:
+        assert getattr(data, name) == getattr(same, name)

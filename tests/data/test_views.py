@@ -1,14 +1,30 @@
+import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2 import functional as F
 
+from lit_inpaint.data.augmentation import Distortions, RandomAffine
 from lit_inpaint.data.seeds import generator
-from lit_inpaint.data.views import CentreSquare, RandomSquare, Subsampled
+from lit_inpaint.data.views import CentreSquare, RandomCrop, RandomSquare, Resized, Subsampled, View
 from lit_inpaint.types import UserError
 
+VIEWS = [
+    CentreSquare(),
+    Distortions(),
+    Distortions(warps=1.0, colours=1.0),
+    RandomAffine(),
+    RandomCrop(),
+    RandomSquare(),
+    RandomSquare((0.01, 1.0)),
+    Resized(0.5),
+    Subsampled(),
+    Subsampled(3),
+]
 
-@pytest.mark.parametrize("view", [CentreSquare(), RandomSquare(), RandomSquare((0.01, 1.0)), Subsampled(), Subsampled(3)])
+
+@pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (31, 17), (64, 64), (200, 90)])
-def test_any_picture_becomes_a_square_of_bytes(view: CentreSquare | RandomSquare | Subsampled, shape: tuple[int, int]) -> None:
+def test_any_picture_becomes_a_square_of_bytes(view: View, shape: tuple[int, int]) -> None:
     image = torch.randint(256, (3, *shape), dtype=torch.uint8)
     square = view(image, 16, generator(0))
     assert square.shape == (3, 16, 16)
@@ -76,3 +92,37 @@ def test_subsampling_keeps_every_nth_pixel_from_any_start_turned_and_mirrored() 
 def test_impossible_subsampling_is_refused(arguments: tuple[int, bool, float]) -> None:
     with pytest.raises(UserError, match="Subsampled needs"):
         Subsampled(*arguments)
+
+
+def test_resizing_squeezes_the_whole_picture() -> None:
+    image = torch.randint(256, (3, 30, 70), dtype=torch.uint8)
+    expected = F.resize(image, [16, 16], antialias=True)
+    assert torch.equal(Resized()(image, 16, generator(0)), expected)
+    assert torch.equal(Resized(1.0)(image, 16, generator(0)), expected.flip(-1))
+    mirrored = sum(torch.equal(Resized(0.5)(image, 16, generator(j)), expected.flip(-1)) for j in range(200))
+    assert 70 <= mirrored <= 130
+
+
+def test_a_random_crop_is_any_window_of_the_picture() -> None:
+    image = torch.randint(256, (3, 10, 12), dtype=torch.uint8)
+    windows = {image[:, i : i + 8, j : j + 8].numpy().tobytes() for i in range(3) for j in range(5)}
+    views = [RandomCrop(0.0)(image, 8, generator(j)) for j in range(300)]
+    assert {view.numpy().tobytes() for view in views} == windows
+    mirrored = [RandomCrop(1.0)(image, 8, generator(j)) for j in range(300)]
+    assert all(torch.equal(mirror, view.flip(-1)) for mirror, view in zip(mirrored, views, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (1, 4), (1, 1), (6, 20)])
+def test_a_crop_larger_than_the_picture_continues_it_by_its_mirror_image(shape: tuple[int, int]) -> None:
+    image = torch.randint(256, (3, *shape), dtype=torch.uint8)
+    before = [(16 - extent) // 2 if extent < 16 else 0 for extent in shape]
+    pad = [(left, max(0, 16 - extent) - left) for left, extent in zip(before, shape, strict=True)]
+    padded = np.pad(image.numpy(), ((0, 0), *pad), mode="reflect")
+    views = [RandomCrop(0.0)(image, 16, generator(j)).numpy() for j in range(20)]
+    assert all(any(np.array_equal(view, padded[:, :, j : j + 16]) for j in range(5)) for view in views)
+
+
+@pytest.mark.parametrize("view", [Resized, RandomCrop])
+def test_impossible_probabilities_are_refused(view: type[Resized] | type[RandomCrop]) -> None:
+    with pytest.raises(UserError, match=f"{view.__name__} needs"):
+        view(1.5)

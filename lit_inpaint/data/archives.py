@@ -1,0 +1,194 @@
+"""Image files inside an archive, read where they lie, without unpacking it."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import weakref
+import zipfile
+import zlib
+from array import array
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+from torch import Tensor
+
+from lit_inpaint.cache import Kept, joined
+from lit_inpaint.data import listing
+from lit_inpaint.data.listing import SUFFIXES
+from lit_inpaint.data.pictures import Files, Places
+from lit_inpaint.data.reading import UnreadableImageError, decode_image
+from lit_inpaint.types import UserError
+
+READABLE = (".zip", ".tar")
+"""Archives whose members can be read in any order."""
+COMPRESSED = {
+    ".tar.gz": "tar -xzf",
+    ".tgz": "tar -xzf",
+    ".tar.bz2": "tar -xjf",
+    ".tbz2": "tar -xjf",
+    ".tar.xz": "tar -xJf",
+}
+"""Archives that are one compressed stream, which has to be read from its beginning, and the command that unpacks them."""
+LISTS = (".txt", ".csv", ".flist")
+"""Other members that are found: lists of images, which some archives bring along."""
+_TAR = 255  # in place of a zip method: bytes as they are, without a header before them or a checksum
+
+
+class Archived(Files):
+    """Image files in a zip or tar archive; `where` is `archive.zip/member`.
+
+    A member is read by its place in the archive. That moves no position in the open file, so threads and forked loader
+    processes may share it. A zip holds a checksum of each member, which is compared at every reading.
+
+    Args:
+        top: the archive.
+        names: as in `Files`: the members' paths.
+        ends: as in `Files`.
+        spots: (N, 4) where each member is: its first byte, stored bytes, zip method (255 in a tar), CRC-32 (0 in a tar).
+    """
+
+    def __init__(self, top: Path, names: bytes, ends: Places, spots: Places) -> None:
+        super().__init__(top, names, ends)
+        self._spots = spots
+
+    @classmethod
+    def at(cls, files: Files, spots: Places) -> Self:
+        """Members whose paths are `files`."""
+        return cls(files.top, files._names, files._ends, spots)
+
+    def read(self, index: int) -> Tensor:
+        """See `Pictures`."""
+        return decode_image(self.content(index), self.where(index))
+
+    def content(self, index: int) -> bytes:
+        """The bytes of member `index`.
+
+        Raises:
+            UnreadableImageError: the archive is gone, or damaged at this place.
+        """
+        method, checksum = self._spots[index, 2:].tolist()
+        try:
+            content = self._stored(index)
+            if method == zipfile.ZIP_DEFLATED:
+                content = zlib.decompress(content, -zlib.MAX_WBITS)
+            if method != _TAR and zlib.crc32(content) != checksum:
+                raise ValueError("its checksum is wrong")
+        except (OSError, ValueError, zlib.error) as error:
+            raise UnreadableImageError(f"cannot read {self.where(index)}: {error}; the archive is damaged there") from error
+        return content
+
+    def __getstate__(self) -> dict[str, Any]:
+        """An open file belongs to its process."""
+        return {name: value for name, value in vars(self).items() if name != "_file"}
+
+    def _like(self, names: bytes, ends: Places, places: Places) -> Self:
+        return type(self)(self.top, names, ends, self._spots[places])
+
+    def _stored(self, index: int) -> bytes:
+        """The member's bytes as they stand in the archive."""
+        start, size, method, _ = self._spots[index].tolist()
+        if method == _TAR:
+            content = os.pread(self._file, size, start)
+        else:
+            # A zip member follows a header whose length only the header itself tells: mostly 30 bytes and the name.
+            likely = 30 + len(self._encoded(index)) + 64
+            found = os.pread(self._file, likely + size, start)
+            if found[:4] != b"PK\3\4":
+                raise ValueError("no member begins here")
+            header = 30 + int.from_bytes(found[26:28], "little") + int.from_bytes(found[28:30], "little")
+            content = found[header : header + size]
+            if len(content) < size:
+                content = os.pread(self._file, size, start + header)
+        if len(content) < size:
+            raise ValueError("the archive ends within it")
+        return content
+
+    @cached_property
+    def _file(self) -> int:
+        file = os.open(self.top, os.O_RDONLY)
+        weakref.finalize(self, os.close, file)
+        return file
+
+
+def is_archive(path: Path) -> bool:
+    """Whether `path` is a file that is called as an archive is.
+
+    Raises:
+        UserError: it is one that has to be unpacked; says how.
+    """
+    if not path.is_file():
+        return False
+    for suffix, command in COMPRESSED.items():
+        if path.name.lower().endswith(suffix):
+            raise UserError(f"{path} has to be unpacked, its images cannot be read in place: {command} {path} -C {path.parent}")
+    return path.name.lower().endswith(READABLE)
+
+
+def members(archive: Path) -> Archived:
+    """The images and lists in a zip or tar archive, sorted by path; hidden files and folders are left out, as in a folder.
+
+    From as many as `listing.KEPT_FROM` on, what was found is kept in the cache beside the archive's size and time, as a tar
+    has to be passed through from end to end: minutes for Places2 on a disk.
+
+    Raises:
+        UserError: it is no archive, is not whole, or its images are stored in a way that cannot be read in place.
+    """
+    archive = Path(archive)
+    kept = Kept(os.fsencode(archive.absolute()) + b"/members")
+    state = archive.stat()
+    stamp = [state.st_size, state.st_mtime_ns]
+    if (content := kept.read()) is not None and content["stamp"].tolist() == stamp:
+        return Archived.at(Files.joined(archive, content["names"].tobytes()), content["spots"])
+    names: list[str] = []
+    numbers = array("q")
+    listed = _in_zip(archive) if archive.name.lower().endswith(".zip") else _in_tar(archive)
+    try:
+        for name, *spot in listed:
+            name = name.removeprefix("./")
+            if name.lower().endswith(SUFFIXES + LISTS) and not _hidden(name):
+                if spot[2] not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, _TAR):
+                    raise UserError(
+                        f"{archive} has to be unpacked, {name} is packed by a method (number {spot[2]}) not read here"
+                    )
+                names.append(name)
+                numbers.extend(spot)
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise UserError(f"{archive} is no whole archive ({' '.join(str(error).split())}); copy or fetch it again") from error
+    order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
+    names.sort()
+    # Of members with the same name the last one stays when an archive is unpacked.
+    last = [place for place, name in enumerate(names) if names[place + 1 : place + 2] != [name]]
+    spots = np.array(numbers, np.int64).reshape(-1, 4)[order[np.array(last, np.int64)]]
+    names = [names[place] for place in last]
+    if len(names) >= listing.KEPT_FROM:
+        kept.write(state.st_mtime, names=joined(names), spots=spots, stamp=np.array(stamp, np.int64))
+    return Archived.at(Files.below(archive, names), spots)
+
+
+def _in_zip(archive: Path) -> Iterator[tuple[str, int, int, int, int]]:
+    with zipfile.ZipFile(archive) as content:
+        for member in content.infolist():
+            if member.flag_bits & 1:
+                raise UserError(f"{archive} has to be unpacked, {member.filename} is encrypted")
+            if not member.is_dir():
+                yield member.filename, member.header_offset, member.compress_size, member.compress_type, member.CRC
+
+
+def _in_tar(archive: Path) -> Iterator[tuple[str, int, int, int, int]]:
+    size = archive.stat().st_size
+    with tarfile.open(archive, "r:") as content:
+        while (member := content.next()) is not None:
+            cast(Any, content).members.clear()  # or it would remember them all, a kilobyte each
+            if member.isreg():
+                if member.offset_data + member.size > size:
+                    raise ValueError(f"it ends within {member.name}")
+                yield member.name, member.offset_data, member.size, _TAR, 0
+
+
+def _hidden(name: str) -> bool:
+    *folders, file = name.split("/")
+    return file.startswith(".") or any(folder.startswith((".", "__")) for folder in folders)

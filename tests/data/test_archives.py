@@ -1,0 +1,235 @@
+import pickle
+import re
+import tarfile
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lit_inpaint.data import CelebA, archives, listing
+from lit_inpaint.data.archives import Archived, members
+from lit_inpaint.data.listing import images_in
+from lit_inpaint.data.lists import split
+from lit_inpaint.data.reading import UnreadableImageError
+from lit_inpaint.types import UserError
+
+Write = Callable[..., Path]
+Pack = Callable[..., Path]
+KINDS = [("a.zip", zipfile.ZIP_STORED), ("a.zip", zipfile.ZIP_DEFLATED), ("a.tar", 0)]
+
+
+@pytest.fixture
+def pictures(write: Write) -> None:
+    for number, name in enumerate(("b/1.png", "b/10.JPG", "b/2.bmp", "a.png", "é ü/3.png")):
+        write(f"pictures/{name}", number)
+
+
+@pytest.mark.parametrize(("name", "method"), KINDS)
+@pytest.mark.usefixtures("pictures")
+def test_an_archive_holds_what_the_unpacked_folder_holds(name: str, method: int, pack: Pack, tmp_path: Path) -> None:
+    unpacked, packed = images_in(tmp_path / "pictures"), members(pack(name, method=method))
+    assert list(packed.names()) == list(unpacked.names()) == ["a.png", "b/1.png", "b/10.JPG", "b/2.bmp", "é ü/3.png"]
+    assert packed.digest() == unpacked.digest()
+    assert packed.where(1) == f"{tmp_path / name}/b/1.png"
+    for index in range(5):
+        assert packed.name(index) == unpacked.name(index)
+        assert torch.equal(packed.read(index), unpacked.read(index))
+    for part in ("train", "val", "test"):
+        ours, theirs = getattr(split(packed, 0), part), getattr(split(unpacked, 0), part)
+        assert list(ours.names()) == list(theirs.names())
+        assert torch.equal(ours.read(0), theirs.read(0))
+
+
+@pytest.mark.parametrize(("name", "method"), KINDS)
+def test_what_a_folder_leaves_out_an_archive_leaves_out(
+    name: str, method: int, pack: Pack, write: Write, tmp_path: Path
+) -> None:
+    for picture in ("a.png", ".b.png", "__MACOSX/a.png", "c/.d/e.png", "__f.png"):
+        write(f"pictures/{picture}")
+    (tmp_path / "pictures" / "notes.pdf").write_text("no image")
+    assert (
+        list(members(pack(name, method=method)).names())
+        == list(images_in(tmp_path / "pictures").names())
+        == ["__f.png", "a.png"]
+    )
+
+
+class _Reads(Dataset[Tensor]):
+    def __init__(self, files: Archived) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.files.read(index)
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_processes_read_the_same_archive_at_once(context: str, pack: Pack, write: Write, tmp_path: Path) -> None:
+    for number in range(20):
+        write(f"pictures/{number:02}.png", number)
+    files = members(pack("a.zip"))
+    alone = [files.read(index) for index in range(20)]  # opens the archive before there are other processes
+    if context == "spawn":  # what such a process receives; starting one takes seconds
+        assert torch.equal(pickle.loads(pickle.dumps(files)).read(7), alone[7])
+        return
+    loader = DataLoader(_Reads(files), batch_size=None, num_workers=2, multiprocessing_context=context)
+    together = list(loader)
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def _break(archive: Path, content: bytes, by: bytes) -> None:
+    whole = archive.read_bytes()
+    assert whole.count(content) == 1
+    archive.write_bytes(whole.replace(content, by))
+
+
+@pytest.mark.parametrize(("method", "reason"), [(zipfile.ZIP_STORED, "checksum"), (zipfile.ZIP_DEFLATED, "Error -3|checksum")])
+def test_a_damaged_member_is_named_and_the_others_are_read(
+    method: int, reason: str, pack: Pack, write: Write, tmp_path: Path
+) -> None:
+    for number in range(3):
+        write(f"pictures/{number}.bmp", number)
+    archive = pack("a.zip", method=method)
+    whole = members(archive)
+    start, size, *_ = whole._spots[1].tolist()
+    middle = archive.read_bytes()[start + 60 + size // 2 :][:20]
+    _break(archive, middle, bytes(20))
+    files = members(archive)
+    with pytest.raises(UnreadableImageError, match=f"{re.escape(str(archive))}/1\\.bmp: .*({reason}).*damaged") as caught:
+        files.read(1)
+    assert "\n" not in str(caught.value)
+    assert torch.equal(files.read(2), images_in(tmp_path / "pictures").read(2))
+
+
+@pytest.mark.usefixtures("pictures")
+def test_an_archive_that_shrinks_or_goes_under_a_run_is_one_line(pack: Pack) -> None:
+    archive = pack("a.zip", method=zipfile.ZIP_STORED)
+    files, others = members(archive), members(archive)
+    archive.write_bytes(archive.read_bytes()[: int(files._spots[0, 0]) + 60])
+    with pytest.raises(UnreadableImageError, match=r"a\.png: the archive ends within it"):
+        files.read(0)
+    archive.unlink()
+    with pytest.raises(UnreadableImageError, match=r"a\.png: .*No such file"):
+        others.read(0)
+
+
+@pytest.mark.parametrize(("name", "method"), KINDS)
+@pytest.mark.usefixtures("pictures")
+def test_a_truncated_archive_says_so(name: str, method: int, pack: Pack) -> None:
+    archive = pack(name, method=method)
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 3])
+    with pytest.raises(UserError, match=rf"^{re.escape(str(archive))} is no whole archive \(.*\); copy or fetch it again$"):
+        members(archive)
+
+
+@pytest.mark.usefixtures("pictures")
+def test_methods_that_are_not_read_are_named(pack: Pack) -> None:
+    with pytest.raises(UserError, match=r"a\.zip has to be unpacked, .* method \(number 12\)"):
+        members(pack("a.zip", method=zipfile.ZIP_BZIP2))
+    archive = pack("a.zip", method=zipfile.ZIP_STORED)
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 1  # the flag that says it is encrypted
+    archive.write_bytes(content)
+    with pytest.raises(UserError, match=r"^\S+a\.zip has to be unpacked, .+ is encrypted$"):
+        members(archive)
+
+
+@pytest.mark.parametrize(("suffix", "command"), [(".tar.gz", "tar -xzf"), (".tgz", "tar -xzf"), (".tar.bz2", "tar -xjf")])
+def test_a_compressed_tar_says_how_to_unpack_it(suffix: str, command: str, tmp_path: Path) -> None:
+    path = tmp_path / f"img_align_celeba{suffix}"
+    path.write_bytes(b"compressed")
+    for root in (tmp_path, path):
+        with pytest.raises(
+            UserError, match=re.escape(f"has to be unpacked, its images cannot be read in place: {command} {path}")
+        ):
+            CelebA(str(root)).lists()
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_of_two_members_of_one_name_the_later_counts(suffix: str, write: Write, tmp_path: Path) -> None:
+    first, second = write("1.png", 1), write("2.png", 2)
+    archive = tmp_path / f"twice{suffix}"
+    if suffix == ".zip":
+        with zipfile.ZipFile(archive, "w") as content:
+            content.write(first, "a.png")
+            with pytest.warns(UserWarning, match="Duplicate"):
+                content.write(second, "a.png")
+    else:
+        with tarfile.open(archive, "w") as packed:
+            packed.add(first, "a.png")
+            packed.add(second, "a.png")
+    files = members(archive)
+    assert len(files) == 1
+    assert torch.equal(files.read(0), images_in(tmp_path).read(1))
+
+
+def test_long_headers_and_long_names_are_read(write: Write, tmp_path: Path) -> None:
+    picture = write("1.png", 1)
+    name = "/".join(["folder" * 6] * 5) + "/1.png"
+    with zipfile.ZipFile(tmp_path / "extra.zip", "w") as content:
+        member = zipfile.ZipInfo(name)
+        member.extra = b"\xfe\xca\xc8\x00" + bytes(200)
+        content.writestr(member, picture.read_bytes())
+    with tarfile.open(tmp_path / "long.tar", "w", format=tarfile.GNU_FORMAT) as packed:
+        packed.add(picture, name)
+    with tarfile.open(tmp_path / "pax.tar", "w", format=tarfile.PAX_FORMAT) as packed:
+        packed.add(picture, f"{name}é.png")
+    for archive in ("extra.zip", "long.tar", "pax.tar"):
+        files = members(tmp_path / archive)
+        assert files[0].as_posix().startswith(f"{tmp_path / archive}/{name}")
+        assert torch.equal(files.read(0), images_in(tmp_path).read(0))
+
+
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar"])
+def test_a_long_list_is_kept_until_the_archive_changes(
+    kind: str, pack: Pack, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(listing, "KEPT_FROM", 2)
+    monkeypatch.setattr(cache, "_SETTLED", 0.0)
+    for number in range(2):
+        write(f"pictures/{number}.png", number)
+    archive = pack(kind)
+    first = members(archive)
+    passed: list[Path] = []
+    for name in ("_in_zip", "_in_tar"):
+        whole = getattr(archives, name)
+        monkeypatch.setattr(archives, name, lambda path, whole=whole: (passed.append(path), whole(path))[1])
+    again = members(archive)
+    assert not passed
+    assert again == first
+    assert torch.equal(again.read(1), first.read(1))
+    write("pictures/2.png", 2)
+    assert len(members(pack(kind))) == 3
+    assert passed == [archive]
+
+
+def test_a_tar_is_listed_without_remembering_it(tmp_path: Path) -> None:
+    """Two million headers at a kilobyte each would not fit beside a network."""
+    archive = tmp_path / "many.tar"
+    with tarfile.open(archive, "w") as content:
+        for number in range(1000):
+            content.addfile(tarfile.TarInfo(f"{number:04}.png"))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in archives._in_tar(archive)) == 1000
+        assert tracemalloc.get_traced_memory()[1] < 200_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+def test_an_archive_without_images_is_empty(name: str, pack: Pack, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "notes.pdf").write_text("no image")
+    archive = pack(name)
+    assert len(members(archive)) == 0
+    with pytest.raises(UserError, match=re.escape(f"CelebA: no training images at {archive}; put img_align_celeba/")):
+        CelebA(str(archive)).setup("fit")
