@@ -1,11 +1,15 @@
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from lit_inpaint import preview
+from lit_inpaint import masks, preview
 from lit_inpaint.types import UserError
 
 
@@ -43,7 +47,33 @@ def test_at_most_sixteen_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["--experiment", "lpi_demo", "--output", "preview.png", "--outpt", "4"], "--outpt; did you mean --output"),
         (["--experiment", "lpi_demo", "--output", "preview.png", "extra"], "extra"),
         (["--experiment", "lpi_demo", "--output", "preview.png", "--data.root", "nowhere"], "nowhere"),
-        (["--output", "preview.png"], "--experiment"),
+        (["--output", "preview.png"], "say --experiment NAME .* or --masks"),
+        (["--experiment", "lpi_demo", "--masks", "Boxes", "--output", "preview.png"], "give one of the two"),
+        (["--experiment", "lpi_demo", "--size", "32", "--output", "preview.png"], "--size goes with --masks.*--data.size"),
+        (["--experiment", "lpi_demo", "--count", "2", "--output", "preview.png"], "--count goes.*--data.batch_size"),
+        (["--masks", "Boxes", "--output", "preview.png", "--data.size", "32"], "--data.size goes with --experiment"),
+        (["--masks", "Boxes", "--output", "preview.jpg"], r"must end with \.png"),
+        (["--masks", "Boxes", "--output", "preview.png", "--size", "0"], "--size: expected a whole number of at least 1"),
+        (["--masks", "FreForm", "--output", "preview.png"], "no source or folder 'FreForm'; the nearest are FreeForm"),
+        (["--masks", "xyz", "--output", "preview.png"], "'xyz'; there are Boxes, .*FreeForm"),
+        (["--masks", "MaskSource", "--output", "preview.png"], "no source or folder 'MaskSource'"),
+        (["--masks", "hole_share", "--output", "preview.png"], "no source or folder 'hole_share'"),
+        (
+            ["--masks", "torch.Tensor", "--output", "preview.png"],
+            "--masks torch.Tensor: Import path torch.Tensor does not",
+        ),
+        (["--masks", "/no/such/folder", "--output", "preview.png"], "the mask folder /no/such/folder does not exist"),
+        (["--masks", "FromFolder", "--output", "preview.png"], "FromFolder needs root"),
+        (["--masks", "{class_path: Boxes, cont: 3}", "--output", "preview.png"], "'masks.cont'; did you mean 'count'"),
+        (["--masks", "{class_path: Boxes, count: 3}", "--output", "preview.png"], "masks.count: expected tuple, got '3'"),
+        (["--masks", "{class_path: Boxes, count: [3, 1]}", "--output", "preview.png"], r"Boxes\.count is \(3, 1\)"),
+        (
+            ["--masks", "{class_path: DamageRatio, source: {class_path: Boxes, cont: 3}}", "--output", "preview.png"],
+            "unknown key 'masks.source.cont'; did you mean 'count'",
+        ),
+        (["--masks", "{class_path: Centre, init_args: {size: 300}}", "--output", "preview.png"], "larger than the image"),
+        (["--masks", "[Boxes", "--output", "preview.png"], r"--masks \[Boxes is not valid YAML"),
+        (["--masks", "3", "--output", "preview.png"], "--masks 3: expected the name of a source, a folder, or"),
     ],
 )
 def test_mistakes(argv: list[str], message: str, tmp_path: Path) -> None:
@@ -53,6 +83,97 @@ def test_mistakes(argv: list[str], message: str, tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+def drawn(tmp_path: Path, *argv: str) -> np.ndarray:
+    output = tmp_path / "masks.png"
+    assert preview.main([*argv, "--output", str(output), "--size", "40"]) == 0
+    with Image.open(output) as picture:
+        return np.asarray(picture).copy()
+
+
+def test_a_contact_sheet_of_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    boxes = "{class_path: Boxes, count: [1, 1], init_args: {side: [0.5, 0.5], margin: 0}}"
+    picture = drawn(tmp_path, "--masks", "Centre", boxes, "--count", "3")
+    black, white = ((picture == value).all(axis=2) for value in (0, 255))
+    assert white.sum() == 2 * 3 * 80 * 80  # 20x20 of 40x40 pixels, shown four times as large
+    assert black[:, : 3 * 166].sum() >= 2 * 3 * (160 * 160 - 80 * 80)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:2] == [f"{name}: hole 25.0% ± 0.0%, from 25.0% to 25.0%" for name in ("Centre", "Boxes")]
+    assert printed[2].startswith("Drawn in")
+    assert [path.name for path in tmp_path.iterdir()] == ["masks.png"]
+
+
+def test_shares_are_of_many_masks_and_those_of_the_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = drawn(tmp_path, "--masks", "FreeForm", "--count", "2", "--seed", "3")
+    said = capsys.readouterr().out
+    assert np.array_equal(first, drawn(tmp_path, "--masks", "FreeForm", "--count", "2", "--seed", "3"))
+    assert not np.array_equal(first, drawn(tmp_path, "--masks", "FreeForm", "--count", "2", "--seed", "4"))
+    rng = torch.Generator().manual_seed(3)
+    shares = np.array([masks.FreeForm()((40, 40), rng).mean().item() for _ in range(200)])
+    assert f"hole {shares.mean():.1%} ± {shares.std():.1%}, from {shares.min():.1%} to {shares.max():.1%}" in said
+
+
+@pytest.mark.parametrize("argv", [["--masks"], ["--masks", "all"]])
+def test_all_sources_that_need_no_option(
+    argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(preview, "DRAWS", 2)
+    drawn(tmp_path, *argv, "--count", "1")
+    offered = [thing for name in masks.__all__ if inspect.isclass(thing := getattr(masks, name))]
+    ready = []
+    for source in offered:
+        try:
+            ready.append(type(source()).__name__)
+        except TypeError:  # abstract, or something is required
+            continue
+    assert {"Boxes", "CellularAutomaton", "Centre", "DamageRatio", "FreeForm"} <= set(ready)
+    assert re.findall(r"^(\w+): hole", capsys.readouterr().out, re.MULTILINE) == ready
+
+
+def test_a_folder_and_a_class_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own_masks.py").write_text(
+        "import torch\n"
+        "from lit_inpaint.masks import MaskSource\n"
+        "class Rows(MaskSource):\n"
+        "    def __call__(self, size, rng):\n"
+        "        return torch.ones(1, *size).cumsum(1).le(size[0] // 5).float()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "folder").mkdir()
+    Image.fromarray(np.repeat([[255], [0]], [1, 9], axis=0).astype(np.uint8)).save(tmp_path / "folder" / "tenth.png")
+    monkeypatch.chdir(tmp_path)
+    folder = "{class_path: lit_inpaint.masks.FromFolder, root: folder, augment: false}"
+    drawn(tmp_path, "--masks", "own_masks.Rows", folder, "folder", "./folder")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "Rows: hole 20.0% ± 0.0%, from 20.0% to 20.0%"
+    assert printed[1] == "FromFolder: hole 10.0% ± 0.0%, from 10.0% to 10.0%"
+    assert [line.split(":")[0] for line in printed[2:4]] == ["FromFolder", "FromFolder"]
+
+
+def test_options_are_written_as_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lit_inpaint import drawing
+
+    shown = []
+    monkeypatch.setattr(preview, "DRAWS", 2)
+    monkeypatch.setattr(drawing, "draw_strips", lambda strips, title: shown.extend(strips) or Image.new("RGB", (1, 1)))
+    spec = "{class_path: DamageRatio, source: {class_path: Mixture, sources: [Boxes, {class_path: FreeForm, step: 0.3}]}}"
+    drawn(tmp_path, "--masks", spec, "Boxes")
+    assert shown[0].options == "source=Mixture(sources=(Boxes(), FreeForm(step=0.3))), low=0.4, high=0.5, attempts=8"
+    assert shown[1].options == "count=(1, 4), side=(0.117, 0.586), margin=0.0391"
+
+
+def test_masks_of_the_wrong_polarity_are_told_of_where_a_run_is_configured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "inverted").mkdir()
+    Image.fromarray(np.repeat([[255], [0]], [9, 1], axis=0).astype(np.uint8)).save(tmp_path / "inverted" / "m.png")
+    source = ["--data.masks.class_path", "lit_inpaint.masks.FromFolder", "--data.masks.root", str(tmp_path / "inverted")]
+    preview.main(["--experiment", "lpi_demo", "--output", str(tmp_path / "batch.png"), *source])
+    (warning,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("warning"))
+    assert re.search(r"is 90%; probably black, not white, marks their holes: set `white_is_hole: false`", warning)
+
+
 def test_as_a_command(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     argv = ["--experiment", "lpi_demo", "--output", str(tmp_path / "file" / "preview.png")]
@@ -60,3 +181,11 @@ def test_as_a_command(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot write into")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_masks_as_a_command(tmp_path: Path) -> None:
+    argv = ["--masks", "FreForm", "--output", str(tmp_path / "masks.png")]
+    done = subprocess.run([sys.executable, "-m", "lit_inpaint.preview", *argv], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["error: --masks: no source or folder 'FreForm'; the nearest are FreeForm, FromFolder"]
+    assert not any(tmp_path.iterdir())
