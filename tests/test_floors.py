@@ -14,7 +14,7 @@ HOUSE = Path(lit_inpaint.__file__).parent
 
 # From the ground up. A unit (module or folder of `lit_inpaint/`) may import from lines above its own only.
 FLOORS: tuple[set[str], ...] = (
-    {"types", "published"},
+    {"types", "published", "cache"},
     {"schedules"},
     {"settings"},
     {"nets", "losses", "masks", "metrics", "baselines", "drawing", "output"},
@@ -23,9 +23,9 @@ FLOORS: tuple[set[str], ...] = (
     {"papers", "callbacks", "checkpoint"},
     {"cli", "complaints"},
     {"configuration"},
-    {"evaluation", "run_folder", "arguments", "labels", "pairing", "initialisation"},
+    {"evaluation", "run_folder", "arguments", "labels", "pairing", "initialisation", "preparation"},
     {"closing"},
-    {"fit", "evaluate", "inpaint", "cost", "preview", "fetch"},
+    {"fit", "evaluate", "inpaint", "cost", "preview", "fetch", "prepare"},
 )
 FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 
