@@ -1,18 +1,20 @@
 """The papers of experiments/mini, each on one batch: how well it learns it by heart, and what a training step takes.
 
-    python tests/benchmarks/mini_papers.py overfit --images DIR [--steps 500] [--samples 4]
+    python tests/benchmarks/mini_papers.py overfit --images DIR [--steps 500] [--samples 4] [--papers A …] [--model.… VALUE]
     python tests/benchmarks/mini_papers.py time    --images DIR [--steps 10] [--rounds 3] [--samples 16]
 
-Networks, losses and optimizers are those of experiments/mini/<paper>.yaml, but a constant learning rate, 1e-3, where those
-fall. The batch holds the first images of the folder, cut square and resized to 64x64, each with the same hole, the middle
-quarter of its area. "overfit" prints the PSNR of the composites over the whole image, mean over the batch, in evaluation mode.
-"time" lets the papers take turns in one process, so that a slow moment of the machine meets all of them; the figure is a median
-over all steps.
+Networks, losses and optimizers are those of experiments/mini/<paper>.yaml; learning rates fall from 1e-3 to 0 as there. The
+batch holds the first images of the folder, cut square and resized to 64x64, each with the same hole, the middle quarter of
+its area. "overfit" prints the PSNR of the composites over the whole image, mean over the batch, in evaluation mode. Settings
+of the papers can be changed: `--papers lpi_net --model.weights.adversarial 0` tells what a network can learn from what its
+losses ask for. "time" lets the papers take turns in one process, so that a slow moment of the machine meets all of them; the
+figure is a median over all steps.
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,15 +56,12 @@ class Watch(Callback):
             self.psnr[trainer.global_step] = float(psnr(filled, self.batch["image"]).mean())
 
 
-def make(paper: str) -> Inpainter:
+def make(paper: str, settings: Sequence[str] = ()) -> Inpainter:
     config = load_experiment(f"mini/{paper}")
     arguments = config["model"]["init_args"]
-    options = []
     if paper == "deepgin":  # one stage of both players: the warm-up is for the long run
-        arguments["plan"] = [{"name": "main", "update": "generator_first"}]
-    elif isinstance(arguments["generator_optimizer"], dict):
-        options = ["--model.generator_optimizer.lr", "1e-3"]
-    checked = check(override(config, options))
+        arguments["plan"] = [{key: value for key, value in arguments["plan"][-1].items() if key != "iterations"}]
+    checked = check(override(config, settings))
     model: Inpainter = build(Namespace(model=checked.model)).model
     return model
 
@@ -100,7 +99,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--samples", type=int)
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options, settings = parser.parse_known_args()
     quieten()
     keep_freed_memory()
     overfit = options.what == "overfit"
@@ -110,14 +109,14 @@ def main() -> None:
     if overfit:
         for paper in options.papers:
             torch.manual_seed(0)
-            model = make(paper)
+            model = make(paper, settings)
             found = train(model, batch, steps).psnr
             print(f"{paper:10}" + "".join(f"  {step}: {value:5.2f} dB" for step, value in found.items()), flush=True)
         return
     seconds: dict[str, list[float]] = {paper: [] for paper in options.papers}
     for _ in range(options.rounds):
         for paper, taken in seconds.items():
-            starts = train(make(paper), batch, steps + 3).starts
+            starts = train(make(paper, settings), batch, steps + 3).starts
             taken += [b - a for a, b in pairwise(starts)][2:]
     for paper, taken in seconds.items():
         parameters = sum(p.numel() for p in make(paper).generator.parameters())
