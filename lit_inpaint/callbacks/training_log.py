@@ -18,8 +18,8 @@ from lit_inpaint.engine import Inpainter
 class TrainingLog(Callback):
     """Writes the losses, the scheduled numbers, the stage and the speed every `trainer.log_every_n_steps` batches.
 
-    `train/<term>` and `train/<player>` are the losses of the batch that the step ended with, over all processes; `train/hole` is
-    how much of its images was hole, a share in [0, 1].
+    `train/<term>` and `train/<player>` are the losses of the batch that the step ended with, over all processes; `train/hole`
+    is how much of its images was hole, a share in [0, 1].
     `train/lr_<player>` and `train/weight_<term>` are the schedules' values *at* the step, with which training goes on: at step
     k, what the formula says for k. `train/stage` is the name of the stage that the batch belonged to.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lit_inpaint import cache
 from lit_inpaint.data import CelebA, archives, listing
 from lit_inpaint.data.archives import Archived, members
 from lit_inpaint.data.listing import images_in

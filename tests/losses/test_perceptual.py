@@ -171,13 +171,6 @@ def test_a_wrong_file_is_one_line(kind: str, cache: Path) -> None:
         VGGFeatures(16, POOLS).load()
 
 
-def test_the_cache_is_in_the_home_folder_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LIT_INPAINT_CACHE", raising=False)
-    assert cache_folder() == Path.home() / ".cache" / "lit_inpaint"
-    monkeypatch.setenv("LIT_INPAINT_CACHE", "~/elsewhere")
-    assert cache_folder() == Path.home() / "elsewhere"
-
-
 def test_the_losses_by_hand() -> None:
     torch.manual_seed(0)
     ours = [torch.rand(2, 3, 4, 5, dtype=torch.float64), torch.rand(2, 6, 2, 2, dtype=torch.float64)]
