@@ -57,6 +57,14 @@ def quieten() -> None:
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).addFilter(worth_reading)
 
+    place = warnings.formatwarning
+
+    def one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+        """What a user is told needs no place in the code; what a programmer is told keeps it."""
+        return f"warning: {message}\n" if category is UserWarning else place(message, category, filename, lineno, line)
+
+    warnings.formatwarning = one_line
+
 
 def keep_freed_memory() -> None:
     """Tell glibc to reuse freed memory instead of giving it back, on Linux; elsewhere nothing.

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 TOP = ("experiment", "seed", "init_from", "model", "data", "trainer", "ema", "save_every", "sample_rows", "baselines", "wandb")
 """Sections and values at the top of a configuration."""
@@ -48,7 +48,8 @@ def readable(error: str) -> str:
         r"(- Expected a dot import path|- Import path \S+ does not correspond|Not a valid subclass| is abstract\n)", error
     ):
         wanted, known = _one_of_classes(error)
-        return f"{key}: expected {wanted}, got {values[0]}" + (f"; there are {known}" if known else "")
+        got = min(values, key=len, default="something else")
+        return f"{key}: expected {wanted}, got {got}" + (f"; there are {known}" if known else "")
     if match := re.search(r"(?<!- )Expected a dot import path string: (\S+)", error):
         return f"{key}: there is no class {match[1]!r}; give its import path, such as lit_inpaint.settings.Adam"
     if match := re.search(r"class_path '[\w.]*?(\w+)':\s+the following arguments are required: (.*)", error):
@@ -74,11 +75,19 @@ def _one_of_classes(error: str) -> tuple[str, str]:
     for kind in re.findall(r"<class '([\w.]+)'>", re.findall(r"Subtypes: \[(.*)\]", error)[-1]):
         module, _, name = kind.rpartition(".")
         if module:
-            known += sorted(cls.__name__ for cls in getattr(importlib.import_module(module), name).__subclasses__())
+            known += sorted(_concrete(getattr(importlib.import_module(module), name)))
             wanted.append(f"the class_path of a subclass of {name}")
         elif name != "NoneType":
             wanted.append(name)
     return " or ".join(wanted), ", ".join(known)
+
+
+def _concrete(kind: type) -> Iterator[str]:
+    """Names of the classes below `kind` that can be made."""
+    for cls in kind.__subclasses__():
+        if not inspect.isabstract(cls):
+            yield cls.__name__
+        yield from _concrete(cls)
 
 
 def _accepted(error: str, group: str | None = None) -> list[str]:

@@ -93,6 +93,8 @@ def _preflight(trainer: Namespace) -> None:
     """Refuse devices that are not there; unasked, Lightning would start as many CPU processes instead."""
     import torch
 
+    if trainer.max_steps == 0 or trainer.max_epochs == 0:
+        raise UserError("trainer.max_steps or max_epochs is 0, so nothing would be trained; -1 is for no limit")
     if trainer.val_check_interval == 0:
         raise UserError("trainer.val_check_interval is 0; for no validation say --trainer.limit_val_batches 0")
     if trainer.accelerator not in ("auto", "gpu", "cuda"):

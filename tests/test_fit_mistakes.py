@@ -89,6 +89,9 @@ def test_where_an_experiment_comes_from(argv: str, message: str, place: Path) ->
         ("--trainer.gradient_clip_val 3", r"unknown key 'trainer\.gradient_clip_val'; say model\.training\.clip_generator"),
         ("--data.bach_size 3", r"unknown key 'data\.bach_size'; did you mean 'batch_size'"),
         ("--wandb.modee x", r"unknown key 'wandb\.modee'; did you mean 'mode'"),
+        ("--trainer.max_steps 0", "nothing would be trained"),
+        ("--data.masks 3", r"data\.masks: expected the class_path of a subclass of MaskSource, got 3; there are Boxes.*FreeForm"),
+        ("--data.masks.class_path DamageRatio --data.masks.source 3", r"data\.masks\.source: expected .* got .*3.*; there are Boxes"),
         ("--trainer.max_steps abc", r"trainer\.max_steps: expected int, got 'abc'"),
         (
             "--model.generator_optimizer.lr fast",
@@ -174,7 +177,7 @@ def test_a_mistake_found_inside_the_trainer(place: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_bad_file_met_in_training(workers: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the worker's traceback, which torch makes part of the message."""
-    monkeypatch.setattr("lit_inpaint.data.reading.VERIFIED_FILES", 0)
+    monkeypatch.setattr("lit_inpaint.data.shelf.VERIFIED_FILES", 0)
     options = ["--data.root", "mixed", "--data.on_bad_file", "stop", "--data.workers", workers, "--run_dir", "run"]
     assert re.fullmatch(r"cannot read mixed/bad\d.jpg as an image \(.*\)", mistake([*TINY, *options]))
     assert not (place / "run").exists()
