@@ -90,8 +90,14 @@ def test_where_an_experiment_comes_from(argv: str, message: str, place: Path) ->
         ("--data.bach_size 3", r"unknown key 'data\.bach_size'; did you mean 'batch_size'"),
         ("--wandb.modee x", r"unknown key 'wandb\.modee'; did you mean 'mode'"),
         ("--trainer.max_steps 0", "nothing would be trained"),
-        ("--data.masks 3", r"data\.masks: expected the class_path of a subclass of MaskSource, got 3; there are Boxes.*FreeForm"),
-        ("--data.masks.class_path DamageRatio --data.masks.source 3", r"data\.masks\.source: expected .* got .*3.*; there are Boxes"),
+        (
+            "--data.masks 3",
+            r"data\.masks: expected the class_path of a subclass of MaskSource, got 3; there are Boxes.*FreeForm",
+        ),
+        (
+            "--data.masks.class_path DamageRatio --data.masks.source 3",
+            r"data\.masks\.source: expected .* got .*3.*; there are Boxes",
+        ),
         ("--trainer.max_steps abc", r"trainer\.max_steps: expected int, got 'abc'"),
         (
             "--model.generator_optimizer.lr fast",
