@@ -84,7 +84,8 @@ def _one_of_classes(error: str) -> tuple[str, str]:
 
 def _concrete(kind: type) -> Iterator[str]:
     """Names of the classes below `kind` that can be made."""
-    for cls in kind.__subclasses__():
+    below: list[type] = kind.__subclasses__()
+    for cls in below:
         if not inspect.isabstract(cls):
             yield cls.__name__
         yield from _concrete(cls)

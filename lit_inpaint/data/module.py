@@ -241,7 +241,7 @@ class InpaintingData(LightningDataModule, ABC):
         shelf = Shelf(pictures, self.on_bad_file, self.cache)
         for source in masks:
             if isinstance(source, Paired):
-                source.check([shelf.pictures.name(place) for place in range(len(shelf))])
+                source.check([shelf.pictures.key(place) for place in range(len(shelf))])
         return shelf
 
     def _nothing(self, what: str) -> UserError:

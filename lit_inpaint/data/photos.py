@@ -56,10 +56,9 @@ class TrainPhotos(Dataset[Sample]):
     def __getitem__(self, key: Key | int) -> Sample:
         """The sample of `key`: `image` and `mask` at `size`, named after the file."""
         index, j = (key, key) if isinstance(key, int) else key
-        picture, name = self.shelf[index]
         turn, source = divmod(j, len(self.masks))
         of_view, of_mask = (self.seed, Stream.TRAIN_VIEW, turn), (self.seed, Stream.TRAIN_MASK, j)
-        return _look(picture, name, self.size, self.view, self.masks[source], of_view, of_mask)
+        return _look(self.shelf, index, self.size, self.view, self.masks[source], of_view, of_mask)
 
 
 class EvalPhotos(Dataset[Sample]):
@@ -93,10 +92,9 @@ class EvalPhotos(Dataset[Sample]):
         """Sample `index`; its name is the file's, then `@` the crop and `#` the mask source where there are several."""
         look, source = divmod(index, len(self.masks))
         crop, place = divmod(look, len(self.shelf))
-        picture, name = self.shelf[place]
         of_view, of_mask = (self.seed, Stream.EVAL_VIEW, look), (self.seed, Stream.EVAL_MASK, index)
-        sample = _look(picture, name, self.size, self.view, self.masks[source], of_view, of_mask)
-        sample["name"] = self._called(name, crop, source)
+        sample = _look(self.shelf, place, self.size, self.view, self.masks[source], of_view, of_mask)
+        sample["name"] = self._called(sample["name"], crop, source)
         return sample
 
     def names(self) -> Iterator[str]:
@@ -111,15 +109,16 @@ class EvalPhotos(Dataset[Sample]):
         return name + (f" #{source}" if len(self.masks) > 1 else "")
 
 
-def _look(picture: Tensor, name: str, size: int, view: View, source: MaskSource, of_view: Key3, of_mask: Key3) -> Sample:
-    """The sample in which `picture` is seen by `view`, drawn from `of_view`, with a hole of `source`, drawn from `of_mask`."""
+def _look(shelf: Shelf, index: int, size: int, view: View, source: MaskSource, of_view: Key3, of_mask: Key3) -> Sample:
+    """The sample in which a picture is seen by `view`, drawn from `of_view`, with a hole of `source`, drawn from `of_mask`."""
+    picture, place = shelf.take(index)
     image = view(picture, size, generator(*of_view))
     if isinstance(source, Paired):  # a mask of the picture's own pixels, so it has to be seen as the picture is
-        hole = source.mask_of(name, (picture.shape[1], picture.shape[2]))
+        hole = source.mask_of(shelf.pictures.key(place), (picture.shape[1], picture.shape[2]))
         mask = view(hole.mul(255).expand(3, -1, -1), size, generator(*of_view))[:1] > 127
     else:
         mask = source((size, size), generator(*of_mask))
-    return {"image": image, "mask": mask.to(torch.uint8), "name": name}
+    return {"image": image, "mask": mask.to(torch.uint8), "name": shelf.pictures.name(place)}
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -43,6 +43,10 @@ class Pictures(ABC):
     def name(self, index: int) -> str:
         """What tables and grids call picture `index`; unique among these, the same on every machine."""
 
+    def key(self, index: int) -> str:
+        """Picture `index`'s path below the data set's folder, without its suffix: what files that belong to it are called."""
+        return self.name(index)
+
     @abstractmethod
     def take(self, places: Places) -> Self:
         """The pictures at `places`, in that order."""
@@ -125,8 +129,11 @@ class Files(Pictures):
 
     def name(self, index: int) -> str:
         """The path below the folder that holds all files, without its suffix."""
-        stem = os.path.splitext(self._relative(index))[0]  # noqa: PTH122 (for each sample)
-        return stem[self._shared :]
+        return self.key(index)[self._shared :]
+
+    def key(self, index: int) -> str:
+        """See `Pictures`."""
+        return os.path.splitext(self._relative(index))[0]  # noqa: PTH122
 
     def take(self, places: Places) -> Self:
         """See `Pictures`."""

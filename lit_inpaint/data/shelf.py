@@ -57,9 +57,14 @@ class Shelf:
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> tuple[Tensor, str]:
-        """Picture `index`, (3, H, W) uint8, or the one that takes its place, and its name.
+        """Picture `index`, (3, H, W) uint8, or the one that takes its place, and its name; see `take`."""
+        picture, place = self.take(index)
+        return picture, self.pictures.name(place)
 
-        The picture is not to be written to, as it may be the cached one. The name is unique also among class folders.
+    def take(self, index: int) -> tuple[Tensor, int]:
+        """Picture `index`, (3, H, W) uint8, or the one that takes its place, and that one's place.
+
+        The picture is not to be written to, as it may be the cached one.
         """
         for step in range(len(self)):
             place = (index + step) % len(self)
@@ -72,7 +77,7 @@ class Shelf:
                 # Python shows a repeated text once per process, which is what "named once" needs.
                 warnings.warn(f"{error}; the next readable image takes its place", stacklevel=2)
             else:
-                return picture, self.pictures.name(place)
+                return picture, place
         raise UnreadableImageError(f"none of the {len(self)} images can be read, from {self.pictures.where(0)} on")
 
     def met_bad(self) -> int:

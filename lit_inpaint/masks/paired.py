@@ -23,8 +23,8 @@ class Paired(MaskSource):
     """For each image the mask file of its name, such as the frozen test masks of a paper.
 
     The mask of `a/x.jpg` is `a/x.png` or `a/x_mask.png` (or another image format) below `root`, with `a/x` the image's path
-    below the folder that holds the data set's split. A mask has the size of its image and is cropped, resized and mirrored with
-    it: the view must not change colours.
+    below the data set's folder, or below its split's, such as `val`. A mask has the size of its image and is cropped, resized
+    and mirrored with it: the view must not change colours.
 
     Args:
         root: folder with the mask files, `~` allowed.
@@ -47,7 +47,7 @@ class Paired(MaskSource):
         """The mask of one image.
 
         Args:
-            name: the image's path below its split's folder, without its suffix.
+            name: the image's path below the data set's folder, without its suffix.
             size: (H, W) of the image.
 
         Returns:
@@ -73,6 +73,12 @@ class Paired(MaskSource):
         """
         if bare := [name for name in names if self._file_of(name) is None]:
             raise UserError(f"{len(bare):,} of {len(names):,} images have no mask: {self._without(bare)}")
+        owners: dict[Path | None, str] = {}
+        for name in names:
+            if (other := owners.setdefault(file := self._file_of(name), name)) != name:
+                raise UserError(
+                    f"the mask {file} is that of two images, {other} and {name}; sort the masks into folders like theirs"
+                )
 
     def _without(self, names: list[str]) -> str:
         more = " …" if len(names) > _NAMED else ""
@@ -81,7 +87,9 @@ class Paired(MaskSource):
         )
 
     def _file_of(self, name: str) -> Path | None:
-        return self._files.get(name) or self._files.get(f"{name}_mask")
+        within = name.partition("/")[2]
+        wanted = (name, f"{name}_mask", *((within, f"{within}_mask") if within else ()))
+        return next((self._files[key] for key in wanted if key in self._files), None)
 
     @cached_property
     def _files(self) -> dict[str, Path]:

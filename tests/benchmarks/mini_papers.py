@@ -1,14 +1,14 @@
 """The papers of experiments/mini, each on one batch: how well it learns it by heart, and what a training step takes.
 
-    python tests/benchmarks/mini_papers.py overfit --images DIR [--steps 500] [--samples 4] [--papers A …] [--model.… VALUE]
+    python tests/benchmarks/mini_papers.py overfit --images DIR [--steps 500] [--samples 4] [--size 64] [--papers A …]
     python tests/benchmarks/mini_papers.py time    --images DIR [--steps 10] [--rounds 3] [--samples 16]
 
 Networks, losses and optimizers are those of experiments/mini/<paper>.yaml; learning rates fall from 1e-3 to 0 as there. The
-batch holds the first images of the folder, cut square and resized to 64x64, each with the same hole, the middle quarter of
-its area. "overfit" prints the PSNR of the composites over the whole image, mean over the batch, in evaluation mode. Settings
-of the papers can be changed: `--papers lpi_net --model.weights.adversarial 0` tells what a network can learn from what its
-losses ask for. "time" lets the papers take turns in one process, so that a slow moment of the machine meets all of them; the
-figure is a median over all steps.
+batch holds the first images of the folder, cut square and resized, each with the same hole, the middle quarter of its area.
+"overfit" prints the PSNR of the composites over the whole image, mean over the batch, in evaluation mode. Settings of the
+papers can be changed: `--papers lpi_net --model.weights.adversarial 0` tells what a network can learn from what its losses
+ask for. "time" lets the papers take turns in one process, so that a slow moment of the machine meets all of them; the figure
+is a median over all steps.
 """
 
 import argparse
@@ -32,7 +32,6 @@ from lit_inpaint.types import Batch
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "mini"
 PAPERS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "defaults")
-SIZE = 64
 SHOWN = (100, 200, 300, 400, 500)
 
 
@@ -66,13 +65,13 @@ def make(paper: str, settings: Sequence[str] = ()) -> Inpainter:
     return model
 
 
-def load(folder: Path, samples: int) -> Batch:
+def load(folder: Path, samples: int, size: int) -> Batch:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))[:samples]
     if len(files) < samples:
         raise SystemExit(f"{folder} holds {len(files)} images (jpg, png), {samples} are needed")
-    images = torch.stack([CentreSquare()(read_image(file), SIZE, torch.Generator()) for file in files]).float() / 255
-    mask = torch.zeros(samples, 1, SIZE, SIZE)
-    mask[..., SIZE // 4 : -(SIZE // 4), SIZE // 4 : -(SIZE // 4)] = 1
+    images = torch.stack([CentreSquare()(read_image(file), size, torch.Generator()) for file in files]).float() / 255
+    mask = torch.zeros(samples, 1, size, size)
+    mask[..., size // 4 : -(size // 4), size // 4 : -(size // 4)] = 1
     return Batch(image=images, mask=mask, name=[file.name for file in files])
 
 
@@ -98,14 +97,16 @@ def main() -> None:
     parser.add_argument("--papers", nargs="+", choices=PAPERS, default=PAPERS)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--samples", type=int)
+    parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     options, settings = parser.parse_known_args()
     quieten()
     keep_freed_memory()
     overfit = options.what == "overfit"
     steps = options.steps or (500 if overfit else 10)
-    batch = load(options.images, options.samples or (4 if overfit else 16))
-    print(f"{len(batch['name'])} images of {SIZE}x{SIZE}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    batch = load(options.images, options.samples or (4 if overfit else 16), options.size)
+    images = f"{len(batch['name'])} images of {options.size}x{options.size}"
+    print(f"{images}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     if overfit:
         for paper in options.papers:
             torch.manual_seed(0)

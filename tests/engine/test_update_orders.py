@@ -104,7 +104,9 @@ def test_logged_losses_are_those_of_the_loop(mode: str) -> None:
     for number, row in recorder.rows.items():
         expected = {f"train/{name}": float(value) for name, value in logs[number - 1].items()}
         assert {name: row[name] for name in expected} == expected
-        assert row.keys() - expected.keys() == {"train/lr_generator", "train/lr_discriminator", "train/images_per_second"}
+        assert row.keys() - expected.keys() == {
+            f"train/{name}" for name in ("lr_generator", "lr_discriminator", "hole", "images_per_second")
+        }
         assert (row["train/lr_generator"], row["train/lr_discriminator"]) == (1e-2, 2e-2)
 
 

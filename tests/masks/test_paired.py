@@ -58,6 +58,14 @@ def test_an_image_without_a_mask_is_named_before_anything_is_read(pairs: Path) -
         data.setup("validate")
 
 
+def test_two_images_do_not_share_a_mask(pairs: Path) -> None:
+    for name in ("a/1.png", "b/1_mask.png"):
+        (pairs / "masks" / name).rename(pairs / "masks" / "1.png")
+    data = Folder(str(pairs / "images"), size=32, workers=0, val_masks=[Paired(str(pairs / "masks"))])
+    with pytest.raises(UserError, match=r"masks/1\.png is that of two images, a/1 and b/1"):
+        data.setup("validate")
+
+
 def test_a_mask_of_another_size_names_both(pairs: Path) -> None:
     _save(pairs / "masks" / "a" / "1.png", np.zeros((8, 8), np.uint8))
     with pytest.raises(UserError, match=r"a/1\.png is 8x8 pixels .* its image 40x32"):
