@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from lit_inpaint.baselines import BASELINES
 from lit_inpaint.checkpoint import load
-from lit_inpaint.evaluation import comparison, evaluate, print_table
+from lit_inpaint.evaluation import comparison, evaluate, measured_on
 from lit_inpaint.metrics import LPI
 from lit_inpaint.run_folder import RunFolder
+from lit_inpaint.tables import arrange, print_table
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -25,13 +26,15 @@ def close(trainer: Trainer, model: Inpainter, data: InpaintingData, run: RunFold
     final = load(run.last).to(device)
     name = type(model).__name__
     methods = {name: final.complete, **(dict(BASELINES) if baselines else {})}
-    found = evaluate(methods, data.val_dataloader(), LPI, device)
+    scores = evaluate(methods, data.val_dataloader(), LPI, device)
+    found = scores.rows()
     manifest = data.manifest("val")
     manifest.write(run.manifest)
     rows = [{**row, "manifest": manifest.digest} for row in found]
     run.table.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
-    print_table(found, LPI, f"{name} after {trainer.global_step} steps, validation set; * = best")
-    for line in comparison(found, LPI, name):
+    title = f"{name} after {trainer.global_step} steps, validation set"
+    print_table(arrange(found, LPI, title, measured_on(scores, data, manifest)))
+    for line in [*scores.remarks(), *comparison(found, LPI, name)]:
         print(line)
     print(f"\nRun folder: {run.path}")
     if run.samples.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +16,22 @@ from lit_inpaint.types import UserError
 if TYPE_CHECKING:
     from lit_inpaint.data import InpaintingData
     from lit_inpaint.engine import Inpainter
+    from lit_inpaint.metrics import Scores
+    from lit_inpaint.published import PublishedTable
+    from lit_inpaint.tables import Table
 
 _EPILOG = """
 The images and holes are those of --experiment, else those that the first checkpoint was trained with. Any setting of the data
 can be given by its place in the YAML: --data.root DIR  --data.batch_size 16  --data.val_images 100
 The holes of an evaluation are data.val_masks, in both splits.
+
+An evaluation with --output that was interrupted goes on when the same command is given again; not one with fid or kid, whose
+features of the samples before are not kept.
 """
 ROWS = 8
 """Samples in the grid."""
+SUFFIXES = (".json", ".csv", ".md", ".tex")
+"""What --output writes."""
 _SHOWN = 120  # characters of a setting in a warning
 
 
@@ -38,7 +47,7 @@ class Entry(NamedTuple):
 def main(argv: list[str]) -> int:
     """Evaluate; returns the exit status."""
     options, data_options = _parser().parse_with_data(argv)
-    output = output_file(options.output, ".json") if options.output is not None else None
+    outputs = _outputs(options.output or ())
     grid = output_file(options.grid, ".png", "--grid") if options.grid is not None else None
     paths = [Path(name) for name in options.checkpoint]
     if missing := [path for path in paths if not path.is_file()]:
@@ -46,36 +55,73 @@ def main(argv: list[str]) -> int:
 
     import torch
 
-    from lit_inpaint.baselines import BASELINES
+    from lit_inpaint.baselines import find_baselines
     from lit_inpaint.data.manifest import SHOWN
-    from lit_inpaint.evaluation import comparison, comparison_grid, evaluate, print_table
+    from lit_inpaint.evaluation import comparison, comparison_grid, evaluate, measured_on, paired, seen_by
     from lit_inpaint.labels import label_checkpoints, variant_of
-    from lit_inpaint.metrics import find_protocol
+    from lit_inpaint.metrics import extend, find_protocol
+    from lit_inpaint.tables import MARK, arrange, print_table
+    from lit_inpaint.unfinished import Unfinished, key_of
 
     cli.quieten()
     cli.keep_freed_memory()
-    protocol = find_protocol(options.protocol)
+    protocol, of_sets = find_protocol(options.protocol), None
+    baselines = find_baselines(options.baselines) if options.baselines is not None else {}
+    if options.published is not None:
+        _published(protocol.paper, "", options.published)  # a wrong name is met now
+    if options.metrics:
+        protocol, of_sets = (extended := extend(protocol, options.metrics)).protocol, extended.of_sets
+        of_sets = of_sets if of_sets() else None
     entries = [_read(path) for path in paths]
     labels = label_checkpoints([entry.model for entry in entries], paths)
     data, section = _data(options.experiment, entries[0], data_options)
+    protocol.require_size(data.size)
     _warn(labels, entries, section, data_options)
     data.prepare_data()
     data.setup("validate" if options.split == "val" else "test")
     loader = data.val_dataloader() if options.split == "val" else data.test_dataloader()
+    manifest = data.manifest(options.split)
     print(data.describe())
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    methods = {label: entry.model.to(device).complete for label, entry in zip(labels, entries, strict=True)}
-    compared = {**methods, **(dict(BASELINES) if options.baselines else {})}
-    found = evaluate(compared, loader, protocol, device)
+    networks = {label: seen_by(protocol, entry.model.to(device).complete) for label, entry in zip(labels, entries, strict=True)}
+    compared = {**networks, **baselines}
+    unfinished = None
+    if outputs and of_sets is None:
+        whose = {**dict(zip(labels, paths, strict=True)), **dict.fromkeys(baselines)}
+        keys = {name: key_of(path or name, protocol, manifest.digest) for name, path in whose.items()}
+        unfinished = Unfinished(outputs[0].with_suffix(".unfinished.jsonl"), keys)
+        if done := unfinished.count():
+            print(f"Goes on after {done:,} samples that an interrupted evaluation left in {unfinished.path}")
+    elif outputs:
+        print("Begins with the first sample: the features for measures of all samples together are not kept")
+    scores = evaluate(compared, loader, protocol, device, of_sets, unfinished)
+    found, pairs = scores.rows(), scores.pairs(labels)
+
     about_images = f"{options.split} images of {type(data).__name__}, {data.size} px"
-    print_table(found, protocol, f"{about_images}; * = best")
-    for line in comparison(found, protocol, labels[0]):
+    beside = _published(protocol.paper, type(data).__name__, options.published)
+    notes = [
+        *measured_on(scores, data, manifest),
+        *(
+            f"{MARK} published, of other images and masks than ours, so not ranked with them. {table.caption}"
+            for table in beside
+        ),
+        *_not_published(protocol.paper, beside, [measure.name for measure in protocol.measures]),
+        *scores.remarks(),
+    ]
+    first = next(iter(scores.of_sets.values()), [])
+    table = arrange(found, protocol, about_images, notes, first, beside)
+    print_table(table)
+    for line in [*comparison(found, protocol, labels[0]), *paired(pairs, protocol)]:
         print(line)
 
-    if output is not None:
-        files = {label: {"checkpoint": str(entry.path)} for label, entry in zip(labels, entries, strict=True)}
-        about = {
+    files = {label: {"checkpoint": str(entry.path)} for label, entry in zip(labels, entries, strict=True)}
+    rows = [{**row, "manifest": manifest.digest, **files.get(row["method"], {})} for row in found]
+    content = {
+        "rows": rows,
+        "pairs": [{**pair, "manifest": manifest.digest} for pair in pairs],
+        "published": [row for source in beside for row in _published_rows(source)],
+        "methods": {
             label: {
                 **files[label],
                 "paper": type(entry.model).__name__,
@@ -85,14 +131,25 @@ def main(argv: list[str]) -> int:
                 "parameters": sum(parameter.numel() for parameter in entry.model.generator.parameters()),
             }
             for label, entry in zip(labels, entries, strict=True)
-        }
-        manifest = data.manifest(options.split)
-        rows = [{**row, "manifest": manifest.digest, **files.get(row["method"], {})} for row in found]
-        beside = output.with_suffix(".manifest.csv")
-        with replacing(beside) as part:
+        },
+        "protocol": {"name": protocol.name, "description": protocol.description},
+        "masks": [str(source) for source in data.val_masks],
+        "remarks": scores.remarks(),
+        "split": options.split,
+        "images": data.describe(),
+        "data": section,
+    }
+    units = {column.name: column.unit for column in table.columns}
+    for output in outputs:
+        _write(output, content, table, scores, units)
+        print(f"{len(rows)} rows in {output}")
+    if outputs:
+        with replacing(outputs[0].with_suffix(".manifest.csv")) as part:
             manifest.write(part)
-        write_json(output, {"rows": rows, "methods": about, "split": options.split, "images": data.describe(), "data": section})
-        print(f"{len(rows)} rows in {output}; the samples they are about in {beside}, SHA-256 {manifest.digest[:SHOWN]}…")
+        listed = outputs[0].with_suffix(".manifest.csv")
+        print(f"The samples they are about are in {listed}, SHA-256 {manifest.digest[:SHOWN]}…")
+    if unfinished is not None:
+        unfinished.finish()
     if grid is not None:
         picture = comparison_grid(compared, loader, ROWS, about_images, device)
         with replacing(grid) as part:
@@ -106,11 +163,107 @@ def _parser() -> VerbParser:
     parser.add_argument("--checkpoint", metavar="FILE", nargs="+", required=True, help="one or more .ckpt files of runs")
     parser.add_argument("--experiment", metavar="NAME|FILE", help="evaluate on the data of this experiment")
     parser.add_argument("--protocol", metavar="NAME", default="lpi", help="what is measured and how (default: lpi)")
+    parser.add_argument(
+        "--metrics", metavar="NAME", nargs="+", help="more columns: fid kid lpips_alex lpips_vgg psnr_hole l1_hole"
+    )
     parser.add_argument("--split", choices=("val", "test"), default="test", help="images to evaluate on (default: test)")
-    parser.add_argument("--baselines", action="store_true", help="classical methods in the same table")
+    parser.add_argument(
+        "--baselines",
+        metavar="NAME",
+        nargs="*",
+        help="classical methods in the same table: mean, telea, navier_stokes (without NAME these), biharmonic (slow), all",
+    )
+    parser.add_argument(
+        "--published",
+        metavar="TABLE",
+        nargs="+",
+        help="which of the paper's tables stand beside (default: those of the same data set, else the first); none for none",
+    )
     parser.add_argument("--grid", metavar="FILE.png", help=f"draw what each method makes of {ROWS} of the images")
-    parser.add_argument("--output", metavar="FILE.json", help="write every number there, and beside it which samples")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        nargs="+",
+        help="write every number to .json or .csv, the table to .md or .tex; beside the first which samples, beside .json the "
+        "score of each image",
+    )
     return parser
+
+
+def _outputs(names: Sequence[str]) -> list[Path]:
+    """Where to write, once it is clear that all can be written; a .json first."""
+    found = []
+    for name in names:
+        suffix = Path(name).suffix.lower()
+        if suffix not in SUFFIXES:
+            raise UserError(f"--output {name} must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+        found.append(output_file(name, suffix))
+    if doubles := [path for place, path in enumerate(found) if path in found[:place]]:
+        raise UserError(f"--output names {doubles[0]} twice")
+    return sorted(found, key=lambda path: path.suffix.lower() != ".json")
+
+
+def _write(output: Path, content: dict[str, Any], table: Table, scores: Scores, units: dict[str, str]) -> None:
+    """One output file; beside a .json the scores of each image."""
+    from lit_inpaint.tables import images_csv, to_csv, to_latex, to_markdown
+
+    if output.suffix.lower() == ".json":
+        columns = {
+            f"{method} {measure.name}": values[:, number].tolist()
+            for method, values in scores.values.items()
+            for number, measure in enumerate(scores.protocol.measures)
+        }
+        beside = output.with_suffix(".images.csv")
+        with replacing(beside) as part:
+            part.write_text(images_csv(scores.names, scores.shares.tolist(), scores.buckets, columns), encoding="utf-8")
+        write_json(output, content)
+        return
+    if output.suffix.lower() == ".csv":
+        masks = "; ".join(content["masks"])
+        measured = [{**row, "unit": units.get(row["metric"], ""), "masks": masks} for row in content["rows"]]
+        text = to_csv([*measured, *content["published"]])
+    else:
+        text = to_markdown(table) if output.suffix.lower() == ".md" else to_latex(table)
+    with replacing(output) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def _published(paper: str, data_set: str, wanted: Sequence[str] | None) -> tuple[PublishedTable, ...]:
+    """The paper's tables that stand beside ours: those named, else those of our data set, else the first one."""
+    from lit_inpaint.published import of_data_set, quality_tables
+
+    known = quality_tables(paper)
+    if wanted is None:
+        return of_data_set(known, data_set) or known[:1]
+    if list(wanted) == ["none"]:
+        return ()
+    names = [table.name for table in known]
+    for name in wanted:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            mend = f"; did you mean {near[0]}?" if near else ""
+            raise UserError(f"--published: {paper} has no table {name!r}; there is: {', '.join([*names, 'none'])}{mend}")
+    return tuple(table for table in known if table.name in wanted)
+
+
+def _not_published(paper: str, beside: Sequence[PublishedTable], measured: Sequence[str]) -> list[str]:
+    """What a reader might look for beside our lines, and why it is not there."""
+    if not _published(paper, "", None):
+        return [f"No scores of {paper}'s paper are kept, so none stand beside."]
+    printed = [name for table in beside for name in table.units if name not in measured]
+    also = f"Printed there and not measured here: {', '.join(dict.fromkeys(printed))}."
+    return [also] if printed else []
+
+
+def _published_rows(table: PublishedTable) -> list[dict[str, object]]:
+    """A published table as rows; `source` says that they are published."""
+    about = {"table": table.name, "source": table.source, "dataset": table.dataset, "masks": table.masks, "n": table.n}
+    return [
+        {"method": method, "bucket": bucket, "metric": metric, "value": value, "unit": table.units[metric], **about}
+        for method, of_bucket in table.figures.items()
+        for bucket, figures in of_bucket.items()
+        for metric, value in figures.items()
+    ]
 
 
 def _read(path: Path) -> Entry:

@@ -1,4 +1,4 @@
-"""Tables: methods scored on the same samples under one protocol, printed and kept as rows."""
+"""Methods scored on the same samples under one protocol."""
 
 from __future__ import annotations
 
@@ -8,40 +8,130 @@ from typing import Any, cast
 
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from lit_inpaint import drawing
-from lit_inpaint.metrics import Protocol, Row, Tally, rows, score
+from lit_inpaint.data import InpaintingData
+from lit_inpaint.data.manifest import SHOWN, Manifest
+from lit_inpaint.metrics import Pair, Protocol, Row, Scores, SetMeasures, SetScore, score, to_8_bits
+from lit_inpaint.nets.subsampling import fill_subsampled
 from lit_inpaint.types import Batch, as_floats, composite
+from lit_inpaint.unfinished import Sample, Unfinished
 
 Method = Callable[[Tensor, Tensor], Tensor]
 """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the completed image or a raw prediction of it."""
 
 
 @torch.no_grad()
-def evaluate(methods: Mapping[str, Method], loader: DataLoader[Any], protocol: Protocol, device: torch.device) -> list[Row]:
+def evaluate(
+    methods: Mapping[str, Method],
+    loader: DataLoader[Any],
+    protocol: Protocol,
+    device: torch.device,
+    of_sets: SetMeasures | None = None,
+    unfinished: Unfinished | None = None,
+) -> Scores:
     """Score every method on every sample of `loader`.
 
     Args:
         methods: what fills the holes, by the name its rows carry; a network must already be on `device`.
-        loader: batches of complete images and their masks.
+        loader: batches of complete images and their masks, in the same order at each start.
         protocol: what is measured.
         device: where batches go.
+        of_sets: makes the measures of all samples together; each method gets its own.
+        unfinished: where scores are kept on the way, and what an interrupted evaluation left there. Not together with
+            `of_sets`, whose features it does not hold.
 
     Returns:
-        Rows of all methods, in their order; `bucket` is a range of damage, "outside" or "all".
+        The scores of all methods, in their order.
     """
-    tallies = {name: Tally(protocol).to(device) for name in methods}
+    if unfinished is not None and of_sets is not None:
+        raise ValueError("an evaluation with measures of sets cannot be continued")
+    measured = {name: of_sets() if of_sets else () for name in methods}
+    for measures in measured.values():
+        for measure in measures:
+            measure.to(device)
+    found: dict[str, list[Sample]] = {name: [] for name in methods}
+    done = unfinished.count() if unfinished is not None else 0
+    for place in range(done):
+        for name in methods:
+            found[name].append(cast(Unfinished, unfinished).sample(name, place))
+    total = len(cast(Any, loader.sampler)) if loader.batch_size else None
+    with _bar(total, done) as bar:
+        for batch in _rest(loader, done):
+            first, count = done, len(batch["name"])
+            image, mask = _on(batch, device)
+            shares = mask.double().mean(dim=(1, 2, 3)).tolist()
+            for name, method in methods.items():
+                if unfinished is not None and unfinished.has(name, first, count):
+                    found[name] += [unfinished.sample(name, place) for place in range(first, first + count)]
+                    continue
+                prediction = method(image, mask)
+                values = torch.stack(list(score(protocol, image, prediction, mask).values()), dim=1).tolist()
+                samples = [Sample(*line) for line in zip(batch["name"], shares, values, strict=True)]
+                found[name] += samples
+                if unfinished is not None:
+                    unfinished.add(name, first, samples)
+                if measured[name]:
+                    completed, target = to_8_bits(composite(image, prediction, mask)), to_8_bits(image)
+                    for measure in measured[name]:
+                        measure.update(completed, target)
+            done += count
+            bar.update(count)
+    either = next(iter(found.values()), [])
+    width = len(protocol.measures)
+    return Scores(
+        protocol,
+        [sample.name for sample in either],
+        torch.tensor([sample.share for sample in either], dtype=torch.float64),
+        {
+            name: torch.tensor([sample.scores for sample in samples], dtype=torch.float64).view(-1, width)
+            for name, samples in found.items()
+        },
+        {name: [_set_score(measure) for measure in measures] for name, measures in measured.items()},
+    )
+
+
+def seen_by(protocol: Protocol, method: Method) -> Method:
+    """`method` as the protocol shows images to it: taken apart where they are larger than what it sub-samples to."""
+    side = protocol.subsample
+    if side is None:
+        return method
+
+    def fill(image: Tensor, mask: Tensor) -> Tensor:
+        return fill_subsampled(method, image, mask, side) if max(image.shape[-2:]) > side else method(image, mask)
+
+    return fill
+
+
+def _set_score(measure: Any) -> SetScore:
+    value = float(measure.compute())
+    spread = getattr(measure, "spread", None)
+    return SetScore(measure.label, measure.unit, measure.higher_is_better, value, measure.total, spread, measure.remark)
+
+
+def _bar(total: int | None, done: int) -> tqdm[Any]:
     every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file is not flooded
-    for batch in tqdm(loader, desc="evaluation", unit="batch", leave=False, dynamic_ncols=True, mininterval=every, delay=2):
-        image, mask = _on(batch, device)
-        for name, method in methods.items():
-            tallies[name].update(score(protocol, image, method(image, mask), mask), mask.mean(dim=(1, 2, 3)))
-    return [row for name, tally in tallies.items() for row in rows(name, protocol, tally.compute())]
+    return tqdm(
+        total=total,
+        initial=done,
+        desc="evaluation",
+        unit="image",
+        leave=False,
+        dynamic_ncols=True,
+        mininterval=every,
+        delay=2,
+    )
+
+
+def _rest(loader: DataLoader[Any], done: int) -> DataLoader[Any]:
+    """The samples from number `done` on."""
+    if not done:
+        return loader
+    rest = Subset(loader.dataset, range(done, len(cast(Any, loader.dataset))))
+    return DataLoader(rest, loader.batch_size, num_workers=loader.num_workers, collate_fn=loader.collate_fn)
 
 
 @torch.no_grad()
@@ -80,57 +170,57 @@ def _on(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
     return moved["image"], moved["mask"]
 
 
-def print_table(found: Sequence[Row], protocol: Protocol, title: str) -> None:
-    """Print rows as damage bucket x method x measure, the best of each bucket in bold and marked with a star."""
-    values = {(row["bucket"], row["method"], row["metric"]): row["value"] for row in found}
-    counts = {row["bucket"]: row["n"] for row in reversed(found)}
-    methods = list(dict.fromkeys(row["method"] for row in found))
-    table = Table(title=title, title_justify="left", caption=protocol.description, caption_justify="left")
-    table.add_column("damage")
-    table.add_column("n", justify="right")
-    table.add_column("method")
-    for measure in protocol.measures:
-        table.add_column(f"{measure.name.upper()}{' ' + measure.unit if measure.unit else ''}", justify="right")
-    for bucket in protocol.buckets:
-        if not counts.get(bucket.label):
-            table.add_row(bucket.label, "0", "no samples")
-        for number, method in enumerate(methods if counts.get(bucket.label) else []):
-            cells = []
-            for measure in protocol.measures:
-                column = {name: values[bucket.label, name, measure.name] for name in methods}
-                cells.append(_cell(column, method, measure.higher_is_better))
-            head = [bucket.label, str(counts[bucket.label])] if number == 0 else ["", ""]
-            table.add_row(*head, method, *cells, end_section=number == len(methods) - 1)
-    console = Console()
-    if not console.is_terminal:  # a log file has no width to keep to
-        console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
-    console.print(table)
+def measured_on(scores: Scores, data: InpaintingData, manifest: Manifest) -> list[str]:
+    """What a reader of the numbers must know, a line each: protocol, samples, masks, the hash of the list of samples."""
+    return [
+        f"Protocol {scores.protocol.name}: {scores.protocol.description}",
+        f"{len(scores.names):,} samples; masks: {'; '.join(str(source) for source in data.val_masks)}",
+        f"SHA-256 of the list of samples: {manifest.digest[:SHOWN]}…",
+    ]
 
 
-def comparison(found: Sequence[Row], protocol: Protocol, method: str, measure: str = "psnr") -> list[str]:
-    """In words, for each other method: where `method` is ahead of it by `measure`, where behind, and where both are level."""
-    sign = 1 if next(m for m in protocol.measures if m.name == measure).higher_is_better else -1
+def comparison(found: Sequence[Row], protocol: Protocol, method: str, measure: str | None = None) -> list[str]:
+    """In words, for each other method: where `method` is ahead of it by `measure`, where behind, and where both are level.
+
+    Without `measure`, by the protocol's first one.
+    """
+    chosen = next(m for m in protocol.measures if measure in (None, m.name))
+    sign, measure = 1 if chosen.higher_is_better else -1, chosen.name
     values = {(row["bucket"], row["method"]): row["value"] for row in found if row["metric"] == measure}
     lines = []
     for other in dict.fromkeys(row["method"] for row in found if row["method"] != method):
         places: dict[str, list[str]] = {"ahead": [], "level": [], "behind": []}
-        for bucket in protocol.buckets:
-            ours, theirs = values.get((bucket.label, method)), values.get((bucket.label, other))
+        for label in protocol.labels:
+            ours, theirs = values.get((label, method)), values.get((label, other))
             if ours is not None and theirs is not None:
                 lead = sign * (ours - theirs)
-                places["ahead" if lead > 0 else "behind" if lead < 0 else "level"].append(bucket.label)
-        said = [f"{word} at {', '.join(labels)}" for word, labels in places.items() if labels]
-        if not places["ahead"]:
+                places["ahead" if lead > 0 else "behind" if lead < 0 else "level"].append(label)
+        said = [f"{word} at {', '.join(labels)}" if protocol.buckets else word for word, labels in places.items() if labels]
+        if not places["ahead"] and protocol.buckets:
             said.insert(0, "nowhere ahead")
         lines.append(f"{method} against {other} by {measure.upper()}: {'; '.join(said)}")
     return lines
 
 
-def _cell(column: Mapping[str, float | None], method: str, higher_is_better: bool) -> str:
-    value = column[method]
-    if value is None:
-        return "-"
-    known = [other for other in column.values() if other is not None]
-    best = max(known) if higher_is_better else min(known)
-    text = f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
-    return f"[bold]{text}*[/bold]" if value == best and len(column) > 1 else text
+def paired(found: Sequence[Pair], protocol: Protocol) -> list[str]:
+    """In words, for each two methods: the mean difference by the protocol's first measure in each range of damage."""
+    measure = protocol.measures[0]
+    lines = []
+    for one, other in dict.fromkeys((pair["method"], pair["other"]) for pair in found):
+        said = []
+        for pair in found:
+            if (pair["method"], pair["other"], pair["metric"]) != (one, other, measure.name):
+                continue
+            if pair["bucket"] not in protocol.labels:
+                continue
+            if pair["difference"] is None:
+                said.append(f"{pair['bucket']}: no sample that both have a score of")
+                continue
+            low, high = pair["low"], pair["high"]
+            interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
+            said.append(
+                f"{pair['bucket']}: {pair['difference']:+.3f}{interval}{measure.unit and ' ' + measure.unit}, ahead on "
+                f"{pair['ahead']:.0%} of {pair['n']:,}"
+            )
+        lines.append(f"{one} - {other}, {measure.name.upper()} sample by sample: {'; '.join(said)}")
+    return lines

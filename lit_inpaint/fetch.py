@@ -15,10 +15,10 @@ from urllib.error import HTTPError
 from lit_inpaint import cli
 from lit_inpaint.arguments import VerbParser
 from lit_inpaint.cache import cache_folder
-from lit_inpaint.losses.pretrained import VGG16, VGG19, WeightsFile
+from lit_inpaint.pretrained import ALEXNET, INCEPTION, VGG16, VGG19, WeightsFile
 from lit_inpaint.types import UserError
 
-FILES: tuple[WeightsFile, ...] = (VGG16, VGG19)
+FILES: tuple[WeightsFile, ...] = (VGG16, VGG19, INCEPTION, ALEXNET)
 
 _EPILOG = """
 The files go into $LIT_INPAINT_CACHE, or ~/.cache/lit_inpaint where that is not set, under their publishers' names. Each is
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     files = _chosen(options.names)
     if options.list:
         for file in files:
-            print(f"{file.name:8} {file.about}, {file.megabytes} MB: {file.path if file.path.is_file() else 'not there'}")
+            print(f"{file.name:10} {file.about}, {file.megabytes} MB: {file.path if file.path.is_file() else 'not there'}")
         return 0
     for file in files:
         fetch(file, options.mirror)

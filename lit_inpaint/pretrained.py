@@ -73,3 +73,12 @@ class WeightsFile:
 
 VGG16 = WeightsFile("vgg16", "VGG-16 (ImageNet)", "https://download.pytorch.org/models/vgg16-397923af.pth", 528)
 VGG19 = WeightsFile("vgg19", "VGG-19 (ImageNet)", "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", 548)
+ALEXNET = WeightsFile(
+    "alexnet", "AlexNet (ImageNet), for LPIPS", "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", 233
+)
+INCEPTION = WeightsFile(
+    "inception",
+    "Inception-v3 (FID's, of 2015)",
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    91,
+)

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lit_inpaint.baselines import BASELINES, Baseline, mean_fill, navier_stokes, telea
-from lit_inpaint.types import composite
+from lit_inpaint.baselines import BASELINES, Baseline, biharmonic, find_baselines, mean_fill, navier_stokes, telea
+from lit_inpaint.types import UserError, composite
 
-FUNCTIONS = [pytest.param(function, id=label) for label, function in BASELINES]
+FUNCTIONS = [pytest.param(function, id=label) for label, function in find_baselines(["all"]).items()]
 
 
 @pytest.fixture
@@ -25,6 +25,11 @@ def mask() -> torch.Tensor:
 def test_labels() -> None:
     expected = (("Mean fill", mean_fill), ("OpenCV Telea", telea), ("OpenCV Navier-Stokes", navier_stokes))
     assert expected == BASELINES
+    assert list(find_baselines([]).items()) == list(expected)
+    assert find_baselines(["biharmonic", "mean"]) == {"Mean fill": mean_fill, "Biharmonic": biharmonic}
+    assert list(find_baselines(["all"])) == [*dict(expected), "Biharmonic"]
+    with pytest.raises(UserError, match=r"no 'biharmonik'.*navier_stokes, biharmonic, all; did you mean biharmonic"):
+        find_baselines(["telea", "biharmonik"])
 
 
 @pytest.mark.parametrize("baseline", FUNCTIONS)
@@ -76,3 +81,10 @@ def test_opencv_continues_smooth_images_and_keeps_channels_apart(baseline: Basel
     hole = (mask > 0.5).expand_as(ramp)
     error = (baseline(ramp, mask) - ramp)[hole].abs().mean()
     assert error < 0.5 * (mean_fill(ramp, mask) - ramp)[hole].abs().mean()
+
+
+def test_biharmonic_continues_a_ramp_which_mean_fill_cannot(mask: torch.Tensor) -> None:
+    ramp = torch.linspace(0.1, 0.9, 56).expand(2, 3, 40, 56).clone()
+    ramp[:, 1] = 0.5 + 0.4 * ramp[:, 1].flip(-1)
+    inside = mask[:1]  # a hole that touches the border is not pinned down on that side
+    assert torch.allclose(biharmonic(ramp[:1], inside), ramp[:1], atol=1e-4)

@@ -1,3 +1,4 @@
+import csv
 import hashlib
 import json
 import shutil
@@ -12,6 +13,7 @@ from PIL import Image
 
 from lit_inpaint import evaluate
 from lit_inpaint.checkpoint import read_checkpoint
+from lit_inpaint.engine import Inpainter
 from lit_inpaint.types import UserError
 
 QUICK = ["--data.val_crops", "1", "--data.batch_size", "4"]
@@ -20,7 +22,7 @@ QUICK = ["--data.val_crops", "1", "--data.batch_size", "4"]
 def run(checkpoint: Path, tmp_path: Path, *options: str) -> dict[str, Any]:
     output = tmp_path / "found" / "scores.json"
     assert evaluate.main(["--checkpoint", str(checkpoint), *QUICK, "--output", str(output), *options]) == 0
-    assert sorted(path.name for path in output.parent.iterdir()) == ["scores.json", "scores.manifest.csv"]
+    assert sorted(path.name for path in output.parent.iterdir()) == ["scores.images.csv", "scores.json", "scores.manifest.csv"]
     content: dict[str, Any] = json.loads(output.read_text())
     digest = hashlib.sha256(output.with_suffix(".manifest.csv").read_bytes()).hexdigest()
     assert {row["manifest"] for row in content["rows"]} == {digest}
@@ -50,6 +52,13 @@ def test_on_the_data_it_was_trained_with(checkpoint: Path, tmp_path: Path, capsy
     assert content["data"]["init_args"]["size"] == 32
     printed = capsys.readouterr()
     assert "LPINet against Mean fill" in printed.out
+    assert "LPI-Large †" in printed.out
+    assert "published, of other images and masks" in printed.out
+    assert f"SHA-256 of the list of samples: {rows[0]['manifest'][:12]}" in printed.out
+    assert {row["table"] for row in content["published"]} == {"lpi_places2"}
+    assert content["protocol"]["name"] == "lpi"
+    assert len(content["masks"]) == 4
+    assert content["pairs"] == []
     assert "warning" not in printed.err
 
 
@@ -64,6 +73,117 @@ def test_the_same_numbers_as_the_run_itself(checkpoint: Path, tmp_path: Path) ->
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():
         assert value == pytest.approx(theirs[key], abs=1e-6) if value is not None else theirs[key] is None
+
+
+def test_the_score_of_each_image_lies_beside(checkpoint: Path, tmp_path: Path) -> None:
+    rows = run(checkpoint, tmp_path, "--baselines", "mean")["rows"]
+    with (tmp_path / "found" / "scores.images.csv").open(newline="", encoding="utf-8") as file:
+        images = list(csv.DictReader(file))
+    assert len(images) == 8
+    assert len({image["name"] for image in images}) == 8
+    for row in rows:
+        chosen = [image for image in images if row["bucket"] in ("all", image["bucket"])]
+        values = [float(image[f"{row['method']} {row['metric']}"]) for image in chosen]
+        assert row["value"] == (pytest.approx(sum(values) / len(values)) if values else None)
+        assert row["n"] == len(values)
+    assert all(0.1 <= float(image["hole"]) < 0.5 for image in images)
+
+
+def test_every_format_at_once(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "other" / "copy.ckpt"
+    copy.parent.mkdir()
+    shutil.copy(checkpoint, copy)
+    outputs = [str(tmp_path / "out" / f"t.{suffix}") for suffix in ("tex", "md", "csv", "json")]
+    argv = ["--checkpoint", str(checkpoint), str(copy), *QUICK, "--output", *outputs, "--published", "lpi_celeba"]
+    assert evaluate.main([*argv, "--baselines", "mean"]) == 0
+    assert "LPINet tiny - LPINet other, PSNR sample by sample: 10-20%: +0.000 dB, ahead on 0% of 2" in capsys.readouterr().out
+    found = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert found == ["t.csv", "t.images.csv", "t.json", "t.manifest.csv", "t.md", "t.tex"]
+    content = json.loads((tmp_path / "out" / "t.json").read_text())
+    assert {(pair["method"], pair["other"]) for pair in content["pairs"]} == {("LPINet tiny", "LPINet other")}
+    assert {pair["level"] for pair in content["pairs"] if pair["n"]} == {1.0}
+    with (tmp_path / "out" / "t.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    ours, theirs = ([row for row in table if bool(row["source"]) == published] for published in (False, True))
+    assert [row["value"] for row in ours] == ["" if row["value"] is None else str(row["value"]) for row in content["rows"]]
+    assert len(theirs) == len(content["published"]) == 5 * 4 * 3
+    assert all(row["manifest"] and row["masks"] and row["protocol"] == "lpi" for row in ours)
+    for name in ("t.md", "t.tex"):
+        text = (tmp_path / "out" / name).read_text()
+        assert content["rows"][0]["manifest"][:12] in text
+        assert "LPI-Large" in text
+        assert "LPINet tiny" in text
+
+
+@pytest.mark.parametrize("protocol", ["deepgin", "wavemix", "pepsi"])
+def test_other_protocols(checkpoint: Path, tmp_path: Path, protocol: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = run(checkpoint, tmp_path, "--protocol", protocol, "--published", "none")["rows"]
+    assert {(row["protocol"], row["bucket"], row["n"]) for row in rows} == {(protocol, "all", 8)}
+    printed = capsys.readouterr().out
+    assert f"Protocol {protocol}: " in printed
+    assert "†" not in printed
+
+
+def test_more_measures(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = run(checkpoint, tmp_path, "--metrics", "l1_hole", "psnr", "lpips_alex_random_weights", "--baselines", "mean")["rows"]
+    values = {(row["method"], row["metric"]): row["value"] for row in rows if row["bucket"] == "all"}
+    assert len(values) == 2 * 5
+    assert values["LPINet", "l1_hole"] > 2 * values["LPINet", "l1"]
+    assert values["LPINet", "lpips_alex_random_weights"] > 0
+    assert "LPIPS_ALEX_RANDOM_WEIGHTS" in capsys.readouterr().out
+
+
+def test_missing_weights_are_met_before_any_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path
+) -> None:
+    monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path))
+    monkeypatch.setattr(evaluate, "_read", pytest.fail)
+    for name in ("fid", "lpips_alex"):
+        with pytest.raises(UserError, match=r"no weights at .*lit_inpaint\.fetch"):
+            evaluate.main(["--checkpoint", str(checkpoint), "--metrics", name])
+
+
+def test_an_output_that_is_not_a_number_is_said(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = read_checkpoint(checkpoint)
+    for values in content["state_dict"].values():
+        if values.is_floating_point():
+            values.fill_(torch.nan)
+    content.pop("callbacks", None)
+    broken = tmp_path / "broken.ckpt"
+    torch.save(content, broken)
+    found = run(broken, tmp_path, "--baselines", "mean")
+    assert {row["value"] for row in found["rows"] if row["method"] == "LPINet"} == {None}
+    assert {row["nan"] for row in found["rows"] if row["method"] == "LPINet"} == {0, 2, 8}
+    assert all(row["value"] for row in found["rows"] if row["method"] == "Mean fill" and row["n"])
+    assert "NaN" not in (tmp_path / "found" / "scores.json").read_text().replace("hold pixels", "")
+    printed = capsys.readouterr().out
+    assert "NaN (2)" in printed
+    assert "LPINet: 8 of 8 outputs hold pixels that are not numbers" in printed
+
+
+def test_an_interrupted_evaluation_goes_on(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = run(checkpoint, tmp_path, "--data.batch_size", "2")["rows"]
+    output, calls = tmp_path / "again" / "scores.json", []
+    argv = ["--checkpoint", str(checkpoint), *QUICK, "--data.batch_size", "2", "--output", str(output)]
+    complete = Inpainter.complete
+
+    def interrupted(self: Inpainter, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        calls.append(len(image))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return complete(self, image, mask)
+
+    monkeypatch.setattr(Inpainter, "complete", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.main(argv)
+    assert [path.name for path in output.parent.iterdir()] == ["scores.unfinished.jsonl"]
+    assert evaluate.main(argv) == 0
+    assert calls == [2, 2, 2, 2, 2]
+    assert "Goes on after 4 samples" in capsys.readouterr().out
+    assert json.loads(output.read_text())["rows"] == whole
+    assert not list(output.parent.glob("*.jsonl"))
 
 
 def test_both_splits_can_be_named(checkpoint: Path, tmp_path: Path) -> None:
@@ -127,18 +247,30 @@ def test_broken_and_foreign_files(checkpoint: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--protocol", "nobodys"], "no protocol 'nobodys'; there is: lpi"),
+        (["--protocol", "edgeconnect"], "ssim_grey_51 needs images of at least 51x51.*--data.size 51"),
+        (["--metrics", "psnr", "kidd"], "no measure 'kidd'.*did you mean kid"),
+        (["--baselines", "telia"], "--baselines.*'telia'.*did you mean telea"),
+        (["--published", "lpi_celeb"], "--published.*'lpi_celeb'.*did you mean lpi_celeba"),
+        (["--output", "a.json", "a.json"], "--output names a.json twice"),
+        (["--output", "a.md", "a.pdf"], r"a.pdf must end with .json, .csv, .md or .tex"),
         (["--split", "train"], "--split.*train"),
         (["--data.sise", "3"], "data.sise.*size"),
         (["--data.size"], "needs a value"),
         (["--model.blocks", "4"], "--model.blocks"),
         (["--baseline"], "--baseline; did you mean --baselines"),
         (["--experiment", "lpi_demmo"], "lpi_demo"),
-        (["--output", "scores.txt"], r"\.json"),
     ],
 )
 def test_mistakes(options: list[str], message: str, checkpoint: Path) -> None:
     with pytest.raises(UserError, match=message):
         evaluate.main(["--checkpoint", str(checkpoint), *options])
+
+
+@pytest.mark.parametrize("option", ["--protocol", "--metrics", "--baselines", "--published"])
+def test_a_wrong_name_is_met_before_any_file_is_read(option: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "_read", pytest.fail)
+    with pytest.raises(UserError, match="'lpi_places'"):
+        evaluate.main(["--checkpoint", str(checkpoint), option, "lpi_places"])
 
 
 def test_a_place_that_cannot_be_written_is_met_first(checkpoint: Path, tmp_path: Path) -> None:

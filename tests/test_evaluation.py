@@ -3,8 +3,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from lit_inpaint import drawing
-from lit_inpaint.evaluation import comparison, comparison_grid, evaluate, print_table
-from lit_inpaint.metrics import LPI, Row
+from lit_inpaint.evaluation import comparison, comparison_grid, evaluate, paired, seen_by
+from lit_inpaint.metrics import LPI, Pair, Row, find_protocol
+from lit_inpaint.tables import arrange, print_table
 
 
 def rows(**values: tuple[float | None, ...]) -> list[Row]:
@@ -35,10 +36,58 @@ def test_ahead_level_and_behind() -> None:
     )
 
 
+def test_where_there_are_no_ranges_of_damage_none_is_named() -> None:
+    protocol = find_protocol("deepgin")
+    found: list[Row] = [
+        {"method": name, "protocol": "deepgin", "bucket": "all", "metric": "psnr", "value": value, "n": 2}
+        for name, value in (("ours", 1.0), ("theirs", 2.0))
+    ]
+    assert comparison(found, protocol, "ours") == ["ours against theirs by PSNR: behind"]
+
+
+def test_pairs_in_words() -> None:
+    shared: Pair = {
+        "method": "a",
+        "other": "b",
+        "protocol": "lpi",
+        "bucket": "10-20%",
+        "metric": "psnr",
+        "difference": 0.5,
+        "low": 0.25,
+        "high": 0.75,
+        "ahead": 0.8,
+        "level": 0.0,
+        "n": 1200,
+    }
+    few: Pair = {**shared, "bucket": "20-30%", "difference": -0.5, "low": None, "high": None, "n": 3}
+    nothing: Pair = {**shared, "bucket": "30-40%", "difference": None, "low": None, "high": None, "ahead": None, "n": 0}
+    unshown: list[Pair] = [{**shared, "bucket": "outside"}, {**shared, "metric": "ssim"}]
+    assert paired([shared, few, nothing, *unshown], LPI) == [
+        "a - b, PSNR sample by sample: 10-20%: +0.500 [+0.250, +0.750] dB, ahead on 80% of 1,200; 20-30%: -0.500 dB, ahead on "
+        "80% of 3; 30-40%: no sample that both have a score of"
+    ]
+
+
+def test_large_images_are_taken_apart_where_the_protocol_says_so() -> None:
+    seen = []
+
+    def method(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(image.shape))
+        return image
+
+    image, mask = torch.rand(2, 3, 512, 512), torch.zeros(2, 1, 512, 512)
+    filled = seen_by(find_protocol("deepgin"), method)(image, mask)
+    assert seen == [(1, 3, 256, 256)] * 8
+    assert torch.allclose(filled, image, atol=1e-5)
+    seen_by(find_protocol("deepgin"), method)(image[..., :256, :256], mask[..., :256, :256])
+    assert seen[-1] == (2, 3, 256, 256)
+    assert seen_by(LPI, method) is method
+
+
 def test_the_table_in_a_narrow_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "30")
     name = "A method with quite a long name " * 4
-    print_table(rows(**{name: (3.0, 2.0, 1.0, 0.5)}), LPI, "title")
+    print_table(arrange(rows(**{name: (3.0, 2.0, 1.0, 0.5)}), LPI, "title"))
     lines = capsys.readouterr().out.splitlines()
     assert len({len(line) for line in lines if line.startswith(("│", "├", "┃"))}) == 1
     assert sum(name.strip() in line for line in lines) == 4
@@ -47,7 +96,8 @@ def test_the_table_in_a_narrow_file(capsys: pytest.CaptureFixture[str], monkeypa
 def test_a_log_file_is_not_flooded_by_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
     batch = {"image": torch.rand(1, 3, 16, 16), "mask": torch.ones(1, 1, 16, 16), "name": ["a"]}
     loader = DataLoader([batch] * 50, batch_size=None)
-    evaluate({"copy": lambda image, mask: image}, loader, LPI, torch.device("cpu"))
+    scores = evaluate({"copy": lambda image, mask: image}, loader, LPI, torch.device("cpu"))
+    assert (len(scores.names), scores.values["copy"].shape) == (50, (50, 3))
     assert capsys.readouterr().err.count("evaluation") <= 1
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from lit_inpaint import fetch
-from lit_inpaint.losses.pretrained import WeightsFile
+from lit_inpaint.pretrained import WeightsFile
 from lit_inpaint.types import UserError
 
 
@@ -142,6 +142,8 @@ def test_names(cache: Path) -> None:
     assert {file.name: (file.file, file.digest) for file in fetch.FILES} == {
         "vgg16": ("vgg16-397923af.pth", "397923af"),
         "vgg19": ("vgg19-dcbb9e9d.pth", "dcbb9e9d"),
+        "inception": ("pt_inception-2015-12-05-6726825d.pth", "6726825d"),
+        "alexnet": ("alexnet-owt-7be5be79.pth", "7be5be79"),
     }
 
 

@@ -14,18 +14,18 @@ HOUSE = Path(lit_inpaint.__file__).parent
 
 # From the ground up. A unit (module or folder of `lit_inpaint/`) may import from lines above its own only.
 FLOORS: tuple[set[str], ...] = (
-    {"types", "published", "cache"},
-    {"schedules"},
+    {"types", "published", "cache", "cost_notes"},
+    {"schedules", "pretrained"},
     {"settings"},
     {"nets", "losses", "masks", "metrics", "baselines", "drawing", "output"},
-    {"training"},
+    {"training", "tables", "unfinished"},
     {"engine", "data"},
     {"papers", "callbacks", "checkpoint"},
     {"cli", "complaints"},
     {"configuration"},
-    {"evaluation", "run_folder", "arguments", "labels", "pairing", "initialisation", "preparation"},
+    {"evaluation", "run_folder", "arguments", "labels", "pairing", "initialisation", "preparation", "measuring", "reporting"},
     {"closing"},
-    {"fit", "evaluate", "inpaint", "cost", "preview", "fetch", "prepare"},
+    {"fit", "evaluate", "inpaint", "cost", "preview", "fetch", "prepare", "report"},
 )
 FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 
@@ -35,6 +35,7 @@ WITHOUT_LIGHTNING = {
     "settings",
     "plan",
     "published",
+    "pretrained",
     "nets",
     "losses",
     "masks",

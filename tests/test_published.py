@@ -1,7 +1,7 @@
 import pytest
 
 from lit_inpaint.papers import LPINet
-from lit_inpaint.published import PublishedTable, cost_figure, tables
+from lit_inpaint.published import PublishedTable, cost_figure, of_data_set, quality_tables, tables
 
 
 def table(name: str) -> PublishedTable:
@@ -57,3 +57,41 @@ def test_better_numbers_for_smaller_holes() -> None:
             assert [c["psnr"] for c in columns] == sorted((c["psnr"] for c in columns), reverse=True)
             assert [c["ssim"] for c in columns] == sorted((c["ssim"] for c in columns), reverse=True)
             assert [c["l1"] for c in columns] == sorted(c["l1"] for c in columns)
+
+
+@pytest.mark.parametrize(
+    ("paper", "data_set", "names"),
+    [
+        ("lpi_net", "CelebA", ["lpi_celeba"]),
+        ("lpi_net", "Places2", ["lpi_places2"]),
+        ("lpi_net", "DemoPhotos", []),
+        ("deepgin", "CelebA", []),
+        ("deepgin", "CelebAHQ", ["deepgin_celebahq"]),
+        ("deepgin", "FFHQ", ["deepgin_ffhq_rectangles", "deepgin_ffhq_three_masks"]),
+        ("deepgin", "Oxford", ["deepgin_oxford_rectangles", "deepgin_oxford_three_masks"]),
+        ("wavemix", "STL10", ["wavemix_stl10", "wavemix_8x8", "wavemix_12x12"]),
+        ("pepsi", "CelebAHQ", []),
+    ],
+)
+def test_the_tables_of_a_data_set(paper: str, data_set: str, names: list[str]) -> None:
+    assert [found.name for found in of_data_set(quality_tables(paper), data_set)] == names
+
+
+def test_deepgins_l1_cannot_be_of_whole_images() -> None:
+    """No mean absolute error exceeds the root mean square error; why its key is l1_hole."""
+    checked = 0
+    for found in quality_tables("deepgin"):
+        for buckets in found.figures.values():
+            figures = buckets["all"]
+            if "l1_hole" in figures:
+                checked += 1
+                assert figures["l1_hole"] > 1.4 * 100 * 10 ** (-figures["psnr"] / 20)
+    assert checked == 30
+
+
+def test_what_a_caption_says() -> None:
+    caption = table("lpi_celeba").caption
+    assert caption.endswith(
+        "ICONIP 2020, table 2: CelebA, test; n = 10,000, 256 px; masks: PConv's irregular masks, by damage ratio"
+    )
+    assert "n is not stated" in table("wavemix_8x8").caption

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from lit_inpaint.losses.frozen_network import FrozenNetwork
-from lit_inpaint.losses.pretrained import VGG16, VGG19
+from lit_inpaint.pretrained import VGG16, VGG19
 from lit_inpaint.types import UserError
 
 Depth = Literal[16, 19]
@@ -57,7 +57,7 @@ class VGGFeatures(nn.Module):
     Args:
         depth: 16 or 19.
         layers: names, such as "conv1_1" (before its activation), "relu3_2", "pool1"; `forward` returns them in this order.
-        weights: "imagenet" reads torchvision's file (see `lit_inpaint.losses.pretrained`). "random" is He's initialisation
+        weights: "imagenet" reads torchvision's file (see `lit_inpaint.pretrained`). "random" is He's initialisation
             (normal, fan-in) with biases 0 from a fixed seed: no published loss, but one that runs anywhere and says so.
 
     Raises:

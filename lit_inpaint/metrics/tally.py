@@ -25,7 +25,8 @@ class Mean(NamedTuple):
 class Tally(Metric):
     """The mean of each measure in each bucket of a protocol, the same however the samples were split.
 
-    Besides the protocol's buckets there is "outside", for samples that no bucket holds, and "all". A sample whose score is
+    Besides the protocol's buckets there is "outside", for samples that no bucket holds, and "all"; of a protocol without
+    buckets there is "all" alone. A sample whose score is
     infinite (the PSNR of a perfect completion) is left out of that one mean, and `n` shows it: otherwise one blank image would
     make a whole table infinite. A score that is not a number is kept, and shows.
 
@@ -52,7 +53,8 @@ class Tally(Metric):
             shares: (B,) hole pixels / all pixels of each sample.
         """
         shares = shares.double()
-        inside = torch.stack([(shares >= bucket.low) & (shares < bucket.high) for bucket in self.protocol.buckets])
+        bounds = shares.new_tensor([(bucket.low, bucket.high) for bucket in self.protocol.buckets]).view(-1, 2, 1)
+        inside = (shares >= bounds[:, 0]) & (shares < bounds[:, 1])
         rows = torch.cat([inside, ~inside.any(dim=0, keepdim=True)])[:, None, :]
         values = torch.stack([scores[measure.name].double() for measure in self.protocol.measures])
         taken = rows & ~values.isinf()
@@ -63,8 +65,9 @@ class Tally(Metric):
         """The means so far, by (bucket label, measure name), in the order of the protocol."""
         sums, counts = (torch.cat([state, state.sum(dim=0, keepdim=True)]).tolist() for state in (self.sums, self.counts))
         labels = [*(bucket.label for bucket in self.protocol.buckets), OUTSIDE, ALL]
+        first = 0 if self.protocol.buckets else 1
         return {
             (label, measure.name): Mean(total / n if n else None, n)
-            for label, totals, ns in zip(labels, sums, counts, strict=True)
+            for label, totals, ns in list(zip(labels, sums, counts, strict=True))[first:]
             for measure, total, n in zip(self.protocol.measures, totals, ns, strict=True)
         }

@@ -8,7 +8,7 @@ Numbers stand as printed: nothing is converted.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -55,6 +55,13 @@ class PublishedTable:
     units: Mapping[str, str]
     figures: Mapping[str, Mapping[str, Mapping[str, float]]]
 
+    @property
+    def caption(self) -> str:
+        """What the figures are of, in a line: source, data set, how many images of which size, masks."""
+        count = f"n = {self.n:,}" if self.n else "n is not stated"
+        size = f", {self.size} px" if self.size else ""
+        return f"{self.source}: {self.dataset or 'no data set'}; {count}{size}; masks: {self.masks or 'none'}"
+
     def figure(self, method: str, measure: str, bucket: str = "all") -> Figure | None:
         """One number, or None where the table does not have it."""
         value = self.figures.get(method, {}).get(bucket, {}).get(measure)
@@ -71,6 +78,20 @@ def tables(paper: str | None = None) -> tuple[PublishedTable, ...]:
         if paper is None or file.name == f"{paper}.json"
         for table in json.loads(file.read_text(encoding="utf-8"))["tables"]
     )
+
+
+def quality_tables(paper: str) -> tuple[PublishedTable, ...]:
+    """The tables of one paper that say how well holes are filled, not what it costs."""
+    return tuple(table for table in tables(paper) if table.dataset is not None)
+
+
+def of_data_set(found: Sequence[PublishedTable], name: str) -> tuple[PublishedTable, ...]:
+    """Those of `found` whose test images are of the data set that the class `name` of `lit_inpaint.data` reads."""
+
+    def plain(text: str) -> str:
+        return "".join(letter for letter in text.lower() if letter.isalnum())
+
+    return tuple(table for table in found if plain((table.dataset or "").split(",")[0].split(" ")[0]) == plain(name))
 
 
 def cost_figure(paper: str, method: str, measure: str) -> Figure | None:

@@ -21,7 +21,7 @@ from lit_inpaint.losses.perceptual import (
     perceptual_loss,
     style_loss,
 )
-from lit_inpaint.losses.pretrained import VGG16, VGG19
+from lit_inpaint.pretrained import VGG16, VGG19
 from lit_inpaint.types import UserError
 
 POOLS = ("pool1", "pool2", "pool3")

@@ -85,6 +85,16 @@ def test_psnr_by_hand_and_against_scikit_image() -> None:
     assert psnr(prediction, target).tolist() == pytest.approx(expected, abs=1e-9)
 
 
+def test_psnr_of_the_hole_by_hand() -> None:
+    target, prediction, mask = torch.zeros(2, 3, 2, 2), torch.zeros(2, 3, 2, 2), torch.zeros(2, 1, 2, 2)
+    mask[:, :, 0, 0] = 1
+    prediction[:, :, 0, 0] = torch.tensor([[0.1], [0.2]])
+    prediction[1, :, 1, 1] = math.nan  # known pixels do not count, whatever they hold
+    assert psnr(prediction, target, mask).tolist() == pytest.approx([20.0, 20 - 20 * math.log10(2)], abs=1e-6)
+    assert psnr(prediction, target, torch.ones(2, 1, 2, 2))[0] == pytest.approx(20 + 10 * math.log10(4), abs=1e-6)
+    assert psnr(prediction, target, torch.zeros(2, 1, 2, 2)).isnan().all()
+
+
 def test_psnr_of_identical_images_is_infinite() -> None:
     image = torch.rand(2, 3, 4, 4)
     assert psnr(image, image).tolist() == [math.inf, math.inf]

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from lit_inpaint.metrics import (
     ALL_DAMAGE_BUCKETS,
@@ -9,13 +10,18 @@ from lit_inpaint.metrics import (
     LPI,
     PROTOCOLS,
     Bucket,
+    Protocol,
+    box_psnr,
     bucket_of,
+    cut_to_8_bits,
     find_protocol,
     l1,
     psnr,
     score,
     ssim,
+    ssim_uniform,
     to_8_bits,
+    unrounded,
 )
 from lit_inpaint.types import UserError
 
@@ -37,7 +43,7 @@ def test_a_bucket_holds_its_lower_bound_and_not_its_upper(share: float, label: s
 
 def test_find_protocol_lists_what_there_is() -> None:
     assert find_protocol("lpi") is LPI
-    with pytest.raises(UserError, match=r"no protocol 'lpips'; there is: lpi") as caught:
+    with pytest.raises(UserError, match=r"no protocol 'lpips'; there is: lpi.*did you mean lpi\?") as caught:
         find_protocol("lpips")
     assert all(protocol.name in str(caught.value) for protocol in PROTOCOLS)
     assert len({protocol.name for protocol in PROTOCOLS}) == len(PROTOCOLS)
@@ -89,3 +95,83 @@ def test_a_prediction_that_is_not_a_number_cannot_pass_for_a_score() -> None:
     prediction[0, 0, 16, 16] = math.nan
     for values in score(LPI, image, prediction, mask).values():
         assert values.isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
+def test_every_protocol_scores_each_image_by_itself_and_sees_only_the_hole(protocol: Protocol) -> None:
+    rng = torch.Generator().manual_seed(1)
+    image = torch.randint(0, 256, (2, 3, 64, 56), generator=rng) / 255
+    prediction = image + 0.1 * torch.randn(image.shape, generator=rng)
+    mask = torch.zeros(2, 1, 64, 56)
+    mask[..., 20:40, 10:50] = 1
+    scores = score(protocol, image, prediction, mask)
+    elsewhere = score(protocol, image, prediction.where(mask > 0.5, 9.0), mask)
+    for measure in protocol.measures:
+        found = scores[measure.name]
+        assert found.shape == (2,)
+        assert found.isfinite().all()
+        assert torch.equal(found, elsewhere[measure.name])
+        alone = score(protocol, image[1:], prediction[1:], mask[1:])[measure.name]
+        assert found[1:].tolist() == pytest.approx(alone.tolist(), rel=1e-9)
+        worse = score(protocol, image, image + 2 * (prediction - image), mask)[measure.name]
+        assert ((found > worse) == measure.higher_is_better).all(), measure.name
+    broken = score(protocol, image, prediction.where(prediction < 0.9, math.nan), mask)
+    assert all(values.isnan().all() for values in broken.values())
+
+
+def test_what_the_protocols_change() -> None:
+    """What each does to the same prediction, written out."""
+    image, prediction, mask = example()
+    image, prediction, mask = (F.interpolate(x, scale_factor=2.0) for x in (image, prediction, mask))
+    whole = torch.where(mask > 0.5, prediction, image).clamp(0, 1)
+    cut = (whole * 255).int() / 255
+    grey = [(x.double() * torch.tensor([0.2125, 0.7154, 0.0721]).view(1, 3, 1, 1)).sum(1, keepdim=True) for x in (cut, image)]
+    expected = {
+        ("deepgin", "psnr"): psnr(cut, image),
+        ("deepgin", "ssim"): ssim(cut, image),
+        ("deepgin", "l1_hole"): 4 * l1(cut, image),  # the hole is a quarter
+        ("wavemix", "psnr"): psnr(whole, image),
+        ("wavemix", "ssim"): ssim_uniform(whole, image, 7),
+        ("wavemix", "l1_of_255"): (255 * whole - 255 * image).abs().mean(dim=(1, 2, 3)),
+        ("wavemix", "l2_of_255"): (255 * whole - 255 * image).square().mean(dim=(1, 2, 3)),
+        ("pepsi", "psnr"): psnr(whole, image),
+        ("pepsi", "psnr_local"): psnr(whole[..., 16:48, 16:48], image[..., 16:48, 16:48]),
+        ("edgeconnect", "psnr_grey"): psnr(*grey),
+        ("edgeconnect", "ssim_grey_51"): ssim_uniform(*grey, window=51),
+        ("edgeconnect", "l1_relative"): 100 * (grey[0] - grey[1]).abs().sum((1, 2, 3)) / (grey[0] + grey[1]).sum((1, 2, 3)),
+    }
+    for (name, measure), values in expected.items():
+        found = score(find_protocol(name), image, prediction, mask)[measure]
+        assert found.tolist() == pytest.approx(values.tolist(), rel=1e-5), (name, measure)
+
+
+def test_cutting_off_keeps_what_was_read_from_8_bits_and_darkens_the_rest() -> None:
+    exact = torch.arange(256).double() / 255
+    assert torch.equal(cut_to_8_bits(exact.float()), exact)
+    assert (cut_to_8_bits(torch.tensor([-1.0, 0.99 / 255, 1.99 / 255, 2.0])) * 255).tolist() == pytest.approx([0, 0, 1, 255])
+    assert unrounded(torch.tensor([-1.0, 0.25, 2.0])).tolist() == [0, 0.25, 1]
+
+
+def test_the_box_around_the_hole() -> None:
+    image, prediction, mask = torch.zeros(3, 3, 8, 8), torch.zeros(3, 3, 8, 8), torch.zeros(3, 1, 8, 8)
+    prediction[0, :, 1, 1] = 0.5
+    mask[0, :, 1, 1] = mask[0, :, 3, 4] = 1  # a box of 3 x 4 pixels, of which one is wrong
+    prediction[1:] = 0.1
+    mask[1] = 1
+    assert box_psnr(prediction, image, mask).tolist() == pytest.approx([-10 * math.log10(0.25 / 12), 20.0, math.inf], abs=1e-5)
+
+
+def test_images_that_are_too_small_are_refused_by_name() -> None:
+    find_protocol("edgeconnect").require_size(51)
+    with pytest.raises(
+        UserError, match=r"ssim_grey_51 needs images of at least 51x51 pixels, these are 50x50; say --data.size 51"
+    ):
+        find_protocol("edgeconnect").require_size(50)
+
+
+def test_measures_of_the_hole_leave_out_images_without_one() -> None:
+    image, prediction, mask = example()
+    mask[1] = 0
+    found = score(find_protocol("deepgin"), image, prediction, mask)["l1_hole"]
+    assert found.isfinite().tolist() == [True, False]
+    assert not found.isnan().any()  # which would say that the network failed

@@ -1,0 +1,121 @@
+"""Evaluations that were interrupted: what each method scored so far, kept in a file until the evaluation is through."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lit_inpaint import __version__
+from lit_inpaint.metrics import Protocol
+from lit_inpaint.types import UserError
+
+
+class Sample(NamedTuple):
+    """One sample as one method filled it: its name, its hole share, its scores in the order of the protocol."""
+
+    name: str
+    share: float
+    scores: Sequence[float]
+
+
+class Unfinished:
+    """The file in which an evaluation can go on after a Ctrl-C or a crash; it is gone when the evaluation is through.
+
+    A line of JSON for each batch and method. A line holds for the method's key alone, so another checkpoint, other samples or
+    another protocol never take over what they must not; what was cut off while being written is done again.
+
+    Args:
+        path: the file; need not exist.
+        keys: of the methods, from `key_of`.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path, keys: Mapping[str, str]) -> None:
+        self.path = path
+        self._keys = dict(keys)
+        self._found: dict[str, dict[int, Sample]] = {method: {} for method in keys}
+        whole = self._read()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab")
+            self._file.truncate(whole)  # or the next line would be written to the end of a broken one
+        except OSError as error:
+            raise UserError(f"cannot write {path} ({error.strerror or error}); name another --output") from error
+
+    def count(self) -> int:
+        """How many samples, from the first one on, every method has been through."""
+        first = 0
+        while self._found and all(first in found for found in self._found.values()):
+            first += 1
+        return first
+
+    def has(self, method: str, first: int, count: int) -> bool:
+        """Whether `method` has been through samples `first` to `first + count - 1`."""
+        return all(place in self._found[method] for place in range(first, first + count))
+
+    def sample(self, method: str, place: int) -> Sample:
+        """What was kept of sample number `place`."""
+        return self._found[method][place]
+
+    def add(self, method: str, first: int, samples: Sequence[Sample]) -> None:
+        """Keep what `method` scored on the samples from number `first` on.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        self._found[method] |= dict(enumerate(samples, start=first))
+        line = {"key": self._keys[method], "first": first, "samples": samples}
+        try:
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise UserError(f"cannot write {self.path} ({error.strerror or error}); free some space, then repeat") from error
+
+    def finish(self) -> None:
+        """The evaluation is through: remove the file."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def _read(self) -> int:
+        """Take in what is there of our keys; how many bytes of the file are whole lines."""
+        if not self.path.is_file():
+            return 0
+        methods = {key: method for method, key in self._keys.items()}
+        whole = 0
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            try:
+                entry: dict[str, Any] = json.loads(line)
+                samples = [Sample(*sample) for sample in entry["samples"]]
+                key, first = entry["key"], int(entry["first"])
+            except (ValueError, TypeError, KeyError):
+                break
+            if not line.endswith(b"\n"):
+                break
+            whole += len(line)
+            if key in methods:
+                self._found[methods[key]] |= dict(enumerate(samples, start=first))
+        return whole
+
+
+def key_of(what: Path | str, protocol: Protocol, manifest: str) -> str:
+    """What an interrupted evaluation is known by: a hash of the method, the samples, and how they are measured.
+
+    Args:
+        what: a checkpoint's file, whose bytes count, or the name of a method that has none.
+        protocol: with the measures that were added to it.
+        manifest: the hash of the samples.
+    """
+    digest = hashlib.sha256()
+    if isinstance(what, Path):
+        with what.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    else:
+        digest.update(what.encode())
+    measured = [__version__, protocol.name, [measure.name for measure in protocol.measures], manifest]
+    digest.update(json.dumps(measured).encode())
+    return digest.hexdigest()

@@ -1,0 +1,105 @@
+"""What measuring costs beside the forward passes that are measured.
+
+    python tests/benchmarks/evaluation.py [--size 256] [--batch 8] [--rounds 5] [--images 1000]
+
+For each network a forward pass (`complete`), then the protocols' scores of what it made, in turn in one process; processor
+time per image, medians. Then the whole of `evaluate` (from bytes to rows) beside its forward passes alone, and what the
+intervals and the comparison of two methods cost for --images pictures under four masks.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lit_inpaint.cli import keep_freed_memory
+from lit_inpaint.evaluation import evaluate
+from lit_inpaint.masks import DamageRatio, FreeForm
+from lit_inpaint.metrics import LPI, PROTOCOLS, Scores, score
+from lit_inpaint.papers import PEPSI, LPINet, PConv, UNet, WaveMix
+
+NETWORKS: dict[str, Callable[[], torch.nn.Module]] = {
+    "LPINet": LPINet,
+    "PEPSI": PEPSI,
+    "PConv": lambda: PConv(vgg="random"),
+    "WaveMix": WaveMix,
+    "UNet": UNet,
+}
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Processor time of one call."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=1000)
+    options = parser.parse_args()
+    keep_freed_memory()
+    torch.manual_seed(0)
+    source, rng = DamageRatio(FreeForm(), 0.1, 0.5), torch.Generator().manual_seed(0)
+    side = (options.size, options.size)
+    image = (torch.rand(options.batch, 3, *side) * 255).byte().float() / 255
+    mask = torch.stack([source(side, rng) for _ in range(options.batch)]).float()
+    print(f"{options.batch} images of {side[0]}x{side[1]}, {torch.get_num_threads()} thread(s), n = {options.rounds}")
+    with torch.no_grad():
+        for name, build in NETWORKS.items():
+            forwards_and_scores(name, build(), image, mask, options.rounds)
+        whole_evaluation(image, mask, options.rounds)
+    intervals(options.images)
+
+
+def forwards_and_scores(name: str, model: torch.nn.Module, image: Tensor, mask: Tensor, rounds: int) -> None:
+    """A line for one network."""
+    complete = model.eval().complete
+    made = complete(image, mask)
+    spent: dict[str, list[float]] = {"forward": [], **{protocol.name: [] for protocol in PROTOCOLS}}
+    for _ in range(rounds):
+        spent["forward"].append(seconds(lambda: complete(image, mask)))
+        for protocol in PROTOCOLS:
+            spent[protocol.name].append(seconds(lambda protocol=protocol: score(protocol, image, made, mask)))
+    median = {key: statistics.median(times) / len(image) for key, times in spent.items()}
+    shares = ", ".join(f"{key} {value / median['forward']:.3f}" for key, value in median.items() if key != "forward")
+    print(f"{name:8} forward {1000 * median['forward']:7.1f} ms an image; scores as a share of it: {shares}")
+
+
+def whole_evaluation(image: Tensor, mask: Tensor, rounds: int) -> None:
+    """`evaluate` of LPI-Net beside its forward passes alone, over the same loader."""
+    complete = LPINet().eval().complete
+    samples = [
+        {"image": one.mul(255).byte(), "mask": hole.byte(), "name": f"{number}.png"}
+        for number, (one, hole) in enumerate(zip(image, mask, strict=True))
+    ]
+    loader = DataLoader(samples, len(samples) // 2)
+    ratios = []
+    for _ in range(rounds):
+        alone = seconds(lambda: [complete(batch["image"].float() / 255, batch["mask"].float()) for batch in loader])
+        whole = seconds(lambda: evaluate({"LPINet": complete}, loader, LPI, torch.device("cpu")))
+        ratios.append(whole / alone)
+    print(f"evaluate, protocol lpi, LPINet: {statistics.median(ratios):.3f} of its forward passes")
+
+
+def intervals(images: int) -> None:
+    """Seconds for the rows and the comparison of two methods."""
+    rng = torch.Generator().manual_seed(0)
+    values = {name: torch.rand(4 * images, 3, generator=rng, dtype=torch.float64) for name in ("a", "b")}
+    shares = torch.arange(4 * images, dtype=torch.float64) % 4 / 10 + 0.15
+    scores = Scores(LPI, [f"{number // 4}.png #{number % 4}" for number in range(4 * images)], shares, values)
+    spent = seconds(scores.rows), seconds(lambda: scores.pairs(["a", "b"]))
+    print(
+        f"intervals of {images:,} pictures under 4 masks, two methods: {spent[0]:.1f} s, and compared in pairs {spent[1]:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""FID of two folders of PNG files: pytorch-fid's own loop and ours, seconds and values.
+
+    python tests/benchmarks/fid.py COMPLETIONS TRUTHS [--batch 50] [--rounds 3]
+
+In one process, the two taking turns; the same files (read without workers), the same Inception with random weights, which are
+written into a temporary file of the published form. Median seconds of all features, then both values with each one's distance
+function, of which pytorch-fid's takes a while.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytorch_fid.inception
+import torch
+from pytorch_fid.fid_score import ImagePathDataset, calculate_frechet_distance, get_activations
+from torch.utils.data import DataLoader
+from torchvision.transforms.functional import to_tensor
+
+from lit_inpaint.metrics.fid import FID
+from lit_inpaint.metrics.inception import Inception, draw_into, torchvision_skeleton
+from lit_inpaint.pretrained import INCEPTION
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folders", type=Path, nargs=2)
+    parser.add_argument("--batch", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    files = [sorted(folder.glob("*.png")) for folder in options.folders]
+    count = min(map(len, files))
+    files = [names[:count] for names in files]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["LIT_INPAINT_CACHE"] = cache
+        network = torchvision_skeleton()
+        draw_into(network)
+        torch.save(network.state_dict(), INCEPTION.path)
+        pytorch_fid.inception.load_state_dict_from_url = lambda *_, **__: INCEPTION.read()
+        theirs = pytorch_fid.inception.InceptionV3([3]).to(device)
+        ours = Inception()
+        ours.require_weights()
+    times: dict[str, list[float]] = {"pytorch-fid": [], "lit_inpaint": []}
+    for _ in range(options.rounds):
+        start = time.perf_counter()
+        activations = [get_activations(names, theirs, options.batch, device=device, num_workers=0) for names in files]
+        times["pytorch-fid"].append(time.perf_counter() - start)
+        ours._truths.clear()
+        fid = FID(ours).to(device)
+        start = time.perf_counter()
+        loaders = [DataLoader(ImagePathDataset(names, to_tensor), options.batch) for names in files]
+        for prediction, target in zip(*loaders, strict=True):
+            fid.update(prediction.to(device), target.to(device))
+        times["lit_inpaint"].append(time.perf_counter() - start)
+    for name, found in times.items():
+        print(f"{name:12} {statistics.median(found):8.2f} s for the features of 2 x {count} images on {device.type}")
+    start = time.perf_counter()
+    value = float(fid.compute())
+    print(f"lit_inpaint  {value:.9g}, distance in {time.perf_counter() - start:.2f} s")
+    start = time.perf_counter()
+    moments = [part for found in activations for part in (found.mean(axis=0), np.cov(found, rowvar=False))]
+    other = float(calculate_frechet_distance(*moments))
+    seconds = time.perf_counter() - start
+    print(f"pytorch-fid  {other:.9g}, distance in {seconds:.2f} s; apart by {abs(value / other - 1):.1e} of it")
+
+
+if __name__ == "__main__":
+    main()

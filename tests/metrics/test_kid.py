@@ -1,0 +1,85 @@
+"""KID against torch-fidelity and a double loop."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_features import TinyFeatures, images
+from torch_fidelity.metric_kid import kid_features_to_metric
+
+from lit_inpaint.metrics.kid import KID, squared_discrepancy
+
+
+def vectors(n: int, seed: int, shift: float = 0.0) -> torch.Tensor:
+    return torch.randn(n, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + shift
+
+
+def theirs(x: torch.Tensor, y: torch.Tensor, subsets: int, size: int) -> tuple[float, float]:
+    found = kid_features_to_metric(x, y, kid_subsets=subsets, kid_subset_size=size, rng_seed=1, verbose=False)
+    return found["kernel_inception_distance_mean"], found["kernel_inception_distance_std"]
+
+
+def test_the_estimate_by_hand() -> None:
+    x, y = vectors(4, 0), vectors(3, 1, 0.5)
+
+    def kernel(a: torch.Tensor, b: torch.Tensor) -> float:
+        return (float(a @ b) / 12 + 1) ** 3
+
+    among = [sum(kernel(a, b) for a in s for b in s if a is not b) / (len(s) * (len(s) - 1)) for s in (list(x), list(y))]
+    between = sum(kernel(a, b) for a in x for b in y) / 12
+    assert float(squared_discrepancy(x, y)) == pytest.approx(sum(among) - 2 * between)
+
+
+def test_the_estimate_is_torch_fidelitys() -> None:
+    x, y = vectors(50, 0), vectors(50, 1, 0.3)
+    assert float(squared_discrepancy(x, y)) == pytest.approx(theirs(x, y, 1, 50)[0], rel=1e-9)
+
+
+def test_the_estimate_has_no_bias() -> None:
+    """Of two sets of one distribution it is 0 on average, below 0 as often as above."""
+    found = torch.stack([squared_discrepancy(vectors(6, 2 * i), vectors(6, 2 * i + 1)) for i in range(400)])
+    assert abs(found.mean()) < 3 * found.std() / 20
+    assert (found < 0).float().mean() > 0.3
+
+
+def test_mean_and_spread_over_subsets_are_torch_fidelitys() -> None:
+    """Other draws of the same number and size."""
+    prediction, target = images(80, 0)
+    features = TinyFeatures(12)
+    kid = KID(features, subsets=300, subset_size=40)
+    for batch in zip(prediction.split(11), target.split(11), strict=True):
+        kid.update(*batch)
+    found = float(kid.compute())
+    mean, spread = theirs(features.of(prediction).double(), features.of(target).double(), 300, 40)
+    assert kid.label == "kid"
+    assert abs(found - mean) < 4 * spread / 300**0.5
+    assert kid.spread == pytest.approx(spread, rel=0.25)
+    assert abs(found - mean) < 0.5 * found, "the sets are apart by more than the draws"
+
+
+def test_draws_are_seeded_and_ask_for_no_order() -> None:
+    prediction, target = images(30, 0)
+    values = []
+    for order, seed in ((range(30), 0), (range(29, -1, -1), 0), (range(30), 1)):
+        kid = KID(TinyFeatures(), subsets=4, subset_size=10, seed=seed)
+        kid.update(prediction[list(order)], target[list(order)])
+        values.append(float(kid.compute()))
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+    assert values[0] != pytest.approx(values[2], rel=1e-4)
+
+
+def test_few_images_make_small_subsets_and_are_in_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    monkeypatch.setattr("lit_inpaint.metrics.kid.squared_discrepancy", lambda x, y: sizes.append(len(x)) or torch.ones(()))
+    for n in (2, 3, 10, 2100):
+        kid = KID(TinyFeatures(), subsets=1)
+        kid.pairs.append(torch.rand(n, 2, 6))
+        kid.images += n
+        kid._update_count = 1
+        if n < 2000:
+            with pytest.warns(UserWarning, match=f"kid_{n}: {n} images are fewer than the 2,000"):
+                kid.compute()
+        else:
+            kid.compute()
+        assert kid.label == ("kid" if n >= 2000 else f"kid_{n}")
+    assert sizes == [2, 2, 5, 1000]

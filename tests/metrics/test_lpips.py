@@ -1,0 +1,116 @@
+"""LPIPS against the package, with a backbone whose random weights lie in a file of torchvision's form."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from pathlib import Path
+
+import lpips
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from lit_inpaint.metrics.lpips import LPIPS, LPIPSNet
+from lit_inpaint.pretrained import ALEXNET, VGG16, WeightsFile
+from lit_inpaint.types import UserError
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def pairs() -> tuple[torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    target = torch.rand(3, 3, 64, 64, generator=rng)
+    noise = torch.randn(target.shape, generator=rng) * torch.tensor([0.0, 0.05, 0.5]).view(3, 1, 1, 1)
+    return (target + noise).clamp(0, 1), target
+
+
+def backbone(net: LPIPSNet) -> nn.Module:
+    """torchvision's network with weights of its own, without a classifier."""
+    with torch.device("meta"):
+        network = (torchvision.models.alexnet if net == "alex" else torchvision.models.vgg16)(weights=None)
+    network.classifier = nn.Identity()
+    network.to_empty(device="cpu")
+    rng = torch.Generator().manual_seed(1)
+    for layer in network.features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=rng)
+            nn.init.uniform_(layer.bias, -0.2, 0.2, generator=rng)
+    return network
+
+
+@pytest.mark.parametrize(("net", "file", "called"), [("alex", ALEXNET, "alexnet"), ("vgg", VGG16, "vgg16")])
+def test_the_packages_numbers(
+    net: LPIPSNet, file: WeightsFile, called: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package itself, where torchvision would download the same weights."""
+    network = backbone(net)
+    torch.save({**network.state_dict(), "classifier.6.bias": torch.zeros(1000)}, cache / file.file)
+    monkeypatch.setattr(torchvision.models, called, lambda **_: network)
+    package = lpips.LPIPS(net=net, verbose=False)
+    monkeypatch.undo()
+    monkeypatch.setenv("LIT_INPAINT_CACHE", str(cache))
+    prediction, target = pairs()
+    with torch.no_grad():
+        expected = package(prediction, target, normalize=True).flatten().double()
+        mistaken = package(prediction, target).flatten().double()
+    ours = LPIPS(net)
+    found = ours(prediction.double(), target.double())
+    assert ours.name == f"lpips_{net}"
+    assert found.dtype == torch.float64
+    assert found[0] == 0
+    assert found[1] < found[2]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+    assert abs(mistaken[2] / expected[2] - 1) > 0.01, "the range matters"
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(ours(prediction, target), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_random_weights_say_so_and_are_always_the_same(cache: Path) -> None:
+    first = LPIPS("alex", "random")
+    assert first.name == "lpips_alex_random_weights"
+    assert first.about == "AlexNet with RANDOM weights (seed 0)"
+    state = torch.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = first(*pairs())
+    assert torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(5)
+    assert torch.equal(found, LPIPS("alex", "random")(*pairs()))
+
+
+def test_what_is_not_a_number_stays_so_and_alone(cache: Path) -> None:
+    measure = LPIPS("alex", "random")
+    prediction, target = pairs()
+    expected = measure(prediction, target)
+    prediction[1, 0, 3, 3] = math.nan
+    found = measure(prediction, target)
+    assert found[1].isnan()
+    torch.testing.assert_close(found[[0, 2]], expected[[0, 2]])
+
+
+def test_missing_weights_are_one_line_with_a_remedy(cache: Path) -> None:
+    measure = LPIPS("alex")  # constructing needs none
+    with pytest.raises(UserError) as mistake:
+        measure.require_weights()
+    line = str(mistake.value)
+    assert str(cache / "alexnet-owt-7be5be79.pth") in line
+    assert "python -m lit_inpaint.fetch alexnet" in line
+    assert "PSNR, SSIM and L1 need no weights" in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("kind", ["truncated", "other network"])
+def test_a_wrong_file_is_one_line(kind: str, cache: Path) -> None:
+    torch.save({"features.0.weight": torch.zeros(300, 300)}, ALEXNET.path)
+    if kind == "truncated":
+        ALEXNET.path.write_bytes(ALEXNET.path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=re.escape(str(ALEXNET.path))) as mistake:
+        LPIPS("alex").require_weights()
+    assert "\n" not in str(mistake.value)
