@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import io
-import statistics
-import time
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lit_inpaint import cli
 from lit_inpaint.arguments import VerbParser, whole_number
+from lit_inpaint.cost_notes import NOTES
 from lit_inpaint.output import output_file, write_json
-from lit_inpaint.published import cost_figure
+from lit_inpaint.published import cost_figure, tables
 from lit_inpaint.types import UserError
 
 if TYPE_CHECKING:
-    import torch
+    from rich.table import Table
 
     from lit_inpaint.engine import Inpainter
+    from lit_inpaint.measuring import Kind, Size, Speed
 
 _EPILOG = """
-Only generators are counted, as they are what is deployed. Multiply-adds are half of the FLOPs that torch.utils.flop_counter
-finds in convolutions and matrix products; activations, normalisation and resizing are not in it. The time is the median of
---runs forward passes of one square image after a warm-up, on the GPU where there is one. Mi = 2^20, M = 10^6.
+Sizes, times and memory are of generators, as they are what is deployed; the parts are listed with their discriminators.
+Multiply-adds are half of the FLOPs that torch.utils.flop_counter finds in convolutions and matrix products; activations,
+normalisation and resizing are not in it. Times are medians of passes taken in turns over all networks, after a warm-up: up to
+--runs of them, or as many as --seconds allow each network. bf16 is autocast. Mi = 2^20, M = 10^6, MB = 10^6 bytes.
 """
 _MEBI = 2**20
-_WARM_UP = 3
-_UNITS = {"2^20": "Mi", "10^6": "M", "2^20 bytes": "MiB"}
+_DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+_BATCHES = {"cpu": 2, "cuda": 32}
+_UNITS = {"2^20": "Mi", "10^6": "M", "2^20 bytes": "MiB", "1": ""}
 
 
 class Network(NamedTuple):
@@ -41,100 +43,95 @@ class Network(NamedTuple):
     checkpoint: Path | None = None
 
 
-class Cost(NamedTuple):
-    """What one generator costs.
+class Setting(NamedTuple):
+    """What was measured under: side of the images, and images in a batch for the throughput by kind of device."""
 
-    Attributes:
-        parameters: numbers that are learnt.
-        multiply_adds: for one image.
-        seconds: for one image, median.
-        weights_file: bytes of the state dict as `torch.save` writes it.
-    """
-
-    parameters: int
-    multiply_adds: int
-    seconds: float
-    weights_file: int
+    size: int
+    batches: Mapping[str, int]
 
 
 def main(argv: list[str]) -> int:
     """Measure and print; returns the exit status."""
-    parser = VerbParser("cost", "Parameters, multiply-adds, time and file size of the networks.", _EPILOG)
+    parser = VerbParser("cost", "Parameters, multiply-adds, memory, time and file size of the networks.", _EPILOG)
     parser.add_argument("--papers", metavar="NAME", nargs="+", help="classes or variants (default: all, unless --checkpoint)")
     parser.add_argument("--checkpoint", metavar="FILE", nargs="+", default=[], help=".ckpt files of runs")
     parser.add_argument("--size", metavar="PIXELS", type=whole_number(1), default=256, help="side of the image (default 256)")
-    parser.add_argument("--runs", metavar="N", type=whole_number(1), default=10, help="timed passes (default 10)")
+    parser.add_argument("--runs", metavar="N", type=whole_number(1), default=10, help="timed passes at most (default 10)")
+    parser.add_argument(
+        "--seconds", metavar="N", type=whole_number(1), default=1, help="for each network and kind of pass (default 1)"
+    )
+    parser.add_argument(
+        "--batch_size", metavar="N", type=whole_number(2), help="for the throughput (default 2 on a CPU, 32 on a GPU)"
+    )
+    parser.add_argument(
+        "--bf16",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="auto: where the hardware has instructions for it; without them a pass takes tens of times as long",
+    )
+    parser.add_argument("--no_timing", action="store_true", help="no latency and no throughput")
     parser.add_argument("--output", metavar="FILE.json", help="write the numbers there")
     options = parser.parse_args(argv)
     output = output_file(options.output, ".json") if options.output is not None else None
 
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler, asked for memory, complains of missing GPUs
     import torch
+
+    from lit_inpaint.measuring import Kind, has_bf16, size_of, speed_of
 
     cli.quieten()
     cli.keep_freed_memory()
     networks = [] if options.checkpoint and options.papers is None else _networks(options.papers)
     networks += _checkpoints([Path(name) for name in options.checkpoint])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    costs = [measure(network.model, options.size, options.runs, device) for network in networks]
-    machine = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    _print(networks, costs, options.size, machine)
+    devices = [torch.device("cpu")] + ([torch.device("cuda")] if torch.cuda.is_available() else [])
+    batches = {kind: options.batch_size or size for kind, size in _BATCHES.items()}
+    setting = Setting(options.size, batches)
+    models = [network.model for network in networks]
+    sizes = [size_of(model, options.size) for model in models]
+    speeds: dict[Kind, list[Speed]] = {}
+    without = []
+    for device in devices:
+        wanted = options.bf16 == "always" or (options.bf16 == "auto" and has_bf16(device))
+        if options.bf16 == "auto" and not wanted:
+            without.append(f"no bf16 on the {_DEVICES[device.type]}, which has no instructions for it (--bf16 always)")
+        for kind in [Kind(device, "float32")] + ([Kind(device, "bf16")] if wanted else []):
+            timed = [] if options.no_timing else [1, batches[device.type]]
+            speeds[kind] = speed_of(models, options.size, timed, options.runs, options.seconds, kind)
+    if len(devices) == 1:
+        without.append("no GPU here")
+    threads = f"CPU, {torch.get_num_threads()} threads"
+    machine = f"{torch.cuda.get_device_name()}; {threads}" if len(devices) > 1 else threads
+    _print(networks, sizes, speeds, setting, machine)
+    for line in without:
+        print(f"Not measured: {line}")
     if output is not None:
-        pairs = zip(networks, costs, strict=True)
-        rows = [row for network, cost in pairs for row in _rows(network, cost, options.size, options.runs)]
-        write_json(output, {"rows": rows, "machine": machine, "torch": str(torch.__version__)})
+        rows = [
+            row
+            for number, network in enumerate(networks)
+            for row in _rows(network, sizes[number], {kind: found[number] for kind, found in speeds.items()}, setting)
+        ]
+        write_json(output, {"rows": rows, "machine": machine, "torch": str(torch.__version__), "not_measured": without})
         print(f"{len(rows)} rows in {output}")
     return 0
 
 
-def measure(model: Inpainter, size: int, runs: int, device: torch.device) -> Cost:
-    """Count and time one forward pass of a `size` x `size` image whose middle is a hole.
-
-    Args:
-        model: a paper; it is moved to `device` and left in evaluation mode.
-        size: side of the image in pixels, rounded up to what the network takes without padding.
-        runs: timed passes.
-        device: where.
-    """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    side = size + -size % model.multiple
-    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
-    mask = torch.zeros(1, 1, side, side, device=device)
-    mask[..., side // 4 : side - side // 4, side // 4 : side - side // 4] = 1
-    model.to(device).eval()
-    seconds = []
-    with torch.no_grad():
-        with FlopCounterMode(display=False) as counter:
-            model(image, mask)
-        for _ in range(_WARM_UP + runs):
-            _wait(device)
-            start = time.perf_counter()
-            model(image, mask)
-            _wait(device)
-            seconds.append(time.perf_counter() - start)
-    file = io.BytesIO()
-    torch.save(model.generator.state_dict(), file)
-    parameters = sum(parameter.numel() for parameter in model.generator.parameters())
-    return Cost(parameters, counter.get_total_flops() // 2, statistics.median(seconds[_WARM_UP:]), file.tell())
+def _all_variants() -> set[str]:
+    """The names, in the papers' tables, of all networks that could be asked for."""
+    return {name for paper in _papers() for name in paper.published_as}
 
 
-def _wait(device: torch.device) -> None:
-    """Until the GPU has done what it was told."""
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _networks(names: Sequence[str] | None) -> list[Network]:
-    """The variants of all papers, or those that are named by class or by variant."""
+def _papers() -> list[type[Inpainter]]:
     from lit_inpaint import papers
     from lit_inpaint.engine import Inpainter
 
     listed = [getattr(papers, name) for name in papers.__all__]
-    classes = [paper for paper in listed if inspect.isclass(paper) and issubclass(paper, Inpainter)]
-    by_class = {paper.__name__: [(name, paper) for name in paper.published_as or (paper.__name__,)] for paper in classes}
+    return [paper for paper in listed if inspect.isclass(paper) and issubclass(paper, Inpainter)]
+
+
+def _networks(names: Sequence[str] | None) -> list[Network]:
+    """The variants of all papers, or those that are named by class or by variant."""
+    papers = _papers()
+    by_class = {paper.__name__: [(name, paper) for name in paper.published_as or (paper.__name__,)] for paper in papers}
     by_variant = {name: [(name, paper)] for variants in by_class.values() for name, paper in variants}
     known = by_variant | by_class
     wanted: dict[str, type[Inpainter]] = {}
@@ -156,8 +153,12 @@ def _checkpoints(paths: Sequence[Path]) -> list[Network]:
 
 
 def _published(network: Network, metric: str) -> dict[str, Any]:
-    tables = network.model.published_in or type(network.model).__module__.rpartition(".")[2]
-    figure = cost_figure(tables, network.variant, metric) if network.variant is not None else None
+    """What the network's own paper says, else another paper of the same network."""
+    if network.variant is None:
+        return {}
+    own = network.model.published_in or type(network.model).__module__.rpartition(".")[2]
+    elsewhere = (table.figure(network.variant, metric) for table in tables())
+    figure = cost_figure(own, network.variant, metric) or next((found for found in elsewhere if found is not None), None)
     if figure is None:
         return {}
     return {"published": figure.value, "published_unit": figure.unit, "published_in": figure.source}
@@ -166,51 +167,128 @@ def _published(network: Network, metric: str) -> dict[str, Any]:
 def _printed(network: Network, metric: str) -> str:
     """A published figure as its paper prints it, with what it is counted in."""
     found = _published(network, metric)
-    return f"{found['published']} {_UNITS.get(found['published_unit'], found['published_unit'])}".rstrip() if found else "-"
+    return _with_unit(found["published"], found["published_unit"]) if found else "-"
 
 
-def _rows(network: Network, cost: Cost, size: int, runs: int) -> list[dict[str, Any]]:
-    """One row per number, with the keys of an evaluation's rows; `value` is exact, a published figure keeps its own unit."""
-    numbers: list[tuple[str, float, str, int]] = [
-        ("parameters", cost.parameters, "1", 1),
-        ("multiply_adds", cost.multiply_adds, "1", 1),
-        ("latency", cost.seconds * 1000, "ms", runs),
-        ("weights_file", cost.weights_file, "byte", 1),
-    ]
-    if network.checkpoint is not None:
-        numbers.append(("checkpoint_file", network.checkpoint.stat().st_size, "byte", 1))
-    where = {"method": network.label, "protocol": "cost", "bucket": "all", "size": size}
+def _with_unit(value: float, unit: str) -> str:
+    number = f"{value:,}" if unit == "1" else str(value)
+    return f"{number} {_UNITS.get(unit, unit)}".rstrip()
+
+
+def _rows(network: Network, size: Size, speeds: Mapping[Kind, Speed], setting: Setting) -> list[dict[str, Any]]:
+    """One row per number, with the keys of an evaluation's rows; `value` is exact, a published figure keeps its own unit.
+
+    Each `metric` stands once: "latency", "throughput" and "peak_memory" are float32 on the GPU where there is one, else on the
+    CPU; others add "_cpu", "_bf16" or both.
+    """
+    where: dict[str, Any] = {"method": network.label, "protocol": "cost", "bucket": "all", "size": setting.size}
     if network.checkpoint is not None:
         where["checkpoint"] = str(network.checkpoint)
+    numbers: list[tuple[str, float, str, int, dict[str, Any]]] = [
+        ("parameters", size.parameters, "1", 1, {}),
+        ("multiply_adds", size.multiply_adds, "1", 1, {}),
+        ("weights_file", size.weights_file, "byte", 1, {}),
+    ]
+    if network.checkpoint is not None:
+        numbers.append(("checkpoint_file", network.checkpoint.stat().st_size, "byte", 1, {}))
+    numbers += [(part, count, "1", 1, {}) for part, count in size.parts.items()]
+    first = "cuda" if any(kind.device.type == "cuda" for kind in speeds) else "cpu"
+    for kind, speed in speeds.items():
+        end = ("" if kind.device.type == first else "_cpu") + ("_bf16" if kind.precision == "bf16" else "")
+        about = {"device": kind.device.type, "precision": kind.precision}
+        numbers.append((f"peak_memory{end}", speed.peak, "byte", 1, {**about, "batch": 1}))
+        for batch, timing in speed.timings.items():
+            if batch == 1:
+                numbers.append((f"latency{end}", timing.seconds * 1000, "ms", timing.n, {**about, "batch": batch}))
+            else:
+                numbers.append((f"throughput{end}", batch / timing.seconds, "images/s", timing.n, {**about, "batch": batch}))
     return [
-        {**where, "metric": metric, "value": value, "unit": unit, "n": n, **_published(network, metric)}
-        for metric, value, unit, n in numbers
+        {**where, "metric": metric, "value": value, "unit": unit, "n": n, **about, **_published(network, metric)}
+        for metric, value, unit, n, about in numbers
     ]
 
 
-def _print(networks: Sequence[Network], costs: Sequence[Cost], size: int, machine: str) -> None:
+def _print(
+    networks: Sequence[Network], sizes: Sequence[Size], speeds: Mapping[Kind, Sequence[Speed]], setting: Setting, machine: str
+) -> None:
     from rich.console import Console
+
+    console = Console()
+    console.width = max(console.width, 130)  # a narrow log file would otherwise break the table, not the lines
+    console.print(_size_table(networks, sizes, setting))
+    console.print(_part_table(networks, sizes))
+    for kind, found in speeds.items():
+        console.print(_speed_table(networks, found, kind, setting, machine))
+    for network in networks:
+        if note := NOTES.get(network.variant or ""):
+            console.print(f"{network.label}: {note}", highlight=False)
+
+
+def _table(title: str, *headings: str) -> Table:
     from rich.table import Table
 
-    files = any(network.checkpoint is not None for network in networks)
-    caption = "Generators only. Mi = 2^20, M = 10^6, G = 10^9. Multiply-adds = FLOPs / 2, convolutions and matrix products."
-    title = f"One image of {size}x{size} on {machine}"
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("network")
-    headings = ["parameters Mi", "published", "M", "multiply-adds G", "ms", "weights MiB", "published", "MB"]
-    for heading in headings + (["checkpoint MB"] if files else []):
+    for heading in headings:
         table.add_column(heading, justify="right")
-    for network, cost in zip(networks, costs, strict=True):
+    return table
+
+
+def _size_table(networks: Sequence[Network], sizes: Sequence[Size], setting: Setting) -> Table:
+    """LPI-Net's table 3 and the other papers' columns of parameters, with the rows of methods that are not here."""
+    files = any(network.checkpoint is not None for network in networks)
+    headings = ["parameters Mi", "published", "M", "multiply-adds G", "weights MiB", "published", "MB"]
+    title = f"Generators, {setting.size}x{setting.size}. Mi = 2^20, M = 10^6, G = 10^9. Multiply-adds = FLOPs / 2."
+    table = _table(title, *headings, *(["checkpoint MB"] if files else []))
+    for network, size in zip(networks, sizes, strict=True):
         printed = [_printed(network, metric) for metric in ("parameters", "weights_file")]
-        cells = [f"{cost.parameters / _MEBI:.3f}", printed[0], f"{cost.parameters / 1e6:.3f}"]
-        cells += [f"{cost.multiply_adds / 1e9:.3f}", f"{cost.seconds * 1000:.1f}"]
-        cells += [f"{cost.weights_file / _MEBI:.2f}", printed[1], f"{cost.weights_file / 1e6:.2f}"]
+        cells = [f"{size.parameters / _MEBI:.3f}", printed[0], f"{size.parameters / 1e6:.3f}"]
+        cells += [f"{size.multiply_adds / 1e9:.3f}"]
+        cells += [f"{size.weights_file / _MEBI:.2f}", printed[1], f"{size.weights_file / 1e6:.2f}"]
         if files:
             cells.append(f"{network.checkpoint.stat().st_size / 1e6:.2f}" if network.checkpoint is not None else "-")
         table.add_row(network.label, *cells)
-    console = Console()
-    console.width = max(console.width, 120)  # a narrow log file would otherwise break the table, not the lines
-    console.print(table)
+    table.add_section()
+    ours = _all_variants()
+    read = {network.model.published_in or type(network.model).__module__.rpartition(".")[2] for network in networks}
+    for paper in sorted(read):
+        for published in tables(paper):
+            for method in published.figures if "parameters" in published.units else ():
+                figures = [published.figure(method, metric) for metric in ("parameters", "weights_file")]
+                if method not in ours and any(figures):
+                    shown = [_with_unit(figure.value, figure.unit) if figure is not None else "-" for figure in figures]
+                    table.add_row(
+                        f"{method} (published)", "-", shown[0], "-", "-", "-", shown[1], "-", *(["-"] if files else [])
+                    )
+    return table
+
+
+def _part_table(networks: Sequence[Network], sizes: Sequence[Size]) -> Table:
+    """PEPSI's table, for all networks."""
+    table = _table("Parameters of each part, and of all with the discriminator", "part", "parameters", "published")
+    for network, size in zip(networks, sizes, strict=True):
+        for number, (part, count) in enumerate(size.parts.items()):
+            name = network.label if number == 0 else ""
+            table.add_row(name, part, f"{count:,}", _printed(network, part), end_section=part == "total")
+    return table
+
+
+def _speed_table(networks: Sequence[Network], speeds: Sequence[Speed], kind: Kind, setting: Setting, machine: str) -> Table:
+    batch = setting.batches[kind.device.type]
+    where = f"{_DEVICES[kind.device.type]}, {kind.precision}, {setting.size}x{setting.size}"
+    title = f"{where} ({machine}); medians of n passes in turns"
+    if not any(speed.timings for speed in speeds):
+        table = _table(title, "peak memory MiB")
+        for network, speed in zip(networks, speeds, strict=True):
+            table.add_row(network.label, f"{speed.peak / _MEBI:.1f}")
+        return table
+    table = _table(title, "peak memory MiB", "ms for 1 image", "n", f"images/s at {batch}", "n", "published")
+    for network, speed in zip(networks, speeds, strict=True):
+        one, many = speed.timings[1], speed.timings[batch]
+        cells = [f"{speed.peak / _MEBI:.1f}", f"{one.seconds * 1000:.1f}", str(one.n)]
+        cells += [f"{batch / many.seconds:.3g}", str(many.n), _printed(network, "throughput")]
+        table.add_row(network.label, *cells)
+    return table
 
 
 if __name__ == "__main__":

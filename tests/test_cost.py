@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from lit_inpaint import cost
+from lit_inpaint import cost, measuring
+from lit_inpaint.cost_notes import NOTES
 from lit_inpaint.labels import variant_of
 from lit_inpaint.papers import PEPSI, DeepGIN, LPINet, PConv, UNet, WaveMix
 from lit_inpaint.types import UserError
@@ -21,7 +22,7 @@ def rows_of(argv: list[str], tmp_path: Path) -> list[dict[str, object]]:
 
 
 def test_all_papers_with_their_published_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = rows_of(["--size", "32", "--runs", "2"], tmp_path)
+    rows = rows_of(["--size", "32", "--runs", "2", "--bf16", "never"], tmp_path)
     found = {(row["method"], row["metric"]): row for row in rows}
     assert found["LPI", "parameters"]["value"] == 1_764_707
     assert found["LPI-Large", "parameters"]["value"] == 5_757_035
@@ -34,9 +35,77 @@ def test_all_papers_with_their_published_figures(tmp_path: Path, capsys: pytest.
         assert {"method", "protocol", "bucket", "metric", "value", "unit", "n"} <= row.keys()
     assert found["SPDResBlk-MSSA-BP", "parameters"]["value"] == 42_930_186
     assert (found["Custom CNN", "parameters"]["published"], found["Custom CNN", "parameters"]["published_unit"]) == (12, "10^6")
+    assert (found["PConv", "parameters"]["published"], found["PConv", "weights_file"]["published"]) == (31.34, 393)
+    assert (
+        "lightweight" in str(found["PConv", "parameters"]["published_in"]).lower()
+    )  # LPI-Net's table; PConv's own has no costs
+    assert (found["WaveMix", "throughput"]["published"], found["WaveMix", "throughput"]["batch"]) == (137, 2)
+    for part in ("encoder", "attention", "decoder", "discriminator", "total"):
+        for variant in ("PEPSI", "PEPSI depthwise-separable"):
+            assert found[variant, part]["value"] == found[variant, part]["published"], (variant, part)
+    assert len(found) == len(rows), "a metric of a network stands once"
+    wrong = set()
+    for (method, metric), row in found.items():
+        if metric == "parameters" and "published" in row:
+            printed_as = str(row["published"])
+            unit = 2**20 if row["published_unit"] == "2^20" else 10**6
+            if f"{float(str(row['value'])) / unit:.{len(printed_as.partition('.')[2])}f}" != printed_as:
+                wrong.add(method)
+    assert wrong == {"LPI", "LPI-Large", "WaveMix"}
+    assert wrong <= NOTES.keys() <= {row["method"] for row in rows}
     printed = capsys.readouterr().out
-    for words in ("1.683", "1.67 Mi", "42.93 M", "12 M", "22.0 MiB"):
+    for words in ("1.683", "1.67 Mi", "42.93 M", "12 M", "22.0 MiB", "2,937,184", "192 images/s", "EdgeConnect (published)"):
         assert words in printed, words
+    assert "WaveMix (published)" not in printed
+    assert " ".join(NOTES["LPI"].split()[:6]) in printed
+    if not torch.cuda.is_available():
+        assert "Not measured: no GPU here" in printed
+
+
+def test_without_timing_and_with_bf16(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = rows_of(["--papers", "LPI", "--size", "16", "--no_timing", "--bf16", "always"], tmp_path)
+    metrics = {row["metric"] for row in rows}
+    assert {"peak_memory", "peak_memory_bf16"} <= metrics
+    assert not {metric for metric in metrics if str(metric).startswith(("latency", "throughput"))}
+    assert "images/s" not in capsys.readouterr().out
+    rows = rows_of(["--papers", "LPI", "--size", "16", "--runs", "3", "--bf16", "always", "--batch_size", "3"], tmp_path)
+    found = {row["metric"]: row for row in rows}
+    assert (found["throughput_bf16"]["batch"], found["throughput_bf16"]["precision"]) == (3, "bf16")
+    assert found["latency_bf16"]["n"] == found["latency"]["n"] == 3
+
+
+def test_peak_memory_of_a_network_whose_need_is_known() -> None:
+    """At its peak a stack of identities that add 1 holds its input and two more maps of the same size."""
+
+    class Adding(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            for _ in range(4):
+                image = image + 1
+            return image
+
+    model = LPINet(blocks=1)
+    model.generator = Adding()
+    model.forward = lambda image, mask: model.generator(image)
+    kind = measuring.Kind(torch.device("cpu"), "float32")
+    peak = measuring.speed_of([model], 128, (), 1, 1, kind)[0].peak
+    image, mask = 3 * 128 * 128 * 4, 128 * 128 * 4
+    assert 0 <= peak - (image + mask + 2 * image) < 1024
+
+
+def test_turns_end_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow network is timed once, a fast one beside it as often as asked; and they alternate."""
+    slow, fast = LPINet(blocks=1), LPINet(blocks=1)
+    asked = []
+
+    def passed(model: LPINet, example: object, kind: measuring.Kind) -> float:
+        asked.append(model)
+        return 5.0 if model is slow else 0.25
+
+    monkeypatch.setattr(measuring, "_pass", passed)
+    monkeypatch.setattr(measuring, "_peak", lambda *given: 0)
+    speeds = measuring.speed_of([slow, fast], 16, (1,), 3, 1, measuring.Kind(torch.device("cpu"), "float32"))
+    assert [speed.timings[1] for speed in speeds] == [(5.0, 1), (0.25, 3)]
+    assert asked[:2] == [slow, fast]
 
 
 def test_multiply_adds_against_a_count_by_hooks() -> None:
@@ -49,7 +118,7 @@ def test_multiply_adds_against_a_count_by_hooks() -> None:
         per_pixel = module.in_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
         counted += output.numel() * per_pixel
 
-    measured = cost.measure(model, 48, 1, torch.device("cpu")).multiply_adds
+    measured = measuring.size_of(model, 48).multiply_adds
     for module in model.generator.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(count)
@@ -87,6 +156,8 @@ def test_a_narrower_network_is_no_published_variant() -> None:
         (["--papers", "LPINett"], "LPINett.*LPINet"),
         (["--size", "0"], "--size.*at least 1"),
         (["--runs", "many"], "--runs.*many"),
+        (["--batch_size", "1"], "--batch_size.*at least 2"),
+        (["--bf16", "yes"], "--bf16.*yes"),
         (["--paper", "LPI"], "--paper"),
         (["--output", "cost.txt"], r"\.json"),
         (["--checkpoint", "nowhere.ckpt"], "nowhere.ckpt"),
