@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from lit_inpaint.data.photos import EvalPhotos
@@ -19,7 +20,8 @@ class Manifest:
 
     A CSV: lines that start with # name the seed, the size, the view, the mask sources by number, and what the pictures are;
     then a line for each sample: its name, its number (from which view and mask are drawn), the mask source's number, its size.
-    Two evaluations with the same hash showed the same samples, as long as the files of those names hold the same pictures.
+    Two evaluations with the same hash showed the same samples, as long as the files of those names hold the same pictures and
+    masks.
 
     Args:
         photos: the samples.
@@ -29,21 +31,26 @@ class Manifest:
         self._photos = photos
         self.text = "".join(self._lines())
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 of the text, 64 hexadecimal digits."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        """SHA-256 of the file that `write` writes, 64 hexadecimal digits."""
+        return hashlib.sha256(self._content).hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write the text to `path`."""
-        path.write_text(self.text)
+        """Write the text to `path`, in UTF-8; a file's name that is none stays the bytes it is."""
+        path.write_bytes(self._content)
+
+    @property
+    def _content(self) -> bytes:
+        return self.text.encode(errors="surrogateescape")
 
     def _lines(self) -> Iterator[str]:
         photos = self._photos
         yield f"# {len(photos):,} samples of {len(photos.shelf):,} images, seed {photos.seed}, {photos.crops} view(s) of each\n"
         yield f"# view: {photos.view}\n"
         for number, source in enumerate(photos.masks):
-            yield f"# masks {number}: {source}\n"
+            files = source.fingerprint()
+            yield f"# masks {number}: {source}{f', SHA-256 of names and sizes {files}' if files else ''}\n"
         yield f"# images: SHA-256 of their names {photos.shelf.pictures.digest()}\n"
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")

@@ -41,7 +41,7 @@ class Pictures(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What tables and grids call picture `index`; unique among these, the same on every machine."""
+        """What tables and grids call picture `index`, the same on every machine; files that differ in their ending share it."""
 
     def key(self, index: int) -> str:
         """Picture `index`'s path below the data set's folder, without its suffix: what files that belong to it are called."""

@@ -19,13 +19,7 @@ _JPEG = b"\xff\xd8"
 
 
 class UnreadableImageError(UserError):
-    """A file that is no image, or a broken one.
-
-    torch re-raises an error of a loader's worker with the worker's traceback as its message; only its last line is kept.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
+    """A file that is no image, or a broken one."""
 
 
 def read_image(path: str | Path) -> Tensor:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,6 +41,15 @@ class MaskSource(ABC):
             UserError: if the options make no mask of this size.
         """
 
+    def fingerprint(self) -> str:
+        """What the masks depend on beside the options: of sources that read files, which these are; of all others nothing.
+
+        Here the fingerprints of the sources that this one takes its masks from.
+        """
+        held = vars(self).values()
+        sources = [part for value in held for part in (value if isinstance(value, tuple) else (value,))]
+        return "".join(source.fingerprint() for source in sources if isinstance(source, MaskSource))
+
     def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """The mask that `__call__` would draw, as (H, W) bytes: what sources that alter or join masks work on."""
         drawn: NDArray[np.uint8] = self(size, rng)[0].numpy().astype(np.uint8)
@@ -67,6 +80,14 @@ def dice(rng: torch.Generator) -> random.Random:
 def coins(chance: random.Random, count: int) -> NDArray[np.uint8]:
     """(count,) bytes, 0 or 1 equally often: where a source fills whole arrays, each of the bits that `chance` draws is one."""
     return np.unpackbits(np.frombuffer(chance.randbytes(-(-count // 8)), np.uint8), count=count)
+
+
+def fingerprint_of(files: Iterable[Path], folder: Path) -> str:
+    """SHA-256 of the files' paths below `folder` and their sizes; 64 hexadecimal digits."""
+    content = hashlib.sha256()
+    for file in files:
+        content.update(os.fsencode(f"{file.relative_to(folder).as_posix()}\0{file.stat().st_size}\0"))
+    return content.hexdigest()
 
 
 def hole_share(mask: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from lit_inpaint.masks.base import MaskSource, dice, require_range
+from lit_inpaint.masks.base import MaskSource, dice, fingerprint_of, require_range
 from lit_inpaint.types import UserError
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
@@ -126,6 +126,10 @@ class FromFolder(MaskSource):
             rows, columns = (_crop(length, chance) for length in mask.shape[1:])
             mask = mask[:, rows, columns]
         return _resize(mask, size).float()
+
+    def fingerprint(self) -> str:
+        """See `MaskSource`."""
+        return fingerprint_of(self.files, self._folder)
 
     @cached_property
     def files(self) -> tuple[Path, ...]:

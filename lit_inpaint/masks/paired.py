@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lit_inpaint.masks.base import MaskSource
+from lit_inpaint.masks.base import MaskSource, fingerprint_of
 from lit_inpaint.masks.from_folder import read_mask
 from lit_inpaint.types import UserError
 
@@ -79,6 +79,10 @@ class Paired(MaskSource):
                 raise UserError(
                     f"the mask {file} is that of two images, {other} and {name}; sort the masks into folders like theirs"
                 )
+
+    def fingerprint(self) -> str:
+        """See `MaskSource`."""
+        return fingerprint_of(sorted(self._files.values()), self._folder)
 
     def _without(self, names: list[str]) -> str:
         more = " …" if len(names) > _NAMED else ""

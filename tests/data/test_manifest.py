@@ -1,4 +1,5 @@
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ import pytest
 
 from lit_inpaint.data import Folder
 from lit_inpaint.data.manifest import Manifest
-from lit_inpaint.masks import Centre, FreeForm
+from lit_inpaint.masks import Centre, DamageRatio, FreeForm, FromFolder, MaskSource, Mixture
 
 Write = Callable[..., Path]
 
@@ -49,6 +50,28 @@ def test_the_same_samples_have_the_same_hash_wherever_they_lie(root: Path, tmp_p
     here = _manifest(root).digest
     (tmp_path / "elsewhere").mkdir()
     assert _manifest(root.rename(tmp_path / "elsewhere" / "images")).digest == here
+
+
+def test_a_name_that_is_no_utf_8_is_listed(write: Write, tmp_path: Path) -> None:
+    path = write("photos/val/0.png")
+    path.rename(path.with_name(os.fsdecode(b"caf\xe9.png")))
+    manifest = _manifest(tmp_path / "photos")
+    manifest.write(tmp_path / "manifest.csv")
+    content = (tmp_path / "manifest.csv").read_bytes()
+    assert b"\ncaf\xe9 #0,0,0,16\n" in content
+    assert hashlib.sha256(content).hexdigest() == manifest.digest
+
+
+@pytest.mark.parametrize("wrap", [lambda source: source, DamageRatio, lambda source: Mixture((Centre(4), source))])
+def test_mask_files_are_part_of_the_hash(root: Path, write: Write, wrap: Callable[[FromFolder], MaskSource]) -> None:
+    def digest() -> str:
+        return _manifest(root, val_masks=[wrap(FromFolder(str(folder)))]).digest
+
+    folder = write("masks/0.png", 0).parent
+    before = digest()
+    assert digest() == before
+    write("masks/1.png", 1)
+    assert digest() != before
 
 
 def test_other_samples_have_another_hash(root: Path, write: Write) -> None:

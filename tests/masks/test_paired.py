@@ -72,6 +72,14 @@ def test_a_mask_of_another_size_names_both(pairs: Path) -> None:
         Paired(str(pairs / "masks")).mask_of("a/1", (32, 40))
 
 
+def test_a_mistake_in_a_loader_process_is_one_line(pairs: Path) -> None:
+    _save(pairs / "masks" / "a" / "1.png", np.zeros((8, 8), np.uint8))
+    data = Folder(str(pairs / "images"), size=32, workers=1, val_masks=[Paired(str(pairs / "masks"))])
+    data.setup("validate")
+    with pytest.raises(UserError, match=r"^the mask [^\n]*a/1\.png is 8x8 pixels [^\n]*$"):
+        list(data.val_dataloader())
+
+
 def test_no_folder_and_no_image(tmp_path: Path, pairs: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         Paired(str(tmp_path / "none"))
