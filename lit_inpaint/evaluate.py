@@ -6,7 +6,7 @@ import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lit_inpaint import cli, configuration
 from lit_inpaint.arguments import VerbParser, build_data
@@ -32,6 +32,8 @@ ROWS = 8
 """Samples in the grid."""
 SUFFIXES = (".json", ".csv", ".md", ".tex")
 """What --output writes."""
+MANIFEST, IMAGES = ".manifest.csv", ".images.csv"
+"""In place of its suffix, what the files beside an output end with: which samples, and the scores of each."""
 _SHOWN = 120  # characters of a setting in a warning
 
 
@@ -57,11 +59,12 @@ def main(argv: list[str]) -> int:
 
     from lit_inpaint.baselines import find_baselines
     from lit_inpaint.data.manifest import SHOWN
+    from lit_inpaint.data.photos import EvalPhotos
     from lit_inpaint.evaluation import comparison, comparison_grid, evaluate, measured_on, paired, seen_by
     from lit_inpaint.labels import label_checkpoints, variant_of
     from lit_inpaint.metrics import extend, find_protocol
     from lit_inpaint.tables import MARK, arrange, print_table
-    from lit_inpaint.unfinished import Unfinished, key_of
+    from lit_inpaint.unfinished import Unfinished, key_of, stamp_of
 
     cli.quieten()
     cli.keep_freed_memory()
@@ -89,7 +92,8 @@ def main(argv: list[str]) -> int:
     unfinished = None
     if outputs and of_sets is None:
         whose = {**dict(zip(labels, paths, strict=True)), **dict.fromkeys(baselines)}
-        keys = {name: key_of(path or name, protocol, manifest.digest) for name, path in whose.items()}
+        stamp = stamp_of(cast(EvalPhotos, loader.dataset).shelf.pictures)
+        keys = {name: key_of(path or name, protocol, manifest.digest, stamp) for name, path in whose.items()}
         unfinished = Unfinished(outputs[0].with_suffix(".unfinished.jsonl"), keys)
         if done := unfinished.count():
             print(f"Goes on after {done:,} samples that an interrupted evaluation left in {unfinished.path}")
@@ -106,7 +110,7 @@ def main(argv: list[str]) -> int:
             f"{MARK} published, of other images and masks than ours, so not ranked with them. {table.caption}"
             for table in beside
         ),
-        *_not_published(protocol.paper, beside, [measure.name for measure in protocol.measures]),
+        *_not_published(protocol.paper, beside, [*(measure.name for measure in protocol.measures), *(options.metrics or ())]),
         *scores.remarks(),
     ]
     first = next(iter(scores.of_sets.values()), [])
@@ -144,9 +148,9 @@ def main(argv: list[str]) -> int:
         _write(output, content, table, scores, units)
         print(f"{len(rows)} rows in {output}")
     if outputs:
-        with replacing(outputs[0].with_suffix(".manifest.csv")) as part:
+        listed = outputs[0].with_suffix(MANIFEST)
+        with replacing(listed) as part:
             manifest.write(part)
-        listed = outputs[0].with_suffix(".manifest.csv")
         print(f"The samples they are about are in {listed}, SHA-256 {manifest.digest[:SHOWN]}…")
     if unfinished is not None:
         unfinished.finish()
@@ -200,7 +204,12 @@ def _outputs(names: Sequence[str]) -> list[Path]:
         found.append(output_file(name, suffix))
     if doubles := [path for place, path in enumerate(found) if path in found[:place]]:
         raise UserError(f"--output names {doubles[0]} twice")
-    return sorted(found, key=lambda path: path.suffix.lower() != ".json")
+    found.sort(key=lambda path: path.suffix.lower() != ".json")
+    beside = {path.with_suffix(IMAGES) for path in found if path.suffix.lower() == ".json"}
+    beside |= {path.with_suffix(MANIFEST) for path in found[:1]}
+    if taken := [path for path in found if path in beside]:
+        raise UserError(f"--output {taken[0]} is what a file beside {found[0]} is called; name it otherwise")
+    return found
 
 
 def _write(output: Path, content: dict[str, Any], table: Table, scores: Scores, units: dict[str, str]) -> None:
@@ -213,8 +222,7 @@ def _write(output: Path, content: dict[str, Any], table: Table, scores: Scores, 
             for method, values in scores.values.items()
             for number, measure in enumerate(scores.protocol.measures)
         }
-        beside = output.with_suffix(".images.csv")
-        with replacing(beside) as part:
+        with replacing(output.with_suffix(IMAGES)) as part:
             part.write_text(images_csv(scores.names, scores.shares.tolist(), scores.buckets, columns), encoding="utf-8")
         write_json(output, content)
         return

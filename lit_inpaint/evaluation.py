@@ -15,6 +15,7 @@ from tqdm import tqdm
 from lit_inpaint import drawing
 from lit_inpaint.data import InpaintingData
 from lit_inpaint.data.manifest import SHOWN, Manifest
+from lit_inpaint.data.photos import EvalPhotos
 from lit_inpaint.metrics import Pair, Protocol, Row, Scores, SetMeasures, SetScore, score, to_8_bits
 from lit_inpaint.nets.subsampling import fill_subsampled
 from lit_inpaint.types import Batch, as_floats, composite
@@ -81,10 +82,12 @@ def evaluate(
             done += count
             bar.update(count)
     either = next(iter(found.values()), [])
+    names = [sample.name for sample in either]
     width = len(protocol.measures)
     return Scores(
         protocol,
-        [sample.name for sample in either],
+        names,
+        _pictures(loader.dataset, names),
         torch.tensor([sample.share for sample in either], dtype=torch.float64),
         {
             name: torch.tensor([sample.scores for sample in samples], dtype=torch.float64).view(-1, width)
@@ -109,7 +112,20 @@ def seen_by(protocol: Protocol, method: Method) -> Method:
 def _set_score(measure: Any) -> SetScore:
     value = float(measure.compute())
     spread = getattr(measure, "spread", None)
-    return SetScore(measure.label, measure.unit, measure.higher_is_better, value, measure.total, spread, measure.remark)
+    counts = measure.total, measure.total_different
+    return SetScore(measure.label, measure.unit, measure.higher_is_better, value, *counts, spread, measure.remark)
+
+
+def _pictures(dataset: object, names: Sequence[str]) -> list[str]:
+    """Which picture each sample shows: its name without the mask source and the view, where `EvalPhotos` added these.
+
+    A file's own name may well end like one of them.
+    """
+    if isinstance(dataset, EvalPhotos) and len(dataset.masks) > 1:
+        names = [name.rpartition(" #")[0] for name in names]
+    if isinstance(dataset, EvalPhotos) and dataset.crops > 1:
+        names = [name.rpartition(" @")[0] for name in names]
+    return list(names)
 
 
 def _bar(total: int | None, done: int) -> tqdm[Any]:

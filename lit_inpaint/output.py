@@ -68,6 +68,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write plain data, whole or not at all."""
+    """Write plain data, whole or not at all.
+
+    Raises:
+        ValueError: a number is infinite or none, which JSON cannot say.
+    """
     with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n")
+        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")

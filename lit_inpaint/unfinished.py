@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from lit_inpaint import __version__
+from lit_inpaint.data.archives import Archived
+from lit_inpaint.data.pictures import Files, Pictures
+from lit_inpaint.data.stl10 import Binary
 from lit_inpaint.metrics import Protocol
 from lit_inpaint.types import UserError
 
@@ -25,25 +31,26 @@ class Unfinished:
     """The file in which an evaluation can go on after a Ctrl-C or a crash; it is gone when the evaluation is through.
 
     A line of JSON for each batch and method. A line holds for the method's key alone, so another checkpoint, other samples or
-    another protocol never take over what they must not; what was cut off while being written is done again.
+    another protocol never take over what they must not; what was cut off while being written is done again. Two evaluations at
+    the same time cannot write one file: the first locks it.
 
     Args:
         path: the file; need not exist.
         keys: of the methods, from `key_of`.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or another evaluation is writing it.
     """
 
     def __init__(self, path: Path, keys: Mapping[str, str]) -> None:
         self.path = path
         self._keys = dict(keys)
         self._found: dict[str, dict[int, Sample]] = {method: {} for method in keys}
-        whole = self._read()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
-            self._file.truncate(whole)  # or the next line would be written to the end of a broken one
+            self._file = path.open("a+b")
+            _lock(self._file, path)
+            self._file.truncate(self._read())  # or the next line would be written to the end of a broken one
         except OSError as error:
             raise UserError(f"cannot write {path} ({error.strerror or error}); name another --output") from error
 
@@ -78,16 +85,15 @@ class Unfinished:
 
     def finish(self) -> None:
         """The evaluation is through: remove the file."""
+        self.path.unlink(missing_ok=True)  # while it is locked, or another evaluation could have begun to write it
         self._file.close()
-        self.path.unlink(missing_ok=True)
 
     def _read(self) -> int:
         """Take in what is there of our keys; how many bytes of the file are whole lines."""
-        if not self.path.is_file():
-            return 0
         methods = {key: method for method, key in self._keys.items()}
         whole = 0
-        for line in self.path.read_bytes().splitlines(keepends=True):
+        self._file.seek(0)  # and not opened once more: closing that would end the lock
+        for line in self._file.read().splitlines(keepends=True):
             try:
                 entry: dict[str, Any] = json.loads(line)
                 samples = [Sample(*sample) for sample in entry["samples"]]
@@ -102,13 +108,45 @@ class Unfinished:
         return whole
 
 
-def key_of(what: Path | str, protocol: Protocol, manifest: str) -> str:
+def _lock(file: BinaryIO, path: Path) -> None:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not handed on to the loader's forked workers
+    except (BlockingIOError, PermissionError) as error:  # POSIX allows either
+        file.close()
+        raise UserError(f"{path} is being written by another evaluation; wait for it, or name another --output") from error
+    except OSError:
+        pass  # a file system without locks
+
+
+def stamp_of(pictures: Pictures) -> str:
+    """What the pictures are known by beside their names: a hash of their files' absolute paths, sizes and times."""
+    files: Iterable[Path | str]
+    if isinstance(pictures, Archived):
+        files = [pictures.top]
+    elif isinstance(pictures, Binary):
+        files = [pictures.path]
+    elif isinstance(pictures, Files):
+        files = pictures
+    else:
+        files = map(pictures.where, range(len(pictures)))
+    digest = hashlib.sha256()
+    for file in files:
+        line: list[object] = [os.path.abspath(file)]  # noqa: PTH100 (many paths)
+        with suppress(OSError):  # what cannot be asked for is known by its path alone
+            state = os.stat(file)  # noqa: PTH116
+            line += [state.st_size, state.st_mtime_ns]
+        digest.update(json.dumps(line).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def key_of(what: Path | str, protocol: Protocol, manifest: str, pictures: str) -> str:
     """What an interrupted evaluation is known by: a hash of the method, the samples, and how they are measured.
 
     Args:
         what: a checkpoint's file, whose bytes count, or the name of a method that has none.
         protocol: with the measures that were added to it.
-        manifest: the hash of the samples.
+        manifest: the hash of the samples, which knows pictures by their names.
+        pictures: from `stamp_of`.
     """
     digest = hashlib.sha256()
     if isinstance(what, Path):
@@ -116,6 +154,6 @@ def key_of(what: Path | str, protocol: Protocol, manifest: str) -> str:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     else:
         digest.update(what.encode())
-    measured = [__version__, protocol.name, [measure.name for measure in protocol.measures], manifest]
+    measured = [__version__, protocol.name, [measure.name for measure in protocol.measures], manifest, pictures]
     digest.update(json.dumps(measured).encode())
     return digest.hexdigest()

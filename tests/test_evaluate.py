@@ -11,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lit_inpaint import evaluate
+from lit_inpaint import evaluate, metrics, unfinished
 from lit_inpaint.checkpoint import read_checkpoint
 from lit_inpaint.engine import Inpainter
+from lit_inpaint.metrics.extra import Extended
 from lit_inpaint.types import UserError
 
 QUICK = ["--data.val_crops", "1", "--data.batch_size", "4"]
@@ -133,6 +134,17 @@ def test_more_measures(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "LPIPS_ALEX_RANDOM_WEIGHTS" in capsys.readouterr().out
 
 
+def test_what_is_measured_is_not_called_missing(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--checkpoint", str(checkpoint), *QUICK, "--data.test_images", "1", "--protocol", "deepgin"]
+    assert evaluate.main(argv) == 0
+    assert "Printed there and not measured here: fid, lpips." in capsys.readouterr().out
+    monkeypatch.setattr(metrics, "extend", lambda protocol, names: Extended(protocol, tuple))  # without Inception's weights
+    assert evaluate.main([*argv, "--metrics", "fid"]) == 0
+    assert "Printed there and not measured here: lpips." in capsys.readouterr().out
+
+
 def test_missing_weights_are_met_before_any_file_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path
 ) -> None:
@@ -184,6 +196,18 @@ def test_an_interrupted_evaluation_goes_on(
     assert "Goes on after 4 samples" in capsys.readouterr().out
     assert json.loads(output.read_text())["rows"] == whole
     assert not list(output.parent.glob("*.jsonl"))
+
+
+def test_an_interrupted_evaluation_is_known_by_its_pictures_too(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures, keys = list[Path](), list[tuple[object, ...]]()
+    monkeypatch.setattr(unfinished, "stamp_of", lambda found: pictures.extend(found) or "of these pictures")
+    monkeypatch.setattr(unfinished, "key_of", lambda *known: keys.append(known) or str(len(keys)))
+    run(checkpoint, tmp_path, "--baselines", "mean", "--data.test_images", "2")
+    assert len(pictures) == 2
+    assert all(path.is_file() for path in pictures)
+    assert [(known[0], known[3]) for known in keys] == [(checkpoint, "of these pictures"), ("Mean fill", "of these pictures")]
 
 
 def test_both_splits_can_be_named(checkpoint: Path, tmp_path: Path) -> None:
@@ -252,6 +276,8 @@ def test_broken_and_foreign_files(checkpoint: Path, tmp_path: Path) -> None:
         (["--baselines", "telia"], "--baselines.*'telia'.*did you mean telea"),
         (["--published", "lpi_celeb"], "--published.*'lpi_celeb'.*did you mean lpi_celeba"),
         (["--output", "a.json", "a.json"], "--output names a.json twice"),
+        (["--output", "a.images.csv", "a.json"], r"--output a.images.csv is what a file beside a.json is called"),
+        (["--output", "a.md", "a.manifest.csv"], r"--output a.manifest.csv is what a file beside a.md is called"),
         (["--output", "a.md", "a.pdf"], r"a.pdf must end with .json, .csv, .md or .tex"),
         (["--split", "train"], "--split.*train"),
         (["--data.sise", "3"], "data.sise.*size"),

@@ -1,9 +1,18 @@
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from lit_inpaint import drawing
+from lit_inpaint.data import CentreSquare
+from lit_inpaint.data.module import FloatLoader
+from lit_inpaint.data.photos import EvalPhotos, collate
+from lit_inpaint.data.pictures import Files
+from lit_inpaint.data.shelf import Shelf
 from lit_inpaint.evaluation import comparison, comparison_grid, evaluate, paired, seen_by
+from lit_inpaint.masks import Centre
 from lit_inpaint.metrics import LPI, Pair, Row, find_protocol
 from lit_inpaint.tables import arrange, print_table
 
@@ -91,6 +100,27 @@ def test_the_table_in_a_narrow_file(capsys: pytest.CaptureFixture[str], monkeypa
     lines = capsys.readouterr().out.splitlines()
     assert len({len(line) for line in lines if line.startswith(("│", "├", "┃"))}) == 1
     assert sum(name.strip() in line for line in lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("crops", "masks", "suffixes"),
+    [(1, 1, [""]), (2, 1, [" @0", " @1"]), (1, 2, [" #0", " #1"]), (2, 2, [" @0 #0", " @0 #1", " @1 #0", " @1 #1"])],
+)
+def test_samples_of_one_picture_are_known_whatever_files_are_called(
+    crops: int, masks: int, suffixes: list[str], tmp_path: Path
+) -> None:
+    stems = ["a #1", "a #2", "a @1", "b"]
+    for stem in stems:
+        Image.new("RGB", (16, 16)).save(tmp_path / f"{stem}.png")
+    shelf = Shelf(Files.below(tmp_path, [f"{stem}.png" for stem in stems]), "stop", cache=False)
+    photos = EvalPhotos(shelf, 16, CentreSquare(), [Centre()] * masks, 0, crops)
+    loader = FloatLoader(photos, 4, collate_fn=collate)
+    scores = evaluate({"copy": lambda image, mask: image + 0.1}, loader, LPI, torch.device("cpu"))
+    assert sorted(scores.names) == sorted(stem + suffix for stem in stems for suffix in suffixes)
+    for name, picture in zip(scores.names, scores.pictures, strict=True):
+        assert name in [picture + suffix for suffix in suffixes]
+    assert sorted(scores.pictures) == sorted(stems * len(suffixes))
+    assert {row["pictures"] for row in scores.rows() if row["bucket"] == "all"} == {4}
 
 
 def test_a_log_file_is_not_flooded_by_the_bar(capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,7 @@ def test_the_best_of_ours_is_marked_whatever_is_published() -> None:
 
 
 def test_measures_of_sets_have_their_column_and_section() -> None:
-    fid = SetScore("fid_3", "", False, 7.0, 3)
+    fid = SetScore("fid_3", "", False, 7.0, 3, 3)
     kid: Row = {
         "method": "A_1",
         "protocol": "lpi",

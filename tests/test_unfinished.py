@@ -1,14 +1,22 @@
 import math
+import multiprocessing
+import os
+import zipfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from lit_inpaint.data.archives import members
+from lit_inpaint.data.pictures import Files
+from lit_inpaint.data.stl10 import Binary
 from lit_inpaint.evaluation import Method, evaluate
 from lit_inpaint.metrics import FID, LPI, Scores, find_protocol
 from lit_inpaint.types import UserError
-from lit_inpaint.unfinished import Sample, Unfinished, key_of
+from lit_inpaint.unfinished import Sample, Unfinished, key_of, stamp_of
 
 CPU = torch.device("cpu")
 KEYS = {"grey": "key of grey", "copy": "key of copy"}
@@ -79,12 +87,63 @@ def test_what_the_key_depends_on(tmp_path: Path) -> None:
     checkpoint, other = tmp_path / "a.ckpt", tmp_path / "b.ckpt"
     checkpoint.write_bytes(b"weights")
     other.write_bytes(b"weights")
-    key = key_of(checkpoint, LPI, "manifest")
-    assert key_of(other, LPI, "manifest") == key  # what is in the file counts, not where it lies
+    key = key_of(checkpoint, LPI, "manifest", "pictures")
+    assert key_of(other, LPI, "manifest", "pictures") == key  # what is in the file counts, not where it lies
     other.write_bytes(b"other weights")
-    others = [key_of(other, LPI, "manifest"), key_of(checkpoint, find_protocol("pepsi"), "manifest")]
-    others += [key_of(checkpoint, LPI, "other manifest"), key_of("Mean fill", LPI, "manifest")]
-    assert len({key, *others}) == 5
+    others = [key_of(other, LPI, "manifest", "pictures"), key_of(checkpoint, find_protocol("pepsi"), "manifest", "pictures")]
+    others += [key_of(checkpoint, LPI, "other manifest", "pictures"), key_of("Mean fill", LPI, "manifest", "pictures")]
+    others.append(key_of(checkpoint, LPI, "manifest", "other pictures"))
+    assert len({key, *others}) == 6
+
+
+def test_pictures_of_the_same_names_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        for name in ("a.png", "b.png"):
+            (tmp_path / folder / name).write_bytes(b"image")
+            os.utime(tmp_path / folder / name, (1e9, 1e9))
+    here = stamp_of(Files.below(tmp_path / "one", ["a.png", "b.png"]))
+    assert stamp_of(Files.below(tmp_path / "other", ["a.png", "b.png"])) != here
+    monkeypatch.chdir(tmp_path)
+    assert stamp_of(Files.below(Path("one"), ["a.png", "b.png"])) == here
+    state = (tmp_path / "one" / "b.png").stat()
+    (tmp_path / "one" / "b.png").write_bytes(b"other")
+    os.utime("one/b.png", ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    later = stamp_of(Files.below(Path("one"), ["a.png", "b.png"]))
+    (tmp_path / "one" / "b.png").write_bytes(b"a larger image")
+    os.utime("one/b.png", ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert len({here, later, stamp_of(Files.below(Path("one"), ["a.png", "b.png"]))}) == 3
+
+
+def test_pictures_in_one_file_are_known_by_it(tmp_path: Path) -> None:
+    archive = tmp_path / "images.zip"
+    stamps = set()
+    for content in (b"image", b"another image"):
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr("a.png", content)
+        stamps.add(stamp_of(members(archive)))
+        stamps.add(stamp_of(Binary(archive, np.arange(2))))
+    assert len(stamps) == 2
+
+
+def attempt(path: Path) -> str:
+    """What another evaluation is told."""
+    try:
+        return f"goes on after {Unfinished(path, {'grey': KEYS['grey']}).count()}"
+    except UserError as error:
+        return str(error)
+
+
+def test_a_second_evaluation_at_the_same_time_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scores.unfinished.jsonl"
+    first = Unfinished(path, KEYS)
+    first.add("grey", 0, [Sample("a", 0.5, [1.0])])
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as other:
+        told = other.submit(attempt, path).result()
+        assert told == f"{path} is being written by another evaluation; wait for it, or name another --output"
+        assert len(path.read_text().splitlines()) == 1
+        first._file.close()  # as where it crashed
+        assert other.submit(attempt, path).result() == "goes on after 1"
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

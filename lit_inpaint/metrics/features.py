@@ -34,7 +34,6 @@ class Features(ABC):
     def __init__(self) -> None:
         self._network: nn.Module | None = None
         self._truths: dict[bytes, Tensor] = {}
-        self._held = 0
         self._last: tuple[Tensor, Tensor] | None = None
 
     @abstractmethod
@@ -55,16 +54,15 @@ class Features(ABC):
             self._network = self.load().eval().requires_grad_(False)
 
     def of_truth(self, images: Tensor) -> Tensor:
-        """Features of complete images, remembered: as `of`."""
-        pixels = _bytes(images)
-        key = hashlib.blake2b(str(tuple(pixels.shape)).encode() + pixels.cpu().numpy().tobytes(), digest_size=16).digest()
-        if key not in self._truths:
-            found = self._look(pixels)
-            if self._held + len(found) > _REMEMBERED:
-                return found
-            self._truths[key] = found.cpu()
-            self._held += len(found)
-        return self._truths[key].to(images.device)
+        """Features of complete images, each remembered, so that one that comes again is not looked at: as `of`."""
+        pixels, keys = _bytes(images), hashes(images)
+        new = {key: place for place, key in enumerate(keys) if key not in self._truths}
+        looked = dict(zip(new, self._look(pixels[list(new.values())]).cpu(), strict=True)) if new else {}
+        found = [self._truths[key] if key in self._truths else looked[key] for key in keys]
+        for key, vector in looked.items():
+            if len(self._truths) < _REMEMBERED:
+                self._truths[key] = vector.clone()  # or it would hold on to its whole batch
+        return torch.stack(found).to(images.device) if found else self._look(pixels)
 
     def of(self, images: Tensor) -> Tensor:
         """Features of images; those of the latest batch are kept for another measure that asks for the same.
@@ -89,6 +87,13 @@ class Features(ABC):
         with torch.autocast(pixels.device.type, enabled=False):
             parts = [network(part.float() / 255).float() for part in torch.split(pixels, size)]
         return torch.cat(parts) if parts else torch.zeros(0, self.dimensions, device=pixels.device)
+
+
+def hashes(images: Tensor) -> list[bytes]:
+    """What each of (B, 3, H, W) images in [0, 1] is known by: 8 bytes that depend on its size and its 8-bit pixels."""
+    pixels = _bytes(images).cpu().numpy()
+    size = str(pixels.shape[1:]).encode()
+    return [hashlib.blake2b(size + image.tobytes(), digest_size=8).digest() for image in pixels]
 
 
 def _bytes(images: Tensor) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
-from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
+from torch import Tensor, distributed
 
 from lit_inpaint.metrics.features import Features
 from lit_inpaint.metrics.inception import Inception
@@ -18,14 +19,17 @@ class KID(SetMeasure):
     bias: its expectation does not depend on the number of images, so it is the one to use for small sets. It may come out
     slightly negative. The value is the mean over subsets drawn at random, `spread` their standard deviation.
 
+    The features of all images are kept, in main memory unless several processes have to exchange them.
+
     Args:
         features: what the images are seen through; may serve several measures.
         subsets: how many are drawn.
-        subset_size: images in each. Where there are fewer than twice as many, half of the images; the name says their number.
+        subset_size: images in each. Where there are fewer than twice as many different ones, half as many as these; the name
+            says their number.
         seed: of the draws, which do not depend on the order of the images.
 
     Attributes:
-        spread: standard deviation over the subsets at the last `compute`.
+        spread: standard deviation over the subsets at the last `compute`; None where there is no number.
     """
 
     pairs: list[Tensor]
@@ -37,7 +41,7 @@ class KID(SetMeasure):
         self.subsets = subsets
         self.subset_size = subset_size
         self.seed = seed
-        self.spread = float("nan")
+        self.spread: float | None = None
         self.add_state("pairs", [], dist_reduce_fx="cat")
         self.reset()
 
@@ -53,22 +57,29 @@ class KID(SetMeasure):
 
     def take(self, prediction: Tensor, target: Tensor) -> None:
         """Keep the features of a batch."""
-        self.pairs.append(torch.stack([self.features.of(prediction), self.features.of_truth(target)], dim=1))
+        found = torch.stack([self.features.of(prediction), self.features.of_truth(target)], dim=1)
+        together = distributed.is_available() and distributed.is_initialized()  # processes may be unable to send from elsewhere
+        self.pairs.append(found if together else found.cpu())
+
+    def compute(self) -> Tensor:
+        """See `SetMeasure`."""
+        self.spread = None
+        return super().compute()
 
     def value(self) -> Tensor:
         """Mean of the estimates over the subsets; sets `spread`."""
-        pairs = dim_zero_cat(self.pairs).double()  # after a sum over processes one tensor, else a list
-        completions, truths = (vectors[vectors.sum(dim=1).argsort()] for vectors in pairs.unbind(dim=1))
-        size = min(self.subset_size, max(2, self.total // 2))
+        kept = cast(Any, self.pairs)
+        parts = kept if isinstance(kept, list) else [kept]  # after a sum over processes one tensor
+        pairs = torch.cat([part.cpu() for part in parts])
+        orders = [(vectors, vectors.sum(dim=1, dtype=torch.float64).argsort()) for vectors in pairs.unbind(dim=1)]
+        size = min(self.subset_size, max(2, self.total_different // 2))
         rng = torch.Generator().manual_seed(self.seed)
-        found = torch.stack(
-            [
-                squared_discrepancy(
-                    *(vectors[torch.randperm(self.total, generator=rng)[:size]] for vectors in (completions, truths))
-                )
-                for _ in range(self.subsets)
-            ]
-        )
+
+        def draw(vectors: Tensor, order: Tensor) -> Tensor:
+            chosen = order[torch.randperm(self.total, generator=rng)[:size]]
+            return vectors[chosen].to(self.device).double()
+
+        found = torch.stack([squared_discrepancy(*(draw(*one) for one in orders)) for _ in range(self.subsets)])
         self.spread = float(found.std(correction=0))
         return found.mean()
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from lit_inpaint.metrics.buckets import bucket_of
-from lit_inpaint.metrics.intervals import LEAST, RESAMPLES, intervals
+from lit_inpaint.metrics.intervals import LEAST, RESAMPLES, intervals, resamples_of
 from lit_inpaint.metrics.protocols import Protocol
 from lit_inpaint.metrics.rows import Pair, Row
 from lit_inpaint.metrics.tally import ALL, OUTSIDE
 
-_SHOWING = re.compile(r"( @\d+)?( #\d+)?$")  # what `EvalPhotos` adds to a picture's name: its view and mask source
+_PERFECT = "a completion without a fault, for which it is infinite"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class SetScore:
         higher_is_better: which end of the scale is good.
         value: NaN where it could not be computed.
         n: samples behind it.
+        pictures: how many different truths they have.
         spread: standard deviation over subsets, where the measure has one.
         remark: what a reader must be told; empty where there is nothing.
     """
@@ -39,6 +41,7 @@ class SetScore:
     higher_is_better: bool
     value: float
     n: int
+    pictures: int
     spread: float | None = None
     remark: str = ""
 
@@ -50,6 +53,7 @@ class Scores:
     Attributes:
         protocol: what was measured.
         names: of the n samples, in the order of the evaluation.
+        pictures: which picture each sample shows; samples of one picture have other views or holes.
         shares: (n,) float64, hole pixels / all pixels of each.
         values: by method, (n, measures) float64, in the order of the protocol.
         of_sets: by method, measures of all samples together.
@@ -57,6 +61,7 @@ class Scores:
 
     protocol: Protocol
     names: Sequence[str]
+    pictures: Sequence[str]
     shares: Tensor
     values: Mapping[str, Tensor]
     of_sets: Mapping[str, Sequence[SetScore]] = field(default_factory=dict)
@@ -78,8 +83,9 @@ class Scores:
         yield ALL, torch.ones(len(where), dtype=torch.bool)
 
     def _pictures(self) -> Tensor:
+        """(n,) the number of each sample's picture."""
         number: dict[str, int] = {}
-        return torch.tensor([number.setdefault(_SHOWING.sub("", name), len(number)) for name in self.names], dtype=torch.int64)
+        return torch.tensor([number.setdefault(name, len(number)) for name in self.pictures], dtype=torch.int64)
 
     def rows(self) -> list[Row]:
         """Means over samples, with their intervals, of all methods in their order; each range of damage, "outside" and "all".
@@ -90,7 +96,7 @@ class Scores:
         """
         pictures, of_bucket = self._pictures(), {}
         everything = torch.cat(list(self.values.values()), dim=1)
-        for label, inside in self._parts():
+        for label, inside in _bar(list(self._parts())):
             of_bucket[label] = (inside, intervals(everything[inside], pictures[inside]))
         found = []
         for number, (method, values) in enumerate(self.values.items()):
@@ -124,7 +130,8 @@ class Scores:
                     metric=score.name,
                     value=score.value if math.isfinite(score.value) else None,
                     n=score.n,
-                    spread=score.spread,
+                    pictures=score.pictures,
+                    spread=score.spread if score.spread is None or math.isfinite(score.spread) else None,
                 )
                 for score in self.of_sets.get(method, ())
             ]
@@ -142,7 +149,7 @@ class Scores:
         pictures = self._pictures()
         differences = torch.cat([self.values[one] - self.values[other] for one, other in together], dim=1)
         found = []
-        for label, inside in self._parts():
+        for label, inside in _bar(list(self._parts())):
             ends = intervals(differences[inside], pictures[inside])
             columns = itertools.product(together, self.protocol.measures)
             for column, ((one, other), measure) in enumerate(columns):
@@ -172,9 +179,9 @@ class Scores:
         if 0 < (count := len(set(self._pictures().tolist()))) < LEAST:
             said.append(f"No 95 % intervals: the samples show {count} different picture(s), and it takes {LEAST}")
         else:
+            taken = f"{resamples_of(count):,}" + (" or more" if resamples_of(count) < RESAMPLES else "")
             said.append(
-                f"95 % intervals of means (in .json, .csv, .md): percentiles of {RESAMPLES:,} bootstrap means over {count:,}"
-                " pictures"
+                f"95 % intervals of means (in .json, .csv, .md): percentiles of {taken} bootstrap means over {count:,} pictures"
             )
         for method, values in self.values.items():
             if broken := int(values.isnan().any(dim=1).sum()):
@@ -185,8 +192,7 @@ class Scores:
             perfect = values.isinf().sum(dim=0).tolist()
             said += [
                 f"{method}: {count:,} of {len(values):,} samples are left out of the mean {measure.name.upper()}: "
-                + ("no hole, or " if measure.of_hole else "")
-                + "a completion without a fault, for which it is infinite"
+                + " or ".join([*(["no hole"] if measure.of_hole else []), *([_PERFECT] if measure.higher_is_better else [])])
                 for measure, count in zip(self.protocol.measures, perfect, strict=True)
                 if count
             ]
@@ -198,6 +204,11 @@ class Scores:
         for remark, methods in of_sets.items():
             said.append(remark if len(methods) == len(self.of_sets) else f"{', '.join(methods)}: {remark}")
         return said
+
+
+def _bar(parts: Sequence[tuple[str, Tensor]]) -> tqdm[tuple[str, Tensor]]:
+    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file is not flooded
+    return tqdm(parts, desc="intervals", unit="range of damage", leave=False, dynamic_ncols=True, mininterval=every, delay=2)
 
 
 def _number(value: Tensor) -> float | None:

@@ -7,7 +7,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import rank_zero_warn
+from torchmetrics.utilities import dim_zero_cat, rank_zero_warn
+
+from lit_inpaint.metrics.features import hashes
 
 
 class SetMeasure(Metric, ABC):
@@ -21,15 +23,16 @@ class SetMeasure(Metric, ABC):
     Args:
         name: as rows and log keys call it; says so where the network it looks through has random weights.
         unit: what the number is counted in; empty for a pure number.
-        enough: how many images make the number comparable with others.
+        enough: how many different images make the number comparable with others.
 
     Attributes:
         name: the same.
         unit: the same.
         enough: the same.
         higher_is_better: which end of the scale is good.
-        total: images behind the last `compute`, of all processes; before the first one 0.
-        total_broken: how many of these hold a pixel that is not a number.
+        total: completions behind the last `compute`, of all processes; before the first one 0.
+        total_different: how many different truths these have; one that comes with several holes counts once.
+        total_broken: how many completions hold a pixel that is not a number.
     """
 
     full_state_update = False
@@ -37,6 +40,7 @@ class SetMeasure(Metric, ABC):
     higher_is_better: bool = False
     images: Tensor
     broken: Tensor
+    truths: list[Tensor]
 
     def __init__(self, name: str, unit: str = "", enough: int = 2) -> None:
         super().__init__()
@@ -44,20 +48,28 @@ class SetMeasure(Metric, ABC):
         self.unit = unit
         self.enough = enough
         self.total = 0
+        self.total_different = 0
         self.total_broken = 0
         self._warned = False
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("broken", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("truths", [], dist_reduce_fx="cat")
+        self._add_truths([])
+
+    def reset(self) -> None:
+        """Forget all images."""
+        super().reset()
+        self._add_truths([])  # a process without images must still have something of the right type to send to the others
 
     @property
     def count(self) -> int:
-        """Images taken in so far, by this process."""
+        """Completions taken in so far, by this process."""
         return int(self.images)
 
     @property
     def label(self) -> str:
         """The name of the last `compute`'s number: `fid`, or `fid_500` if it is of 500 images, fewer than `enough`."""
-        return f"{self.name}_{self.total}" if self.total < self.enough else self.name
+        return f"{self.name}_{self.total_different}" if self.total_different < self.enough else self.name
 
     @property
     def remark(self) -> str:
@@ -66,10 +78,10 @@ class SetMeasure(Metric, ABC):
             return f"{self.label} is not a number: {self.total_broken:,} of {self.total:,} completions hold pixels that are not"
         if self.total < 2:
             return f"{self.label} is not a number: it compares sets of at least 2 images, not of {self.total}"
-        if self.total < self.enough:
+        if self.total_different < self.enough:
             return (
-                f"{self.label}: {self.total:,} images are fewer than the {self.enough:,} that {self.name} needs; it depends on "
-                "their number, so compare it with values for the same images alone"
+                f"{self.label}: {self.total_different:,} different images are fewer than the {self.enough:,} that {self.name} "
+                "needs; it depends on their number, so compare it with values for the same images alone"
             )
         return ""
 
@@ -93,6 +105,7 @@ class SetMeasure(Metric, ABC):
         whole = prediction.isfinite().flatten(1).all(dim=1)
         self.images += len(whole)
         self.broken += (~whole).sum()
+        self._add_truths(hashes(target))
         if bool(whole.all()):
             self.take(prediction, target)  # the tensor itself, not a copy: its features may be known
 
@@ -103,12 +116,17 @@ class SetMeasure(Metric, ABC):
         something.
         """
         self.total, self.total_broken = int(self.images), int(self.broken)
+        self.total_different = len(set(dim_zero_cat(self.truths).tolist()))
         if self.remark and not self._warned:
             self._warned = True
             rank_zero_warn(self.remark)
         if self.total_broken or self.total < 2:
             return torch.tensor(torch.nan, dtype=torch.float64)
         return self.value()
+
+    def _add_truths(self, seen: list[bytes]) -> None:
+        numbers = [int.from_bytes(one, "big", signed=True) for one in seen]
+        self.truths.append(torch.tensor(numbers, dtype=torch.int64, device=self.device))
 
     @abstractmethod
     def take(self, prediction: Tensor, target: Tensor) -> None:

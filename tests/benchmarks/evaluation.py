@@ -94,7 +94,8 @@ def intervals(images: int) -> None:
     rng = torch.Generator().manual_seed(0)
     values = {name: torch.rand(4 * images, 3, generator=rng, dtype=torch.float64) for name in ("a", "b")}
     shares = torch.arange(4 * images, dtype=torch.float64) % 4 / 10 + 0.15
-    scores = Scores(LPI, [f"{number // 4}.png #{number % 4}" for number in range(4 * images)], shares, values)
+    names = [f"{number // 4}.png" for number in range(4 * images)]
+    scores = Scores(LPI, names, names, shares, values)
     spent = seconds(scores.rows), seconds(lambda: scores.pairs(["a", "b"]))
     print(
         f"intervals of {images:,} pictures under 4 masks, two methods: {spent[0]:.1f} s, and compared in pairs {spent[1]:.1f} s"

@@ -64,7 +64,7 @@ def test_few_images_are_in_the_name_and_warned_of_once() -> None:
     fid = FID(TinyFeatures())
     assert fid.enough == 6
     fid.update(*images(5, 0))
-    with pytest.warns(UserWarning, match="fid_5: 5 images are fewer than the 6 that fid needs"):
+    with pytest.warns(UserWarning, match="fid_5: 5 different images are fewer than the 6 that fid needs"):
         fid.compute()
     fid.update(*images(0, 0))  # so that it computes anew
     with warnings.catch_warnings():
@@ -75,6 +75,20 @@ def test_few_images_are_in_the_name_and_warned_of_once() -> None:
     fid.compute()
     assert (fid.label, fid.remark, fid.total, fid.count) == ("fid", "", 6, 6)
     assert FID().enough == 2048
+
+
+def test_an_image_with_several_holes_counts_once() -> None:
+    fid = FID(TinyFeatures())
+    prediction, target = images(5, 0)
+    for shift in (0.0, 1 / 255, 2 / 255, 3 / 255):
+        fid.update((prediction + shift).clamp(0, 1), target)
+    with pytest.warns(UserWarning, match="fid_5: 5 different images are fewer than the 6"):
+        fid.compute()
+    assert (fid.label, fid.total, fid.total_different) == ("fid_5", 20, 5)
+    fid.reset()
+    fid.update(*images(6, 1))
+    fid.compute()
+    assert (fid.label, fid.total_different) == ("fid", 6)
 
 
 @pytest.mark.parametrize("make", [FID, KID])
@@ -118,7 +132,7 @@ def over_two_processes(rank: int, folder: str) -> None:
                 chosen = slice(place, min(stop, place + 4))
                 measure.update(prediction[chosen], target[chosen])
             value = float(measure.compute())
-            found.append((value, measure.label, measure.count, measure.total))
+            found.append((value, measure.label, measure.count, measure.total, measure.total_different))
     torch.save(found, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
@@ -135,8 +149,8 @@ def test_two_processes_are_as_one(tmp_path: Path) -> None:
         measure.update(*images(16, 0))
     expected = [(float(measure.compute()), measure.label) for measure in alone] * 2
     for found, counts in ((left, (11, 11, 16, 16)), (right, (5, 5, 0, 0))):
-        for (value, label, count, total), (lone, name), own in zip(found, expected, counts, strict=True):
+        for (value, label, count, total, different), (lone, name), own in zip(found, expected, counts, strict=True):
             assert value == pytest.approx(lone, rel=1e-5)  # batches of another size round features differently
-            assert (label, total) == (name, 16)
+            assert (label, total, different) == (name, 16, 16)
             assert count == own
     assert [row[0] for row in left] == [row[0] for row in right]

@@ -1,9 +1,10 @@
 import math
+import sys
 
 import pytest
 import torch
 
-from lit_inpaint.metrics.intervals import LEAST, intervals
+from lit_inpaint.metrics.intervals import LEAST, intervals, resamples_of
 
 
 def normal(n: int, seed: int = 0) -> torch.Tensor:
@@ -66,3 +67,12 @@ def test_too_few_pictures_give_none() -> None:
     assert intervals(normal(50), torch.arange(50) % (LEAST - 1)).isnan().all()
     assert intervals(normal(0), torch.arange(0)).isnan().all()
     assert intervals(normal(1), torch.zeros(1, dtype=torch.int64)).isnan().all()
+
+
+def test_many_pictures_are_drawn_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [resamples_of(count) for count in (0, 5, 10_000, 40_000, 10_000_000)] == [10_000, 10_000, 10_000, 2_500, 1_000]
+    drawn, randint = [], torch.randint
+    monkeypatch.setattr(sys.modules["lit_inpaint.metrics.intervals"], "_DRAWS", 100_000)
+    monkeypatch.setattr(torch, "randint", lambda high, size, **rest: drawn.append(size[0]) or randint(high, size, **rest))
+    intervals(normal(50), torch.arange(50))
+    assert sum(drawn) == 2_000

@@ -74,12 +74,41 @@ def test_few_images_make_small_subsets_and_are_in_the_name(monkeypatch: pytest.M
     for n in (2, 3, 10, 2100):
         kid = KID(TinyFeatures(), subsets=1)
         kid.pairs.append(torch.rand(n, 2, 6))
+        kid.truths.append(torch.arange(n))
         kid.images += n
         kid._update_count = 1
         if n < 2000:
-            with pytest.warns(UserWarning, match=f"kid_{n}: {n} images are fewer than the 2,000"):
+            with pytest.warns(UserWarning, match=f"kid_{n}: {n} different images are fewer than the 2,000"):
                 kid.compute()
         else:
             kid.compute()
         assert kid.label == ("kid" if n >= 2000 else f"kid_{n}")
     assert sizes == [2, 2, 5, 1000]
+
+
+def test_where_there_is_no_number_there_is_no_spread() -> None:
+    kid = KID(TinyFeatures(), subsets=3, subset_size=4)
+    assert kid.spread is None
+    kid.update(*images(8, 0))
+    kid.compute()
+    assert kid.spread is not None
+    prediction, target = images(8, 1)
+    prediction[0] = torch.nan
+    kid.update(prediction, target)
+    with pytest.warns(UserWarning, match="1 of 16 completions hold pixels that are not"):
+        assert kid.compute().isnan()
+    assert kid.spread is None
+
+
+def test_features_wait_in_main_memory_and_only_what_is_drawn_is_made_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    kid = KID(TinyFeatures(), subsets=3, subset_size=4)
+    moved: list[tuple[int, ...]] = []
+    cpu = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: moved.append(tuple(self.shape)) or cpu(self))
+    kid.update(*images(20, 0))
+    assert (20, 2, 6) in moved
+    made: list[int] = []
+    double = torch.Tensor.double
+    monkeypatch.setattr(torch.Tensor, "double", lambda self: made.append(len(self)) or double(self))
+    kid.compute()
+    assert made == [4] * 6

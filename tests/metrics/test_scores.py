@@ -1,9 +1,10 @@
 import math
+import sys
 
 import pytest
 import torch
 
-from lit_inpaint.metrics import LPI, Scores, SetScore, Tally, find_protocol
+from lit_inpaint.metrics import LPI, Scores, SetScore, Tally, extend, find_protocol
 from lit_inpaint.metrics.rows import Row
 
 N = 80
@@ -17,7 +18,7 @@ def scores() -> Scores:
     values = 30 * torch.rand(N, 3, generator=rng, dtype=torch.float64)
     worse = values + torch.tensor([-0.5, 0.0, 0.5]) + 0.1 * torch.randn(N, 3, generator=rng) * torch.tensor([1.0, 0.0, 1.0])
     names = [f"a/{number // 4}.png #{number % 4}" for number in range(N)]
-    return Scores(LPI, names, shares, {"one": values, "other": worse})
+    return Scores(LPI, names, [name[:-3] for name in names], shares, {"one": values, "other": worse})
 
 
 def row(found: list[Row], method: str, bucket: str, metric: str) -> Row:
@@ -80,12 +81,13 @@ def test_what_is_not_a_number_is_counted_and_never_averaged(scores: Scores) -> N
     remarks = scores.remarks()
     assert any("one: 1 of 80 outputs hold pixels that are not numbers" in remark for remark in remarks)
     assert any("other: 1 of 80 samples are left out of the mean PSNR" in remark for remark in remarks)
-    nothing = Scores(LPI, scores.names, scores.shares, {"a": scores.values["one"] * math.nan, "b": scores.values["other"]})
+    values = {"a": scores.values["one"] * math.nan, "b": scores.values["other"]}
+    nothing = Scores(LPI, scores.names, scores.pictures, scores.shares, values)
     assert all((pair["difference"], pair["n"]) == (None, 0) for pair in nothing.pairs(["a", "b"]))
 
 
 def test_one_sample() -> None:
-    one = Scores(LPI, ["a"], torch.tensor([0.15], dtype=torch.float64), {"one": torch.ones(1, 3, dtype=torch.float64)})
+    one = Scores(LPI, ["a"], ["a"], torch.tensor([0.15], dtype=torch.float64), {"one": torch.ones(1, 3, dtype=torch.float64)})
     found = row(one.rows(), "one", "10-20%", "psnr")
     assert (found["value"], found["n"], found["low"], found["high"]) == (1.0, 1, None, None)
     assert one.remarks() == ["No 95 % intervals: the samples show 1 different picture(s), and it takes 5"]
@@ -93,10 +95,11 @@ def test_one_sample() -> None:
 
 def test_no_ranges_of_damage_and_measures_of_sets() -> None:
     values = torch.rand(6, 3, dtype=torch.float64)
-    fid = SetScore("fid_6", "", False, 12.5, 6, remark="fid_6: too few")
-    failed = SetScore("kid", "", False, math.nan, 6, spread=0.5)
+    fid = SetScore("fid_6", "", False, 12.5, 6, 3, remark="fid_6: too few")
+    failed = SetScore("kid", "", False, math.nan, 6, 3, spread=0.5)
     found = Scores(
         find_protocol("deepgin"),
+        [f"{number}.png" for number in range(6)],
         [f"{number}.png" for number in range(6)],
         torch.zeros(6, dtype=torch.float64),
         {"one": values, "other": values},
@@ -106,6 +109,37 @@ def test_no_ranges_of_damage_and_measures_of_sets() -> None:
     assert {row["bucket"] for row in rows} == {"all"}
     assert row(rows, "one", "all", "psnr")["value"] == pytest.approx(float(values[:, 0].mean()))
     assert row(rows, "other", "all", "fid_6")["value"] == 12.5
+    assert row(rows, "other", "all", "fid_6")["pictures"] == 3
     assert row(rows, "other", "all", "kid")["value"] is None
     assert row(rows, "one", "all", "kid")["spread"] == 0.5
     assert found.remarks().count("fid_6: too few") == 1
+
+
+def test_a_score_is_infinite_for_another_reason_where_less_is_better() -> None:
+    protocol = extend(LPI, ["psnr_hole", "l1_hole"]).protocol
+    values = torch.ones(6, 5, dtype=torch.float64)
+    values[0] = torch.tensor([math.inf, 1, 0, math.inf, math.inf])
+    names = [f"{number}.png" for number in range(6)]
+    remarks = Scores(protocol, names, names, torch.zeros(6, dtype=torch.float64), {"one": values}).remarks()
+    perfect = "a completion without a fault, for which it is infinite"
+    assert [remark.partition(" left out of the mean ")[2] for remark in remarks[1:]] == [
+        f"PSNR: {perfect}",
+        f"PSNR_HOLE: no hole or {perfect}",
+        "L1_HOLE: no hole",
+    ]
+
+
+def test_many_pictures_are_resampled_less_often_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["lit_inpaint.metrics.intervals"], "_DRAWS", 30_000)
+    names = [f"{number}.png" for number in range(10)]
+    values = {"one": torch.rand(10, 3, dtype=torch.float64)}
+    remarks = Scores(LPI, names, names, torch.zeros(10, dtype=torch.float64), values).remarks()
+    assert any("percentiles of 3,000 or more bootstrap means over 10 pictures" in remark for remark in remarks)
+
+
+def test_a_spread_that_is_no_number_is_left_out() -> None:
+    kid = SetScore("kid", "", False, math.nan, 6, 6, spread=math.nan)
+    values = {"one": torch.rand(6, 3, dtype=torch.float64)}
+    names = [f"{number}.png" for number in range(6)]
+    found = Scores(LPI, names, names, torch.zeros(6, dtype=torch.float64), values, {"one": [kid]})
+    assert row(found.rows(), "one", "all", "kid")["spread"] is None
