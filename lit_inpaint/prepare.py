@@ -7,7 +7,6 @@ import shlex
 import shutil
 import signal
 import sys
-import tempfile
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -59,8 +58,8 @@ def main(argv: list[str]) -> int:
     recipe = _recipe(data, options.check_only, options.shorter_side, options.format, options.quality)
     workers = _cores() if options.workers is None else options.workers
     _print_plan(data, lists, recipe, options.output)
-    with _stoppable(), tempfile.TemporaryDirectory() as nowhere:
-        tally = prepare(data, lists, Path(options.output or nowhere), recipe, workers)
+    with _stoppable():
+        tally = prepare(data, lists, None if options.output is None else Path(options.output), recipe, workers)
     _print_findings(tally, data)
     if options.output is not None:
         _print_result(tally, recipe, Path(options.output), options.experiment)
@@ -161,13 +160,14 @@ def _print_findings(tally: Tally, data: InpaintingData) -> None:
     from lit_inpaint.preparation import LEFT_OUT, TAKEN
 
     usable, left_out = tally.usable.total(), tally.left_out.total()
+    root = Path(data.root or "/")
     _print(f"{usable + left_out:,} images checked: {usable:,} can be used, {left_out:,} cannot")
     for title, kinds in (("left out", LEFT_OUT), ("used all the same", TAKEN)):
         found = [kind for kind in kinds if tally.kinds[kind]]
         if found:
             print(f"  {title}:")
         for kind in found:
-            names = [name.removeprefix(f"{Path(data.root or '/')}/") for name in tally.names[kind]]
+            names = [name.removeprefix(f"{root}/").removeprefix(f"{root.absolute()}/") for name in tally.names[kind]]
             more = ", …" if tally.kinds[kind] > len(names) else ""
             _print(f"{tally.kinds[kind]:9,} {kind:12}  {kinds[kind]}: {', '.join(names)}{more}", indent=26)
 

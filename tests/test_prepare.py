@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -23,7 +24,18 @@ from PIL import Image
 from torch import Tensor
 
 from lit_inpaint import preparation, prepare
-from lit_inpaint.data import CelebA, CentreSquare, Folder, InpaintingData, Lists, RandomSquare, Subsampled, View, read_image
+from lit_inpaint.data import (
+    CelebA,
+    CentreSquare,
+    Folder,
+    InpaintingData,
+    ListFile,
+    Lists,
+    RandomSquare,
+    Subsampled,
+    View,
+    read_image,
+)
 from lit_inpaint.data.archives import members
 from lit_inpaint.data.augmentation import Distortions, RandomAffine
 from lit_inpaint.data.lists import split
@@ -290,6 +302,7 @@ def test_killed_and_started_again(number: signal.Signals, undisturbed: tuple[Pat
     process = FORK.Process(target=prepare.main, args=([*argv, "--workers", "2"],))
     process.start()
     wait_for(lambda: len(list(output.glob("train/*.png"))) >= 4)
+    wait_for(lambda: (output / "report.csv").read_bytes().count(b"\n") >= 2)  # lines come in the pictures' order
     assert process.pid is not None
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) == 2
@@ -395,6 +408,36 @@ def test_one_split_for_two_is_written_once(tmp_path: Path) -> None:
         fill(tmp_path / "three" / name, 2)
     write(tmp_path / "three", tmp_path / "of_three")
     assert len(written(tmp_path / "of_three")) == 6
+
+
+def test_a_list_of_images_on_two_disks(tmp_path: Path) -> None:
+    """All that these have in common is a folder that has other things in it, too, such as the output."""
+    images = [*sorted(fill(tmp_path / "one" / "disk", 3).iterdir()), *sorted(fill(tmp_path / "other", 3).iterdir())]
+    lists = {name: tmp_path / f"{name}.txt" for name in ("train", "val")}
+    for number, path in enumerate(lists.values()):
+        path.write_text("".join(f"{image}\n" for image in images[number::2]))
+    data = ListFile(train=str(lists["train"]), val=str(lists["val"]))
+    assert data.lists().train.top == tmp_path
+    write(data, tmp_path / "output")
+    assert sorted(name.partition("/")[2] for name in written(tmp_path / "output")) == [
+        image.relative_to(tmp_path).as_posix() for image in images
+    ]
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    for inside in ("one/disk", "other/small/images", "link/small"):
+        with pytest.raises(UserError, match=r"lies within the images' folder .*(disk|other); name one outside"):
+            write(data, tmp_path / inside)
+
+
+def test_a_check_without_a_folder_may_be_of_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even of the one that temporary files go to; it leaves nothing there."""
+    fill(tmp_path, 3)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = tree(tmp_path)
+    assert run("--data", tmp_path, "--check_only") == 0
+    assert tree(tmp_path) == before
+    data = Folder(root=str(tmp_path))
+    with pytest.raises(ValueError, match="only a check"):
+        preparation.prepare(data, data.lists(), None, USUAL, 0)
 
 
 class Rows(Pictures):

@@ -179,14 +179,46 @@ def _in_zip(archive: Path) -> Iterator[tuple[str, int, int, int, int]]:
 
 
 def _in_tar(archive: Path) -> Iterator[tuple[str, int, int, int, int]]:
+    links: list[tuple[str, str]] = []
+    for member in _headers(archive):
+        if member.isreg():
+            yield member.name, member.offset_data, member.size, _TAR, 0
+        elif member.islnk():
+            links.append((member.name, member.linkname))
+    if not links:
+        return
+    # Few archives have hard links: those are passed through again, instead of all names being remembered for them.
+    wanted = {target for _, target in links}
+    spots = {
+        member.name: (member.offset_data, member.size)
+        for member in _headers(archive)
+        if member.isreg() and member.name in wanted
+    }
+    for name, target in links:
+        if target not in spots:
+            raise ValueError(f"{name} stands for {target}, which is not in it")
+        spots[name] = spots[target]  # for a link to a link
+        yield name, *spots[target], _TAR, 0
+
+
+def _headers(archive: Path) -> Iterator[tarfile.TarInfo]:
+    """Every member of a tar.
+
+    Raises:
+        ValueError: the archive ends within a member, or before its end mark: `tarfile` takes what is no header for the end.
+    """
     size = archive.stat().st_size
     with tarfile.open(archive, "r:") as content:
         while (member := content.next()) is not None:
             cast(Any, content).members.clear()  # or it would remember them all, a kilobyte each
-            if member.isreg():
-                if member.offset_data + member.size > size:
-                    raise ValueError(f"it ends within {member.name}")
-                yield member.name, member.offset_data, member.size, _TAR, 0
+            if member.isreg() and member.offset_data + member.size > size:
+                raise ValueError(f"it ends within {member.name}")
+            yield member
+        end = content.offset
+    with archive.open("rb") as file:
+        file.seek(end)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise ValueError(f"there is neither a member nor the end mark at byte {end:,}")
 
 
 def _hidden(name: str) -> bool:

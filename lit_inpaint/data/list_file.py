@@ -107,7 +107,8 @@ class ListFile(InpaintingData):
         lines = list(dict.fromkeys(line for line in lines if line))
         if not lines:
             raise UserError(f"{path} is empty; it should have the path of an image in each line")
-        top = path.parent if self.root is None else Path(self.root)
+        # Absolute, as lines may be: all have one folder in common, and a file is the same one in every list.
+        top = (path.parent if self.root is None else Path(self.root)).absolute()
         if not (top / lines[0]).is_file() and all(re.search(r"\S\s+\d+$", line) for line in lines):
             lines = [line.rsplit(maxsplit=1)[0] for line in lines]  # the number of its class stands behind each path
         if self.root is not None:

@@ -100,8 +100,8 @@ def has_parts(place: Path) -> bool:
 
 
 def numbers_of(files: Files) -> Places:
-    """(N,) the number at the end of each file's name, -1 where there is none."""
-    found = (re.search(r"(\d+)\.\w+$", name) for name in files.names())
+    """(N,) the number at the end of each file's name, -1 where there is none or it has more than 18 digits."""
+    found = (re.search(r"(?<!\d)(\d{1,18})\.\w+$", name) for name in files.names())  # 19 digits may be too many for int64
     return np.fromiter((int(match[1]) if match else -1 for match in found), np.int64, len(files))
 
 

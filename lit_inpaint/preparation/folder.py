@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,13 +36,14 @@ _LOCK = ".lock"
 _FIXED = ("data", "root", "seed", "recipe")  # what the folder's earlier preparation must have in common with this one
 
 
-def prepare(data: InpaintingData, lists: Lists, folder: Path, recipe: Recipe, workers: int) -> Tally:
+def prepare(data: InpaintingData, lists: Lists, folder: Path | None, recipe: Recipe, workers: int) -> Tally:
     """Check every picture of a data set and, unless the recipe only checks, write it anew.
 
     Args:
         data: the data set.
         lists: its lists; not all empty.
-        folder: where everything goes; new, empty, or of an earlier preparation of the same data by the same recipe.
+        folder: where everything goes; new, empty, or of an earlier preparation of the same data by the same recipe. None: of a
+            check only the counts are kept.
         recipe: what becomes of a picture.
         workers: processes; 0 does it in this one.
 
@@ -49,10 +52,21 @@ def prepare(data: InpaintingData, lists: Lists, folder: Path, recipe: Recipe, wo
 
     Raises:
         UserError: the folder is of something else, cannot be written, or lies within the data; a split has no usable picture.
+        ValueError: a recipe that writes, and no folder.
     """
     splits = splits_of(lists)
+    if folder is None:
+        if recipe.writes:
+            raise ValueError("only a check goes without a folder")
+        with tempfile.TemporaryDirectory() as nowhere:
+            return _prepare(data, lists, splits, Path(nowhere), recipe, workers)
     _refuse_inside(folder, data, splits)
     require_writable_folder(folder)
+    return _prepare(data, lists, splits, folder, recipe, workers)
+
+
+def _prepare(data: InpaintingData, lists: Lists, splits: list[Split], folder: Path, recipe: Recipe, workers: int) -> Tally:
+    """As `prepare`, into a folder that has been found fit for it."""
     about = _about(data, lists, splits, recipe)
     fresh = _is_fresh(folder, about)
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,10 +149,17 @@ def _is_fresh(folder: Path, about: dict[str, Any]) -> bool:
 
 
 def _refuse_inside(folder: Path, data: InpaintingData, splits: Sequence[Split]) -> None:
-    tops = [split.pictures.top for split in splits if isinstance(split.pictures, Files)]
-    for top in [*tops, *([Path(data.root)] if data.root else [])]:
-        if folder.resolve().is_relative_to(top.resolve()):
-            raise UserError(f"--output {folder} lies within the images' folder {top}; name one outside")
+    """Keep what is written out of the data set's root, and out of every folder that holds an image of it.
+
+    The folder that all images have in common says nothing: of a list with images on two disks it is `/`.
+    """
+    full = folder.resolve()
+    above = {os.fspath(place) for place in (full, *full.parents)}
+    files = [split.pictures for split in splits if isinstance(split.pictures, Files)]
+    holding = {os.path.join(these.top, os.path.dirname(name)) for these in files for name in these.names()}  # noqa: PTH118, PTH120
+    for place in [*([data.root] if data.root else []), *sorted(holding)]:
+        if os.path.realpath(place) in above:
+            raise UserError(f"--output {folder} lies within the images' folder {Path(place)}; name one outside")
 
 
 def _remove_strays(folder: Path, splits: Sequence[Split], recipe: Recipe, known: dict[str, int]) -> int:

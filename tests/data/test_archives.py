@@ -130,6 +130,46 @@ def test_a_truncated_archive_says_so(name: str, method: int, pack: Pack) -> None
         members(archive)
 
 
+@pytest.mark.parametrize("rest", [0, 1, 200, 511])
+def test_a_tar_that_ends_between_two_members_says_so(rest: int, write: Write, tmp_path: Path) -> None:
+    """Or within a header: to `tarfile`, both are the end."""
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as content:  # one block before each member
+        for number in range(3):
+            content.add(write(f"pictures/{number}.png", number), f"{number}.png")
+    second = int(members(archive)._spots[1, 0]) - tarfile.BLOCKSIZE
+    whole = archive.read_bytes()
+    for spoilt in (whole[: second + rest], whole[: second + rest] + b"?" * (len(whole) - second - rest)):
+        archive.write_bytes(spoilt)
+        with pytest.raises(UserError, match=rf"^{re.escape(str(archive))} is no whole archive \(.*end mark at byte {second:,}"):
+            members(archive)
+    archive.write_bytes(whole[:second] + bytes(tarfile.BLOCKSIZE))
+    assert list(members(archive).names()) == ["0.png"]
+
+
+def test_hard_links_in_a_tar_are_images(write: Write, tmp_path: Path) -> None:
+    for number in range(2):
+        write(f"pictures/{number}.png", number)
+    (tmp_path / "pictures" / "b.png").hardlink_to(tmp_path / "pictures" / "1.png")
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w") as content:
+        for name in ("0.png", "1.png", "b.png"):
+            content.add(tmp_path / "pictures" / name, name)
+        link = tarfile.TarInfo("c.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "b.png"
+        content.addfile(link)
+        assert content.getmember("b.png").islnk()
+    files, unpacked = members(archive), images_in(tmp_path / "pictures")
+    assert list(files.names()) == ["0.png", "1.png", "b.png", "c.png"]
+    assert torch.equal(files.read(2), unpacked.read(1))
+    assert torch.equal(files.read(3), unpacked.read(1))
+    assert not torch.equal(files.read(2), files.read(0))
+    with tarfile.open(archive, "w") as content:
+        content.addfile(link)
+    with pytest.raises(UserError, match=r"no whole archive \(c\.png stands for b\.png, which is not in it\)"):
+        members(archive)
+
+
 @pytest.mark.usefixtures("pictures")
 def test_methods_that_are_not_read_are_named(pack: Pack) -> None:
     with pytest.raises(UserError, match=r"a\.zip has to be unpacked, .* method \(number 12\)"):

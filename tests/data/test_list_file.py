@@ -72,6 +72,16 @@ def test_classes_behind_the_paths_are_left_out(root: Path) -> None:
     ] == ["2", "5"]
 
 
+def test_absolute_and_relative_paths_together(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    train = _list(root / "train.txt", f"{root}/faces/0/0.png", "1/1.png", "0/2.png")
+    val = _list(root / "val.txt", f"{root}/faces/1/1.png")
+    with pytest.warns(UserWarning, match="1 images are listed both"):
+        lists = ListFile("faces", train=train, val=val).lists()
+    assert [path.stem for path in lists.train] == ["0", "1", "2"]
+    assert [lists.train.name(number) for number in range(3)] == ["0/0", "1/1", "0/2"]
+
+
 def test_an_image_on_both_sides_is_told(root: Path) -> None:
     train, val = _list(root / "train.txt", "faces/0/2.png", "faces/1/1.png"), _list(root / "val.txt", "faces/0/2.png")
     with pytest.warns(UserWarning, match=r"1 images are listed both to train on and to evaluate on: .*faces/0/2\.png"):
