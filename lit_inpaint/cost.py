@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 _EPILOG = """
 Sizes, times and memory are of generators, as they are what is deployed; the parts are listed with their discriminators.
 Multiply-adds are half of the FLOPs that torch.utils.flop_counter finds in convolutions and matrix products; activations,
-normalisation and resizing are not in it. Times are medians of passes taken in turns over all networks, after a warm-up: up to
---runs of them, or as many as --seconds allow each network. bf16 is autocast. Mi = 2^20, M = 10^6, MB = 10^6 bytes.
+normalisation and resizing are not in it. Times are medians of passes taken in turns over all networks, after one to warm up for
+each network and number of images: up to --runs of them, or as many as --seconds allow each network, but one at least. bf16 is
+autocast. Mi = 2^20, M = 10^6, MB = 10^6 bytes.
 """
 _MEBI = 2**20
 _DEVICES = {"cpu": "CPU", "cuda": "GPU"}
@@ -96,7 +97,14 @@ def main(argv: list[str]) -> int:
             without.append(f"no bf16 on the {_DEVICES[device.type]}, which has no instructions for it (--bf16 always)")
         for kind in [Kind(device, "float32")] + ([Kind(device, "bf16")] if wanted else []):
             timed = [] if options.no_timing else [1, batches[device.type]]
-            speeds[kind] = speed_of(models, options.size, timed, options.runs, options.seconds, kind)
+            try:
+                speeds[kind] = speed_of(models, options.size, timed, options.runs, options.seconds, kind)
+            except torch.OutOfMemoryError:
+                raise UserError(
+                    f"out of memory on the GPU at {options.size}x{options.size}; give a smaller --size or --batch_size, or "
+                    "fewer --papers"
+                ) from None
+            without += _too_large(networks, speeds[kind], timed, kind)
     if len(devices) == 1:
         without.append("no GPU here")
     threads = f"CPU, {torch.get_num_threads()} threads"
@@ -113,6 +121,19 @@ def main(argv: list[str]) -> int:
         write_json(output, {"rows": rows, "machine": machine, "torch": str(torch.__version__), "not_measured": without})
         print(f"{len(rows)} rows in {output}")
     return 0
+
+
+def _too_large(networks: Sequence[Network], speeds: Sequence[Speed], batches: Sequence[int], kind: Kind) -> list[str]:
+    """A line for each number of images for which the GPU's memory was too small."""
+    lines = []
+    for batch in batches:
+        if names := [network.label for network, speed in zip(networks, speeds, strict=True) if batch not in speed.timings]:
+            images = "1 image" if batch == 1 else f"{batch} images"
+            where = f"{images} in {kind.precision} on the {_DEVICES[kind.device.type]}"
+            lines.append(
+                f"{', '.join(names)} with {where}, out of memory; give a smaller --{'size' if batch == 1 else 'batch_size'}"
+            )
+    return lines
 
 
 def _all_variants() -> set[str]:
@@ -284,10 +305,11 @@ def _speed_table(networks: Sequence[Network], speeds: Sequence[Speed], kind: Kin
         return table
     table = _table(title, "peak memory MiB", "ms for 1 image", "n", f"images/s at {batch}", "n", "published")
     for network, speed in zip(networks, speeds, strict=True):
-        one, many = speed.timings[1], speed.timings[batch]
-        cells = [f"{speed.peak / _MEBI:.1f}", f"{one.seconds * 1000:.1f}", str(one.n)]
-        cells += [f"{batch / many.seconds:.3g}", str(many.n), _printed(network, "throughput")]
-        table.add_row(network.label, *cells)
+        one, many = speed.timings.get(1), speed.timings.get(batch)
+        cells = [f"{speed.peak / _MEBI:.1f}"]
+        cells += [f"{one.seconds * 1000:.1f}", str(one.n)] if one is not None else ["-", "-"]
+        cells += [f"{batch / many.seconds:.3g}", str(many.n)] if many is not None else ["-", "-"]
+        table.add_row(network.label, *cells, _printed(network, "throughput"))
     return table
 
 

@@ -99,9 +99,15 @@ def speed_of(
         models: papers; they are moved to the kind's device and left in evaluation mode.
         size: side of the images, rounded up to what each network takes without padding.
         batches: numbers of images in a batch to time; none measures the memory alone.
-        runs: timed passes for each batch, after a warm-up.
+        runs: timed passes for each batch, after one more to warm up.
         seconds: a network that has spent as many on one batch is timed no further; each is timed once at least.
         kind: where and how.
+
+    Returns:
+        One for each network. On a GPU whose memory is too small for a batch, a network has no timing of it.
+
+    Raises:
+        torch.OutOfMemoryError: the GPU's memory is too small for a single image, or has been taken meanwhile.
     """
     with torch.no_grad():
         for model in models:
@@ -109,16 +115,16 @@ def speed_of(
         speeds = [Speed(_peak(model, size, kind)) for model in models]
         for batch in batches:
             inputs = [_example(model, size, batch, kind.device) for model in models]
-            if kind.device.type == "cuda":  # which chooses kernels for each shape; a CPU is warm from the measuring of memory
-                for model, example in zip(models, inputs, strict=True):
-                    _pass(model, example, kind)
+            # Kernels are chosen and memory is laid out anew for each shape: the first pass of one is slower than all others.
+            fitting = [_fits(model, example, kind) for model, example in zip(models, inputs, strict=True)]
             taken: list[list[float]] = [[] for _ in models]
             for _ in range(runs):
-                for model, example, times in zip(models, inputs, taken, strict=True):
-                    if sum(times) < seconds:
+                for model, example, fits, times in zip(models, inputs, fitting, taken, strict=True):
+                    if fits and sum(times) < seconds:
                         times.append(_pass(model, example, kind))
             for speed, times in zip(speeds, taken, strict=True):
-                speed.timings[batch] = Timing(statistics.median(times), len(times))
+                if times:
+                    speed.timings[batch] = Timing(statistics.median(times), len(times))
     return speeds
 
 
@@ -148,6 +154,15 @@ def _example(model: Inpainter, size: int, batch: int, device: torch.device) -> t
 
 def _cast(kind: Kind) -> AbstractContextManager[object]:
     return torch.autocast(kind.device.type, torch.bfloat16, enabled=kind.precision == "bf16")
+
+
+def _fits(model: Inpainter, example: tuple[Tensor, Tensor], kind: Kind) -> bool:
+    """Whether one forward, which warms up, gets the memory that it needs."""
+    try:
+        _pass(model, example, kind)
+    except torch.OutOfMemoryError:
+        return False
+    return True
 
 
 def _pass(model: Inpainter, example: tuple[Tensor, Tensor], kind: Kind) -> float:

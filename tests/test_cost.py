@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,15 +98,43 @@ def test_turns_end_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     slow, fast = LPINet(blocks=1), LPINet(blocks=1)
     asked = []
 
-    def passed(model: LPINet, example: object, kind: measuring.Kind) -> float:
-        asked.append(model)
+    def passed(model: LPINet, example: tuple[torch.Tensor, torch.Tensor], kind: measuring.Kind) -> float:
+        asked.append((model, len(example[0])))
+        if asked.count(asked[-1]) == 1:
+            return 100.0  # the first pass of a shape warms up and does not count
         return 5.0 if model is slow else 0.25
 
     monkeypatch.setattr(measuring, "_pass", passed)
     monkeypatch.setattr(measuring, "_peak", lambda *given: 0)
-    speeds = measuring.speed_of([slow, fast], 16, (1,), 3, 1, measuring.Kind(torch.device("cpu"), "float32"))
-    assert [speed.timings[1] for speed in speeds] == [(5.0, 1), (0.25, 3)]
-    assert asked[:2] == [slow, fast]
+    speeds = measuring.speed_of([slow, fast], 16, (1, 2), 3, 1, measuring.Kind(torch.device("cpu"), "float32"))
+    assert [speed.timings for speed in speeds] == [{1: (5.0, 1), 2: (5.0, 1)}, {1: (0.25, 3), 2: (0.25, 3)}]
+    assert asked[:4] == 2 * [(slow, 1), (fast, 1)]
+
+
+def test_too_little_memory_on_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What does not fit is left out by name; all else is measured."""
+    whole, most = measuring._pass, 2
+
+    def passed(model: LPINet, example: tuple[torch.Tensor, torch.Tensor], kind: measuring.Kind) -> float:
+        if len(model.generator.state_dict()) > small and len(example[0]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return whole(model, example, kind)
+
+    small = len(LPINet(blocks=1).generator.state_dict())
+    monkeypatch.setattr(measuring, "_pass", passed)
+    argv = ["--papers", "LPINet", "--size", "16", "--runs", "1", "--bf16", "never", "--batch_size", "3"]
+    rows = rows_of(argv, tmp_path)
+    assert [row["method"] for row in rows if row["metric"] == "latency"] == ["LPI", "LPI-Large"]
+    assert [row["method"] for row in rows if row["metric"] == "throughput"] == ["LPI"]
+    printed = capsys.readouterr().out
+    assert re.search(
+        r"Not measured: LPI-Large with 3 images in float32 on the .PU, out of memory; give a smaller --batch_size", printed
+    )
+    most = 0
+    with pytest.raises(UserError, match=r"out of memory on the GPU at 16x16; give a smaller --size"):
+        cost.main(argv)
 
 
 def test_multiply_adds_against_a_count_by_hooks() -> None:

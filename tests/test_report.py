@@ -193,6 +193,18 @@ def test_values_that_are_not_numbers(make: Make, tmp_path: Path) -> None:
     assert "20.26" in page.text
 
 
+@pytest.mark.parametrize(("low", "high"), [("-1e308", "1e308"), ("1e308", "1e308"), ("-1e300", "1e300"), ("0", "5e-324")])
+def test_values_at_the_end_of_what_a_float_holds(low: str, high: str, make: Make, tmp_path: Path) -> None:
+    run = make()
+    metrics = run / "metrics.csv"
+    metrics.write_text(metrics.read_text().replace("20.26", low).replace("20.27", high))
+    page = written(tmp_path, str(run))
+    shown = next(line["points"] for about in page.data for line in about["lines"])
+    drawn = [None if abs(float(value)) > 1e300 else float(value) for value in (low, high)]
+    assert [value for _, value in shown] == [*drawn, 20.28]
+    assert not re.search(r"(,\d{3}){10}", page.text), "labels of charts are short"
+
+
 def test_few_of_many_grids(make: Make, tmp_path: Path) -> None:
     run = make()
     for step in range(40, 100, 10):
@@ -268,6 +280,16 @@ def test_a_long_line_is_averaged() -> None:
     assert all(0.3 < value < 0.7 for _, value in shown)
 
 
+def spoil_config(run: Path, key: str, value: object) -> None:
+    config = run / "config.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {key: value}))
+
+
+def spoil_row(run: Path, key: str, value: object) -> None:
+    rows = json.loads((run / "table.json").read_text())["rows"]
+    (run / "table.json").write_text(json.dumps({"rows": [rows[0], {**rows[1], key: value}, *rows[2:]]}))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -275,6 +297,8 @@ def test_a_long_line_is_averaged() -> None:
         (lambda run: shutil.rmtree(run), "one is not a run folder: it does not exist"),
         (lambda run: (run / "config.yaml").write_text("a: [1"), "cannot read .*config.yaml"),
         (lambda run: (run / "config.yaml").write_text("a: 1"), "config.yaml is not the configuration of a run"),
+        (lambda run: spoil_config(run, "data", "CelebA"), "config.yaml is not the configuration of a run: its data"),
+        (lambda run: spoil_config(run, "data", {"init_args": [1]}), "config.yaml is not the configuration of a run: its data"),
         (lambda run: (run / "metrics.csv").unlink(), "no metrics.csv, so no validation yet"),
         (lambda run: (run / "metrics.csv").write_text("step,train/l1\n20,0.5\n"), "no validation yet"),
         (lambda run: (run / "metrics.csv").write_text("step,val/psnr\n20,good\n"), "metrics.csv is broken: line 2: .*good"),
@@ -282,6 +306,9 @@ def test_a_long_line_is_averaged() -> None:
         (lambda run: (run / "metrics.csv").write_text("val/psnr\n20\n"), "metrics.csv is broken.*step"),
         (lambda run: (run / "metrics.csv").write_bytes(b"\xff\xfe\x00"), "cannot read .*metrics.csv"),
         (lambda run: (run / "table.json").write_text('{"rows": [{"method": "x"}]}'), "table.json is broken"),
+        (lambda run: spoil_row(run, "n", None), "table.json is broken .*n = None"),
+        (lambda run: spoil_row(run, "n", "12"), "table.json is broken .*n = '12'"),
+        (lambda run: spoil_row(run, "value", "20.5"), "table.json is broken .*'20.5'"),
         (lambda run: (run / "table.json").write_text("{"), "table.json is broken"),
         (lambda run: (run / "samples" / "step_0000020.png").write_bytes(b"PNG"), "cannot read the sample grid .*step_0000020"),
     ],

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
-from lit_inpaint.reporting.runs import Points
+from lit_inpaint.reporting.runs import Points, is_finite
 
 MOST_POINTS = 800
 """Of a line; longer ones are averaged over equal stretches of rows."""
@@ -31,14 +31,14 @@ def chart(title: str, lines: Sequence[Line], unit: str = "") -> str:
 
     Args:
         title: above the chart.
-        lines: values that are not finite leave gaps.
+        lines: values that are not finite, or beyond 1e300, leave gaps.
         unit: of the values.
 
     Returns:
         HTML.
     """
     shown = [line._replace(points=_thinned(line.points)) for line in lines]
-    values = [y for line in shown for _, y in line.points if math.isfinite(y)]
+    values = [y for line in shown for _, y in line.points if is_finite(y)]
     steps = [x for line in shown for x, _ in line.points]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     margin = 0.06 * (high - low) or 0.1 * abs(high) or 0.5
@@ -67,7 +67,7 @@ def chart(title: str, lines: Sequence[Line], unit: str = "") -> str:
             places = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in piece)
             parts.append(f'<polyline class="{style}" points="{places}"/>')
         if len(line.points) <= 40:
-            dots = ((step, value) for step, value in line.points if math.isfinite(value))
+            dots = ((step, value) for step, value in line.points if is_finite(value))
             parts += [
                 f'<circle class="dot c{line.colour % COLOURS}" cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.6"/>' for a, b in dots
             ]
@@ -79,7 +79,7 @@ def chart(title: str, lines: Sequence[Line], unit: str = "") -> str:
             {
                 "name": line.name,
                 "colour": line.colour % COLOURS,
-                "points": [[a, b if math.isfinite(b) else None] for a, b in line.points],
+                "points": [[a, b if is_finite(b) else None] for a, b in line.points],
             }
             for line in shown
         ],
@@ -112,6 +112,8 @@ def number(value: float) -> str:
         return str(value)
     if value == 0:
         return "0"
+    if abs(value) >= 1e9:
+        return f"{value:.4g}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     if abs(value) < 1e-3:
@@ -131,7 +133,7 @@ def _pieces(points: Points) -> Iterator[list[tuple[int, float]]]:
     """Stretches without gaps."""
     piece = list[tuple[int, float]]()
     for point in (*points, (0, math.nan)):
-        if math.isfinite(point[1]):
+        if is_finite(point[1]):
             piece.append(point)
         elif piece:
             yield piece

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,6 +91,9 @@ def _read(path: Path, label: str) -> RunRecord:
     model = config.get("model") if isinstance(config, dict) else None
     if not isinstance(model, dict) or "class_path" not in model:
         raise UserError(f"{config_file} is not the configuration of a run: it names no model")
+    data = config.get("data") or {}
+    if not isinstance(data, dict) or not isinstance(data.get("init_args") or {}, dict):
+        raise UserError(f"{config_file} is not the configuration of a run: its data has no class_path and init_args")
     metrics = path / "metrics.csv"
     if not metrics.is_file():
         raise UserError(f"the run in {path} has no metrics.csv, so no validation yet; come back after its first one")
@@ -105,6 +107,7 @@ def _read(path: Path, label: str) -> RunRecord:
 
 
 _STEP = re.compile(r"step_(\d+)\.png")
+_LARGEST = 1e300
 
 
 def _curves(path: Path) -> tuple[dict[str, Points], list[tuple[int, str]]]:
@@ -141,8 +144,11 @@ def _table(path: Path) -> list[dict[str, Any]] | None:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         keys = ("method", "bucket", "metric", "value", "n")
-        if not all(set(keys) <= row.keys() and isinstance(row["value"], float | int | None) for row in rows):
-            raise ValueError(f"a row lacks one of {', '.join(keys)}")
+        for row in rows:
+            if not set(keys) <= row.keys():
+                raise ValueError(f"a row lacks one of {', '.join(keys)}")
+            if not isinstance(row["value"], float | int | None) or not isinstance(row["n"], int):
+                raise ValueError(f"a row has the value {row['value']!r} of n = {row['n']!r}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is broken ({error}); it should hold the rows of a table") from None
     return list(rows)
@@ -171,9 +177,14 @@ def _flat(value: object, key: str = "") -> Iterator[tuple[str, object]]:
         yield key, value
 
 
+def is_finite(value: float) -> bool:
+    """Whether a value can be drawn: larger ones than 1e300 are about to overflow, and so would the range of a chart."""
+    return abs(value) <= _LARGEST
+
+
 def best_of(points: Points, higher: bool) -> tuple[int, float] | None:
     """The best (step, value) that is a number."""
-    finite = [point for point in points if math.isfinite(point[1])]
+    finite = [point for point in points if is_finite(point[1])]
     if not finite:
         return None
     return max(finite, key=lambda point: point[1] if higher else -point[1])
