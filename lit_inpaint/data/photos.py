@@ -115,10 +115,10 @@ def _look(shelf: Shelf, index: int, size: int, view: View, source: MaskSource, o
     image = view(picture, size, generator(*of_view))
     if isinstance(source, Paired):  # a mask of the picture's own pixels, so it has to be seen as the picture is
         hole = source.mask_of(shelf.pictures.key(place), (picture.shape[1], picture.shape[2]))
-        mask = view(hole.mul(255).expand(3, -1, -1), size, generator(*of_view))[:1] > 127
+        mask = (view(hole.mul(255).expand(3, -1, -1), size, generator(*of_view))[:1] > 127).to(torch.uint8)
     else:
-        mask = source((size, size), generator(*of_mask))
-    return {"image": image, "mask": mask.to(torch.uint8), "name": shelf.pictures.name(place)}
+        mask = torch.from_numpy(source.pixels((size, size), generator(*of_mask)))[None]
+    return {"image": image, "mask": mask, "name": shelf.pictures.name(place)}
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

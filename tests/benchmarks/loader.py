@@ -65,10 +65,10 @@ def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
     contents = [file.read_bytes() for file in files]
     pictures = [decode_image(content, "") for content in contents]
     sources = {name: None if name == "default" else getattr(masks, name)() for name in names}
-    data = {name: Folder(str(folder), SIZE, BATCH, masks=source, workers=0) for name, source in sources.items()}
+    whole = RandomSquare(scale=(1.0, 1.0))
+    data = {n: Folder(str(folder), SIZE, BATCH, masks=source, train_view=whole, workers=0) for n, source in sources.items()}
     for module in data.values():
         module.setup("fit")
-    whole = RandomSquare(scale=(1.0, 1.0))
 
     def samples(name: str) -> None:
         dataset = data[name]._train
@@ -85,7 +85,7 @@ def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
     for name, module in data.items():
         source = module.masks[0]
         parts[f"mask: {name}"] = lambda source=source: [
-            source((SIZE, SIZE), generator(0, Stream.TRAIN_MASK, i)).to(torch.uint8) for i in range(count)
+            source.pixels((SIZE, SIZE), generator(0, Stream.TRAIN_MASK, i)) for i in range(count)
         ]
     for name in data:
         parts[f"whole sample, {name}"] = lambda name=name: samples(name)
@@ -106,7 +106,7 @@ def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
         print(f"{name:30} {statistics.median(speeds):8,.0f} /s   {statistics.median(speeds) / decoding:.2f} of decoding")
     for name, source in sources.items():
         for workers in (0, 1, 2):
-            module = Folder(str(folder), SIZE, BATCH, masks=source, workers=workers)
+            module = Folder(str(folder), SIZE, BATCH, masks=source, train_view=whole, workers=workers)
             module.trainer = Standing()  # as under a trainer: bytes up to the device
             module.setup("fit")
             batches = iter(module.train_dataloader())
