@@ -71,7 +71,7 @@ def as_floats(batch: Batch) -> Batch:
     """
     image, mask = batch["image"], batch["mask"]
     if image.dtype == torch.uint8:
-        image = image.float().div_(255)
+        image = image.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     return {"image": image, "mask": mask.float() if mask.dtype == torch.uint8 else mask, "name": batch["name"]}
 
 

@@ -1,4 +1,7 @@
+import multiprocessing
+import tempfile
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +47,40 @@ def test_neither_a_broken_file_nor_a_folder_that_cannot_be_written_stops_anythin
     folder.write_text("a file")
     kept.write(0.0, numbers=np.arange(3))
     assert kept.read() is None
+
+
+def _search(folder: str, kept: bool, together: Barrier, looks: "multiprocessing.Queue[int]") -> None:
+    def look() -> list[int]:
+        looks.put(1)
+        time.sleep(1.5)
+        if kept:
+            Kept(folder).write(0.0, numbers=np.arange(3))
+        return [0, 1, 2]
+
+    together.wait()
+    assert Kept(folder).find(lambda content: list(content["numbers"].tolist()), look) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("kept", "searches"), [(True, 1), (False, 4)])
+def test_of_the_processes_of_a_machine_one_looks_and_the_others_wait(folder: Path, kept: bool, searches: int) -> None:
+    looks: multiprocessing.Queue[int] = multiprocessing.Queue()
+    together = multiprocessing.Barrier(4)
+    processes = [multiprocessing.Process(target=_search, args=(str(folder), kept, together, looks)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert sum(looks.get() for _ in range(searches)) == searches
+    assert looks.empty()
+
+
+def test_a_search_that_fails_lets_the_next_one_look(folder: Path) -> None:
+    def fail() -> list[int]:
+        raise OSError("the disk is gone")
+
+    for _ in range(2):
+        with pytest.raises(OSError, match="disk"):
+            Kept("one").find(lambda content: [1], fail)
+    assert Kept("one").find(lambda content: [1], lambda: [2]) == [2]
+    assert not list(Path(tempfile.gettempdir()).glob(f"lit_inpaint-*{Kept('one').path.stem}*"))

@@ -19,7 +19,7 @@ from lit_inpaint.data.oxford import Oxford
 from lit_inpaint.data.places2 import Places2
 from lit_inpaint.data.reading import read_image
 from lit_inpaint.data.stl10 import STL10
-from lit_inpaint.data.views import CentreSquare, RandomCrop, RandomSquare, Resized, Subsampled, View
+from lit_inpaint.data.views import CentreSquare, Original, RandomCrop, RandomSquare, Resized, Subsampled, View
 
 __all__ = [
     "ADE20K",
@@ -35,6 +35,7 @@ __all__ = [
     "InpaintingData",
     "ListFile",
     "Lists",
+    "Original",
     "Oxford",
     "Places2",
     "RandomAffine",

@@ -8,19 +8,20 @@ import weakref
 import zipfile
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_inpaint.cache import Kept, joined
 from lit_inpaint.data import listing
 from lit_inpaint.data.listing import SUFFIXES
 from lit_inpaint.data.pictures import Files, Places
-from lit_inpaint.data.reading import UnreadableImageError, decode_image
+from lit_inpaint.data.reading import UnreadableImageError, decode_image, decode_shape
 from lit_inpaint.types import UserError
 
 READABLE = (".zip", ".tar")
@@ -63,6 +64,10 @@ class Archived(Files):
     def read(self, index: int) -> Tensor:
         """See `Pictures`."""
         return decode_image(self.content(index), self.where(index))
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """See `Pictures`."""
+        return decode_shape(self.content(index), self.where(index))
 
     def content(self, index: int) -> bytes:
         """The bytes of member `index`.
@@ -140,9 +145,24 @@ def members(archive: Path) -> Archived:
     archive = Path(archive)
     kept = Kept(os.fsencode(archive.absolute()) + b"/members")
     state = archive.stat()
-    stamp = [state.st_size, state.st_mtime_ns]
-    if (content := kept.read()) is not None and content["stamp"].tolist() == stamp:
+    stamp = np.array([state.st_size, state.st_mtime_ns], np.int64)
+
+    def unchanged(content: Mapping[str, NDArray[Any]]) -> Archived | None:
+        if not np.array_equal(content["stamp"], stamp):
+            return None
         return Archived.at(Files.joined(archive, content["names"].tobytes()), content["spots"])
+
+    def looked_through() -> Archived:
+        names, spots = _contents(archive)
+        if len(names) >= listing.KEPT_FROM:
+            kept.write(state.st_mtime, names=joined(names), spots=spots, stamp=stamp)
+        return Archived.at(Files.below(archive, names), spots)
+
+    return kept.find(unchanged, looked_through)
+
+
+def _contents(archive: Path) -> tuple[list[str], Places]:
+    """The members' names, sorted, and where they are."""
     names: list[str] = []
     numbers = array("q")
     listed = _in_zip(archive) if archive.name.lower().endswith(".zip") else _in_tar(archive)
@@ -163,10 +183,7 @@ def members(archive: Path) -> Archived:
     # Of members with the same name the last one stays when an archive is unpacked.
     last = [place for place, name in enumerate(names) if names[place + 1 : place + 2] != [name]]
     spots = np.array(numbers, np.int64).reshape(-1, 4)[order[np.array(last, np.int64)]]
-    names = [names[place] for place in last]
-    if len(names) >= listing.KEPT_FROM:
-        kept.write(state.st_mtime, names=joined(names), spots=spots, stamp=np.array(stamp, np.int64))
-    return Archived.at(Files.below(archive, names), spots)
+    return [names[place] for place in last], spots
 
 
 def _in_zip(archive: Path) -> Iterator[tuple[str, int, int, int, int]]:

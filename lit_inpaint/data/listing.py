@@ -26,8 +26,10 @@ def images_in(folder: Path) -> Files:
     """
     folder = Path(folder)
     kept = Kept(os.fsencode(folder.absolute()))
-    if (content := kept.read()) is not None and (files := _unchanged(content, folder)) is not None:
-        return files
+    return kept.find(lambda content: _unchanged(content, folder), lambda: _walked(folder, kept))
+
+
+def _walked(folder: Path, kept: Kept) -> Files:
     names: list[str] = []
     times: dict[str, int] = {}
     for place, folders, here in os.walk(folder, followlinks=True):

@@ -19,7 +19,8 @@ class Manifest:
     """The samples of an evaluation: which pictures, seen how, with which holes.
 
     A CSV: lines that start with # name the seed, the size, the view, the mask sources by number, and what the pictures are;
-    then a line for each sample: its name, its number (from which view and mask are drawn), the mask source's number, its size.
+    then a line for each sample: its name, its number (from which view and mask are drawn), the mask source's number, its size:
+    the side in pixels, or width x height where pictures are shown in their own sizes ("unreadable" where the header is).
     Two evaluations with the same hash showed the same samples, as long as the files of those names hold the same pictures and
     masks.
 
@@ -56,5 +57,11 @@ class Manifest:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(("name", "sample", "masks", "size"))
         for number, name in enumerate(photos.names()):
-            writer.writerow((name, number, number % len(photos.masks), photos.size))
+            writer.writerow((name, number, number % len(photos.masks), self._size(number)))
         yield table.getvalue()
+
+    def _size(self, number: int) -> int | str:
+        if self._photos.view.square:
+            return self._photos.size
+        size = self._photos.sizes[number // len(self._photos.masks) % len(self._photos.shelf)]
+        return "unreadable" if size is None else f"{size[1]}x{size[0]}"

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 
 from lit_inpaint.data.lists import Lists, choose
 from lit_inpaint.data.manifest import Manifest
-from lit_inpaint.data.photos import EvalPhotos, Sample, TrainPhotos, collate
+from lit_inpaint.data.parcels import Parcels
+from lit_inpaint.data.photos import EvalPhotos, Sample, TrainPhotos
 from lit_inpaint.data.pictures import Pictures
 from lit_inpaint.data.sampler import EvalSampler, StreamSampler
 from lit_inpaint.data.shelf import OnBadFile, Shelf
@@ -62,8 +63,8 @@ class InpaintingData(LightningDataModule, ABC):
         val_masks: evaluation shows every image once under each of these. None: free-form strokes that cover 10-20, 20-30, 30-40
             and 40-50 % (the four damage ratios of LPI-Net, section 4.2).
         train_view: what is cut out of a training image. None: the data set's own.
-        val_view: what is cut out of an evaluation image; a random view is drawn from the sample's number. None: the data set's
-            own.
+        val_view: what is cut out of an evaluation image; a random view is drawn from the sample's number. `Original` shows
+            images in their own sizes, one in a batch. None: the data set's own.
         val_images: at most so many validation images, drawn by `seed`. None: all.
         test_images: the same for testing.
         val_crops: views of each evaluation image, for a random `val_view`. None: the data set's own.
@@ -112,6 +113,11 @@ class InpaintingData(LightningDataModule, ABC):
         self.val_masks = tuple(val_masks)
         _at_least(1, "val_masks", len(self.val_masks))
         self.train_view = train_view or own.train_view
+        if not self.train_view.square:
+            raise UserError(
+                f"data.train_view {type(self.train_view).__name__} shows images in their own sizes, which do not stack to "
+                "batches; it is for data.val_view"
+            )
         self.val_view = val_view or own.val_view
         self.val_images = None if val_images is None else _at_least(1, "val_images", val_images)
         self.test_images = None if test_images is None else _at_least(1, "test_images", test_images)
@@ -187,7 +193,7 @@ class InpaintingData(LightningDataModule, ABC):
             self.batch_size,
             sampler=sampler,
             num_workers=workers,
-            collate_fn=collate,
+            collate_fn=self._parcels(workers),
             pin_memory=torch.cuda.is_available(),
             drop_last=True,
             generator=torch.Generator(),  # or the loader would draw its workers' seed from the global one
@@ -220,12 +226,17 @@ class InpaintingData(LightningDataModule, ABC):
         """What an evaluation of this split shows: images, views and holes; see `Manifest`. Needs `setup`."""
         return Manifest(self._held_out["validation" if split == "val" else "test"])
 
+    def smallest(self, split: Literal["val", "test"] = "val") -> tuple[int, str]:
+        """The shortest side of what an evaluation of this split shows, in pixels, and the image's path. Needs `setup`."""
+        return self._held_out["validation" if split == "val" else "test"].smallest()
+
     def describe(self) -> str:
         """One line: what, where, how many, how they were told apart, and the first digits of the hash of each split's list."""
         lists = self._listed()
         counts = f"{len(lists.train):,} train, {len(lists.val):,} val, {len(lists.test):,} test images ({lists.note})"
         hashes = " ".join(split.digest()[:8] for split in (lists.train, lists.val, lists.test))
-        shown = f"evaluation shows each {self.val_crops} x {len(self.val_masks)} times (views x mask sources)"
+        own = "" if self.val_view.square else f" ({self.val_view.describe(self.size)})"
+        shown = f"evaluation shows each{own} {self.val_crops} x {len(self.val_masks)} times (views x mask sources)"
         return f"{type(self).__name__}{f' {self.root}' if self.root else ''}: {counts}, lists {hashes}; {self.size} px; {shown}"
 
     def _listed(self) -> Lists:
@@ -251,7 +262,10 @@ class InpaintingData(LightningDataModule, ABC):
     def _hold_out(self, split: str, pictures: Pictures) -> None:
         if split not in self._held_out:
             shelf = self._shelf(split, pictures, self.val_masks)
-            self._held_out[split] = EvalPhotos(shelf, self.size, self.val_view, self.val_masks, self.seed, self.val_crops)
+            photos = EvalPhotos(shelf, self.size, self.val_view, self.val_masks, self.seed, self.val_crops)
+            if not self.val_view.square:
+                photos.smallest()  # what the view cannot show is met now
+            self._held_out[split] = photos
 
     def _held_out_loader(self, split: str) -> DataLoader[Sample]:
         if split not in self._held_out:
@@ -262,12 +276,13 @@ class InpaintingData(LightningDataModule, ABC):
                 f"{len(photos)} {split} samples for {world} processes; use fewer (--trainer.devices), or show the images in "
                 "more ways (--data.val_crops)"
             )
+        workers = self._workers()
         return self._loader(
             photos,
-            self.batch_size,
+            self.batch_size if self.val_view.square else 1,
             sampler=EvalSampler(len(photos), rank, world),
-            num_workers=self._workers(),
-            collate_fn=collate,
+            num_workers=workers,
+            collate_fn=self._parcels(workers),
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
         )
@@ -276,6 +291,10 @@ class InpaintingData(LightningDataModule, ABC):
     def _loader(self) -> type[DataLoader[Sample]]:
         """Under a trainer bytes become floats on its device, without one in the loader."""
         return DataLoader if self.trainer else FloatLoader
+
+    def _parcels(self, workers: int) -> Parcels:
+        """Of each loader process one batch is being made, two are waiting (torch's `prefetch_factor`), one is being opened."""
+        return Parcels(max(1, 4 * workers), self.batch_size, self.size**2)
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

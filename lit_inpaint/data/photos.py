@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import TypedDict
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lit_inpaint.data.reading import UnreadableImageError
 from lit_inpaint.data.sampler import Key
 from lit_inpaint.data.seeds import Stream, generator
 from lit_inpaint.data.shelf import Shelf
 from lit_inpaint.data.views import View
 from lit_inpaint.masks import MaskSource, Paired
-from lit_inpaint.types import Batch
+from lit_inpaint.types import Batch, UserError
 
 Key3 = tuple[int, int, int]
 """What a generator is made from: seed, stream, number."""
 
 
 class Sample(TypedDict):
-    """One sample before batching: `image` (3, S, S) uint8, `mask` (1, S, S) uint8, 0 or 1 (1 = hole), `name`."""
+    """One sample before batching: `image` (3, H, W) uint8, `mask` (1, H, W) uint8, 0 or 1 (1 = hole), `name`.
+
+    H and W are one side S for all, unless the view shows pictures in their own sizes.
+    """
 
     image: Tensor
     mask: Tensor
@@ -70,7 +77,7 @@ class EvalPhotos(Dataset[Sample]):
 
     Args:
         shelf: the pictures.
-        size: side of the samples in pixels.
+        size: side of the samples in pixels; without meaning for a view that shows pictures in their own sizes.
         view: what is cut out of a picture; may be random, as its draws depend on the sample's number alone.
         masks: the M sources, such as one for each range of damage.
         seed: of all draws.
@@ -104,6 +111,35 @@ class EvalPhotos(Dataset[Sample]):
             crop, place = divmod(look, len(self.shelf))
             yield self._called(self.shelf.pictures.name(place), crop, source)
 
+    @cached_property
+    def sizes(self) -> Sequence[tuple[int, int] | None]:
+        """(H, W) at which each picture is shown, from the files' headers; None where a header cannot be read.
+
+        Raises:
+            UserError: the view cannot show one of them; names it.
+        """
+        if self.view.square:
+            return [(self.size, self.size)] * len(self.shelf)
+
+        def shown(place: int) -> tuple[int, int] | None:
+            try:
+                picture = self.shelf.pictures.shape(place)
+            except UnreadableImageError:
+                return None
+            try:
+                return self.view.shape(picture, self.size)
+            except UserError as error:
+                raise UserError(f"{self.shelf.pictures.where(place)}: {error}") from None
+
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+            return list(threads.map(shown, range(len(self.shelf))))
+
+    def smallest(self) -> tuple[int, str]:
+        """The shortest side of what is shown, in pixels, and of which picture it is."""
+        known = [(min(size), place) for place, size in enumerate(self.sizes) if size is not None]
+        side, place = min(known, default=(self.size, 0))
+        return side, self.shelf.pictures.where(place)
+
     def _called(self, name: str, crop: int, source: int) -> str:
         name += f" @{crop}" if self.crops > 1 else ""
         return name + (f" #{source}" if len(self.masks) > 1 else "")
@@ -111,20 +147,28 @@ class EvalPhotos(Dataset[Sample]):
 
 def _look(shelf: Shelf, index: int, size: int, view: View, source: MaskSource, of_view: Key3, of_mask: Key3) -> Sample:
     """The sample in which a picture is seen by `view`, drawn from `of_view`, with a hole of `source`, drawn from `of_mask`."""
+    for_view, for_mask = generator(*of_view), generator(*of_mask)
     picture, place = shelf.take(index)
-    image = view(picture, size, generator(*of_view))
+    image = view(picture, size, for_view)
     if isinstance(source, Paired):  # a mask of the picture's own pixels, so it has to be seen as the picture is
         hole = source.mask_of(shelf.pictures.key(place), (picture.shape[1], picture.shape[2]))
         mask = (view(hole.mul(255).expand(3, -1, -1), size, generator(*of_view))[:1] > 127).to(torch.uint8)
     else:
-        mask = torch.from_numpy(source.pixels((size, size), generator(*of_mask)))[None]
+        height, width = image.shape[1:]
+        mask = torch.from_numpy(source.pixels((height, width), for_mask)[None])
     return {"image": image, "mask": mask, "name": shelf.pictures.name(place)}
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """A batch of bytes; `lit_inpaint.types.as_floats` makes it keep the contract."""
-    return {
-        "image": torch.stack([sample["image"] for sample in samples]),
-        "mask": torch.stack([sample["mask"] for sample in samples]),
-        "name": [sample["name"] for sample in samples],
-    }
+    """A batch of bytes; `lit_inpaint.types.as_floats` makes it keep the contract. A pixel's three channels lie side by side."""
+    height, width = samples[0]["image"].shape[1:]
+    image = torch.empty((len(samples), height, width, 3), dtype=samples[0]["image"].dtype)
+    mask = torch.empty((len(samples), height, width), dtype=samples[0]["mask"].dtype)
+    stack(samples, image, mask)
+    return {"image": image.permute(0, 3, 1, 2), "mask": mask[:, None], "name": [sample["name"] for sample in samples]}
+
+
+def stack(samples: Sequence[Sample], image: Tensor, mask: Tensor) -> None:
+    """Write samples into `image`, (B, H, W, 3), and `mask`, (B, H, W): the order in which decoders leave pixels."""
+    torch.stack([sample["image"].permute(1, 2, 0) for sample in samples], out=image)
+    torch.stack([sample["mask"][0] for sample in samples], out=mask)

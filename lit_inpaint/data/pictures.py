@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_inpaint.data.reading import read_image
+from lit_inpaint.data.reading import read_image, read_shape
 
 Places = NDArray[np.int64]
 
@@ -34,6 +34,15 @@ class Pictures(ABC):
         Raises:
             UnreadableImageError: naming the picture.
         """
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """(H, W) of picture `index`, without decoding it where a header tells.
+
+        Raises:
+            UnreadableImageError: naming the picture.
+        """
+        height, width = self.read(index).shape[1:]
+        return height, width
 
     @abstractmethod
     def where(self, index: int) -> str:
@@ -121,11 +130,15 @@ class Files(Pictures):
 
     def read(self, index: int) -> Tensor:
         """See `Pictures`."""
-        return read_image(self[index])
+        return read_image(self.where(index))
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """See `Pictures`."""
+        return read_shape(self.where(index))
 
     def where(self, index: int) -> str:
         """See `Pictures`."""
-        return str(self[index])
+        return os.path.join(self.top, self._relative(index))  # noqa: PTH118 (a `Path` takes five times as long)
 
     def name(self, index: int) -> str:
         """The path below the folder that holds all files, without its suffix."""

@@ -39,6 +39,6 @@ def generator(*key: int) -> torch.Generator:
     """
     if not all(0 <= part < 2**64 for part in key):
         raise ValueError(f"seeds and sample numbers lie in [0, 2**64), got {key}")
-    words = [len(key)] + [word for part in key for word in (part & 0xFFFFFFFF, part >> 32)]
+    words = np.array([len(key), *(word for part in key for word in (part & 0xFFFFFFFF, part >> 32))], np.uint32)
     state = np.random.SeedSequence(words).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
@@ -11,13 +12,12 @@ from typing import Self
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
 from torch import Tensor
 
 from lit_inpaint.cache import Kept
 from lit_inpaint.data.official import missing
 from lit_inpaint.data.pictures import Files, Places
-from lit_inpaint.data.reading import UnreadableImageError
+from lit_inpaint.data.reading import UnreadableImageError, read_shape
 from lit_inpaint.data.shelf import OnBadFile
 from lit_inpaint.types import UserError
 
@@ -52,6 +52,11 @@ class Squares(Files):
         if left + side > width or top + side > height:
             raise UnreadableImageError(f"{self.where(index)} has {width}x{height} pixels, its square does not lie in them")
         return picture[:, top : top + side, left : left + side]
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """See `Pictures`; of the square."""
+        side = int(self.squares[index, 2])
+        return side, side
 
     def digest(self) -> str:
         """See `Pictures`: of paths and squares."""
@@ -103,21 +108,24 @@ def _extents(files: Files) -> Places:
     folders = sorted({os.path.dirname(name) for name in files.names()})  # noqa: PTH120 (many paths)
     kept = Kept(os.fsencode(files.top.absolute()) + b"/sizes/" + files.digest().encode())
     times = np.array([(files.top / folder).stat().st_mtime_ns for folder in folders], np.int64)
-    if (content := kept.read()) is not None and np.array_equal(content["times"], times):
-        found: Places = content["extents"]
-        return found
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        extents = np.array(list(threads.map(_extent, files)), np.int64).reshape(-1, 2)
-    if len(files) >= KEPT_FROM and extents.all():
-        kept.write(float(times.max()) / 1e9, times=times, extents=extents)
-    return extents
+
+    def unchanged(content: Mapping[str, NDArray[np.int64]]) -> Places | None:
+        return content["extents"] if np.array_equal(content["times"], times) else None
+
+    def looked_at() -> Places:
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+            extents = np.array(list(threads.map(_extent, files)), np.int64).reshape(-1, 2)
+        if len(files) >= KEPT_FROM and extents.all():
+            kept.write(float(times.max()) / 1e9, times=times, extents=extents)
+        return extents
+
+    return kept.find(unchanged, looked_at)
 
 
 def _extent(path: Path) -> tuple[int, int]:
     """Width and height from the header."""
     try:
-        with Image.open(path) as image:
-            lying = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-            return (image.height, image.width) if lying else (image.width, image.height)
-    except Exception:  # decoders raise almost anything on broken bytes
+        height, width = read_shape(path)
+    except UnreadableImageError:
         return 0, 0
+    return width, height

@@ -1,10 +1,11 @@
-"""From a picture of any size to a square of the size that is trained or evaluated."""
+"""From a picture of any size to what is trained or evaluated: a square of one size, or the picture as it is."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,20 +16,34 @@ from lit_inpaint.types import UserError
 
 
 class View(ABC):
-    """How a picture is looked at. A view has no state: what is random in it comes from the generator it is handed."""
+    """How a picture is looked at. A view has no state: what is random in it comes from the generator it is handed.
+
+    Attributes:
+        square: every picture becomes a square of one size; else shapes differ, and results do not stack to batches.
+    """
+
+    square: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, image: Tensor, size: int, rng: torch.Generator) -> Tensor:
-        """One square of the picture.
+        """One square of the picture, or what `shape` says.
 
         Args:
             image: (3, H, W) uint8, any H and W from 1 on.
-            size: side of the result in pixels.
+            size: side of the square in pixels.
             rng: source of every draw.
 
         Returns:
-            (3, size, size) uint8.
+            (3, size, size) uint8, or (3, *shape).
         """
+
+    def shape(self, picture: tuple[int, int], size: int) -> tuple[int, int]:
+        """(H, W) at which a picture of (H, W) pixels is shown."""
+        return size, size
+
+    def describe(self, size: int) -> str:
+        """In words, how large pictures are shown."""
+        return f"{size} px"
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,63 @@ class Resized(View):
         coin = torch.rand(1, generator=rng).item()
         square = _resize(image, size)
         return square.flip(-1) if coin < self.flip else square
+
+
+@dataclass(frozen=True)
+class Original(View):
+    """The whole picture in its own size and shape, to evaluate on; nothing is drawn. Batches hold one sample each.
+
+    `evaluate` pads, or takes apart, what a network does not take as it is. Validation within `fit` does not: there `multiple`
+    has to be the network's.
+
+    Args:
+        multiple: sides are cut to multiples of so many pixels, alike at both ends.
+        longest: larger pictures are shrunk, in their shape, until the longer side has so many pixels. None: no picture is.
+
+    Raises:
+        UserError: a number below 1, or `longest` below `multiple`.
+    """
+
+    multiple: int = 1
+    longest: int | None = None
+
+    square: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.multiple < 1 or (self.longest is not None and self.longest < self.multiple):
+            raise UserError(f"Original needs 1 <= multiple <= longest, got multiple={self.multiple}, longest={self.longest}")
+
+    def __call__(self, image: Tensor, size: int, rng: torch.Generator) -> Tensor:
+        """See `View`; `size` does not matter."""
+        height, width = image.shape[1:]
+        shape, shrunk = self.shape((height, width), size), self._shrunk((height, width))
+        if shrunk != (height, width):
+            image = F.resize(image, list(shrunk), antialias=True)
+        return F.center_crop(image, list(shape)) if shape != shrunk else image
+
+    def shape(self, picture: tuple[int, int], size: int) -> tuple[int, int]:
+        """See `View`.
+
+        Raises:
+            UserError: the picture is smaller than `multiple`.
+        """
+        height, width = self._shrunk(picture)
+        if min(height, width) < self.multiple:
+            raise UserError(
+                f"Original(multiple={self.multiple}) cannot show a picture of {picture[1]}x{picture[0]} pixels (width x height)"
+                f"{f', which becomes {width}x{height}' * ((height, width) != picture)}; leave it out, or take another val_view"
+            )
+        return height - height % self.multiple, width - width % self.multiple
+
+    def describe(self, size: int) -> str:
+        """See `View`."""
+        shrunk = f", at most {self.longest} px" if self.longest is not None else ""
+        return f"original sizes{shrunk}{f', cut to multiples of {self.multiple}' if self.multiple > 1 else ''}"
+
+    def _shrunk(self, picture: tuple[int, int]) -> tuple[int, int]:
+        shrink = 1.0 if self.longest is None else min(1.0, self.longest / max(picture))
+        height, width = (max(1, round(side * shrink)) for side in picture)
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -174,5 +246,7 @@ def _window(extent: int, size: int, place: float) -> slice | Tensor:
 
 def _resize(square: Tensor, size: int, mode: InterpolationMode = InterpolationMode.BILINEAR) -> Tensor:
     """(3, H, W) uint8 to (3, size, size) uint8, over the full footprint of each new pixel."""
+    if square.shape[1:] == (size, size):  # torchvision would find out too, later
+        return square
     resized: Tensor = F.resize(square, [size, size], interpolation=mode, antialias=True)
     return resized

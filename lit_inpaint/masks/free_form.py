@@ -53,16 +53,17 @@ class FreeForm(PaintedSource):
         """One mask (H, W), 1 = hole, never empty."""
         chance = dice(rng)
         height, width = size
-        canvas = Image.new("L", (width, height))
+        pixels = np.zeros(size, np.uint8)
+        canvas = Image.frombuffer("L", (width, height), pixels, "raw", "L", 0, 1)
+        canvas.readonly = 0  # so that Pillow draws into `pixels`, not into a copy
         brush = ImageDraw.Draw(canvas)
         thinnest, widest = (max(1, round(share * min(size))) for share in self.width)
         for _ in range(chance.randint(*self.strokes)):
             _paint(brush, self._walk(size, chance), chance.randint(thinnest, widest))
         upside_down, mirrored = chance.random() < 0.5, chance.random() < 0.5
-        pixels: NDArray[np.uint8] = np.asarray(canvas)
         if upside_down or mirrored:
             return np.asarray(cv2.flip(pixels, _FLIPS[upside_down, mirrored]), np.uint8)
-        return pixels.copy()
+        return pixels
 
     def _walk(self, size: tuple[int, int], chance: Random) -> list[tuple[int, int]]:
         """Vertices (x, y) of one stroke: whole pixels, and each step starts from one, as in the public code."""

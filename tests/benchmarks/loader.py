@@ -1,8 +1,8 @@
 """How many training samples a second one core makes from 256x256 JPEGs, and what takes the time.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/loader.py --images DIR [--count 256] [--rounds 5] [--masks FreeForm]
+    OMP_NUM_THREADS=1 python tests/benchmarks/loader.py --images DIR [--count 256] [--rounds 5] [--quality 75] [--masks Centre]
 
-Takes the first images of DIR, writes them as JPEGs of 256x256 pixels (quality 90) into a temporary folder, and measures each
+Takes the first images of DIR, writes them as JPEGs of 256x256 pixels into a temporary folder, and measures each
 part of the way from a file to a batch, in turns, so that a slow moment of the machine meets all of them. Medians over the
 rounds, in samples a second of one thread; "of decoding" is the ratio to decoding alone in the same run. The last lines are
 whole loaders, in the main process and with one and two loader processes.
@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from lit_inpaint import masks
-from lit_inpaint.cli import quieten
+from lit_inpaint.cli import keep_freed_memory, quieten
 from lit_inpaint.data import CentreSquare, Folder, RandomSquare, read_image
 from lit_inpaint.data.listing import images_in
 from lit_inpaint.data.photos import collate
@@ -33,7 +33,7 @@ SIZE, BATCH = 256, 16
 
 
 @contextmanager
-def jpegs(source: Path, count: int) -> Iterator[Path]:
+def jpegs(source: Path, count: int, quality: int) -> Iterator[Path]:
     """A folder with `count` JPEGs of 256x256 pixels."""
     files = list(images_in(source))[:count]
     if len(files) < count:
@@ -41,7 +41,7 @@ def jpegs(source: Path, count: int) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         for number, file in enumerate(files):
             square = CentreSquare()(read_image(file), SIZE, torch.Generator())
-            Image.fromarray(square.permute(1, 2, 0).numpy()).save(Path(folder, f"{number:05d}.jpg"), quality=90)
+            Image.fromarray(square.permute(1, 2, 0).numpy()).save(Path(folder, f"{number:05d}.jpg"), quality=quality)
         yield Path(folder)
 
 
@@ -51,12 +51,16 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
+        "--quality", type=int, default=75, help="75: 13.6 kB each, as in small Places365 (501 MB of 36,500)"
+    )
+    parser.add_argument(
         "--masks", nargs="+", default=["default", "FreeForm", "Centre"], help="default: what `data.masks` is unasked"
     )
     options = parser.parse_args()
     quieten()
+    keep_freed_memory()  # as `fit` does
     torch.set_num_threads(1)
-    with jpegs(options.images, options.count) as folder:
+    with jpegs(options.images, options.count, options.quality) as folder:
         run(folder, options.count, options.rounds, options.masks)
 
 

@@ -27,7 +27,7 @@ KINDS = [("a.zip", zipfile.ZIP_STORED), ("a.zip", zipfile.ZIP_DEFLATED), ("a.tar
 @pytest.fixture
 def pictures(write: Write) -> None:
     for number, name in enumerate(("b/1.png", "b/10.JPG", "b/2.bmp", "a.png", "é ü/3.png")):
-        write(f"pictures/{name}", number)
+        write(f"pictures/{name}", number, size=(24 + number, 20))
 
 
 @pytest.mark.parametrize(("name", "method"), KINDS)
@@ -40,6 +40,7 @@ def test_an_archive_holds_what_the_unpacked_folder_holds(name: str, method: int,
     for index in range(5):
         assert packed.name(index) == unpacked.name(index)
         assert torch.equal(packed.read(index), unpacked.read(index))
+        assert packed.shape(index) == unpacked.shape(index) == packed.read(index).shape[1:]
     for part in ("train", "val", "test"):
         ours, theirs = getattr(split(packed, 0), part), getattr(split(unpacked, 0), part)
         assert list(ours.names()) == list(theirs.names())

@@ -12,9 +12,11 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule, Trainer
+from PIL import Image
 
-from lit_inpaint.data import CelebA, DemoPhotos, Folder, InpaintingData, RandomSquare
-from lit_inpaint.masks import Centre, DamageRatio, FreeForm
+from lit_inpaint.data import CelebA, DemoPhotos, Folder, InpaintingData, Original, RandomSquare, read_image
+from lit_inpaint.data.seeds import Stream, generator
+from lit_inpaint.masks import Centre, DamageRatio, FreeForm, Paired
 from lit_inpaint.types import Batch, UserError, check_batch
 
 Write = Callable[..., Path]
@@ -310,3 +312,71 @@ def test_several_mask_sources_are_taken_in_turn_over_one_view(root: str) -> None
     )
     with pytest.raises(UserError, match="masks is 0"):
         _data(root, masks=[])
+
+
+SIZES = ((40, 30), (21, 33), (35, 35))  # width x height
+OWN: dict[str, Any] = {"val_view": Original(), "val_masks": [DamageRatio(FreeForm(), 0.2, 0.3), Centre()]}
+
+
+@pytest.fixture
+def of_many_sizes(root: str, write: Write) -> str:
+    for i, size in enumerate(SIZES):
+        write(f"val/{i}.jpg", 10 + i, size=size)
+    return root
+
+
+def test_evaluation_in_original_sizes(of_many_sizes: str) -> None:
+    """Pictures are the files', masks are drawn at their sizes from (seed, number); training is of squares as ever."""
+    data = _data(of_many_sizes, seed=3, **OWN)
+    batches = list(data.val_dataloader())
+    assert [batch["name"] for batch in batches] == [[f"{i} #{m}"] for i in range(3) for m in range(2)]
+    for number, batch in enumerate(batches):
+        width, height = SIZES[number // 2]
+        assert batch["image"].shape == (1, 3, height, width)
+        check_batch(batch)
+        assert torch.equal((batch["image"][0] * 255).round().byte(), read_image(f"{of_many_sizes}/val/{number // 2}.jpg"))
+        source = OWN["val_masks"][number % 2]
+        assert torch.equal(batch["mask"][0], source((height, width), generator(3, Stream.EVAL_MASK, number)))
+    assert next(iter(data.train_dataloader()))["image"].shape == (4, 3, 16, 16)
+    assert data.smallest() == (21, f"{of_many_sizes}/val/1.jpg")
+    assert "16 px; evaluation shows each (original sizes) 1 x 2 times" in data.describe()
+
+
+def test_original_sizes_with_workers_and_ranks(of_many_sizes: str) -> None:
+    def samples(rank: int, world: int, workers: int) -> dict[str, tuple[bytes, bytes]]:
+        data = _data(of_many_sizes, workers=workers, **OWN)
+        data.trainer = _Standing(rank, world)
+        return {
+            batch["name"][0]: (batch["image"].numpy().tobytes(), batch["mask"].numpy().tobytes())
+            for batch in data.val_dataloader()
+        }
+
+    whole = samples(0, 1, 0)
+    assert len(whole) == 6
+    assert samples(0, 1, 2) == whole
+    left, right = samples(0, 2, 0), samples(1, 2, 0)
+    assert not left.keys() & right.keys()
+    assert left | right == whole
+
+
+def test_paired_masks_are_seen_as_the_original_is(of_many_sizes: str, tmp_path: Path) -> None:
+    for i, (width, height) in enumerate(SIZES):
+        mask = Image.new("L", (width, height))
+        mask.paste(255, (3, 5, 9, 20))
+        (tmp_path / "holes").mkdir(exist_ok=True)
+        mask.save(tmp_path / "holes" / f"{i}.png")
+    masks = [Paired(str(tmp_path / "holes"))]
+    for batch, (width, height) in zip(
+        _data(of_many_sizes, val_view=Original(multiple=4), val_masks=masks).val_dataloader(), SIZES, strict=True
+    ):
+        hole = torch.zeros(height, width)
+        hole[5:20, 3:9] = 1
+        top, left = round(height % 4 / 2), round(width % 4 / 2)
+        assert torch.equal(batch["mask"][0, 0], hole[top : top + height // 4 * 4, left : left + width // 4 * 4])
+
+
+def test_where_original_sizes_cannot_be_shown(of_many_sizes: str) -> None:
+    with pytest.raises(UserError, match=r"data\.train_view Original shows images in their own sizes.*data\.val_view"):
+        Folder(of_many_sizes, train_view=Original())
+    with pytest.raises(UserError, match=r"val/1\.jpg: Original\(multiple=24\) cannot show a picture of 21x33 pixels"):
+        _data(of_many_sizes, val_view=Original(multiple=24))

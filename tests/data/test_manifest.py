@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lit_inpaint.data import Folder
+from lit_inpaint.data import Folder, Original
 from lit_inpaint.data.manifest import Manifest
 from lit_inpaint.masks import Centre, DamageRatio, FreeForm, FromFolder, MaskSource, Mixture
 
@@ -79,3 +79,21 @@ def test_other_samples_have_another_hash(root: Path, write: Write) -> None:
     digests = {_manifest(root, **options).digest for options in others}
     write("photos/val/9.png", 9)
     assert len(digests | {_manifest(root).digest}) == 6
+
+
+def test_samples_in_their_own_sizes_are_listed_with_them(root: Path, write: Write) -> None:
+    write("photos/val/1.png", 1, size=(40, 30))
+    manifest = _manifest(root, val_view=Original(multiple=4), val_crops=2)
+    lines = [line for line in manifest.text.splitlines() if not line.startswith("#")]
+    assert [line.rpartition(",")[2] for line in lines[1:]] == ["24x20", "24x20", "40x28", "40x28", "24x20", "24x20"] * 2
+    assert "# view: Original(multiple=4, longest=None)" in manifest.text
+    before = manifest.digest
+    write("photos/val/2.png", 2, size=(24, 24))
+    assert _manifest(root, val_view=Original(multiple=4), val_crops=2).digest != before
+
+
+def test_a_header_that_cannot_be_read_has_no_size(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lit_inpaint.data.shelf.VERIFIED_FILES", 0)  # a large set, whose files are met when they are read
+    (root / "val" / "1.png").write_bytes(b"nothing")
+    lines = _manifest(root, val_view=Original()).text.splitlines()
+    assert [line.rpartition(",")[2] for line in lines[-6:]] == ["24x20"] * 2 + ["unreadable"] * 2 + ["24x20"] * 2

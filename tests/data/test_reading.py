@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from lit_inpaint.data import reading
-from lit_inpaint.data.reading import read_image
+from lit_inpaint.data.reading import decode_shape, read_image, read_shape
 from lit_inpaint.types import UserError
 
 Write = Callable[..., Path]
@@ -74,3 +74,42 @@ def test_a_broken_file_is_one_line_that_names_it(write: Write, kind: str) -> Non
 def test_a_workers_traceback_is_cut_off() -> None:
     wrapped = "Caught it in worker 0.\nTraceback\n  File x\nlit_inpaint.data.reading.UnreadableImageError: cannot read a.jpg"
     assert str(reading.UnreadableImageError(wrapped)) == "cannot read a.jpg"
+
+
+@pytest.mark.parametrize("size", [(64, 48), (37, 53), (1, 1)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}, {"quality": 30}])
+@pytest.mark.parametrize("turned", [False, True])
+def test_jpegs_decode_as_pillow_decodes_them(
+    tmp_path: Path, size: tuple[int, int], mode: str, options: dict[str, object], turned: bool
+) -> None:
+    """Of three decoders the fastest that can is taken; which one that is must not be seen."""
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    smooth = Image.fromarray(noise).resize((8, 8)).resize(size, Image.Resampling.BICUBIC).convert(mode)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    path = tmp_path / "a.jpg"
+    smooth.save(path, **options, **({"exif": exif} if turned else {}))
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    decoded = read_image(path)
+    assert decoded.dtype == torch.uint8
+    assert np.array_equal(decoded.permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp"])
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_the_shape_in_the_header_is_that_of_the_picture(tmp_path: Path, name: str, turn: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turn
+    Image.new("RGB", (24, 20)).save(tmp_path / name, exif=exif)
+    assert read_shape(tmp_path / name) == read_image(tmp_path / name).shape[1:]
+    assert decode_shape((tmp_path / name).read_bytes(), "it") == read_shape(tmp_path / name)
+
+
+def test_a_header_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"cannot read .*a\.png as an image"):
+        read_shape(tmp_path / "a.png")
+    with pytest.raises(UserError, match="cannot read it as an image"):
+        decode_shape(b"nothing", "it")

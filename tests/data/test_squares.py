@@ -63,6 +63,7 @@ def test_sizes_are_those_of_the_picture_as_it_is_turned(tmp_path: Path) -> None:
     assert found.squares.tolist() == [[0, 5, 40]]
     assert not fits[0]
     assert found.read(0).shape == (3, 40, 40)
+    assert found.shape(0) == (40, 40)
 
 
 def test_a_file_that_is_no_image_is_named_and_left_out_or_ends_the_run(write: Write, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from torchvision.transforms.v2 import functional as F
 
 from lit_inpaint.data.augmentation import Distortions, RandomAffine
 from lit_inpaint.data.seeds import generator
-from lit_inpaint.data.views import CentreSquare, RandomCrop, RandomSquare, Resized, Subsampled, View
+from lit_inpaint.data.views import CentreSquare, Original, RandomCrop, RandomSquare, Resized, Subsampled, View
 from lit_inpaint.types import UserError
 
 VIEWS = [
@@ -126,3 +126,48 @@ def test_a_crop_larger_than_the_picture_continues_it_by_its_mirror_image(shape: 
 def test_impossible_probabilities_are_refused(view: type[Resized] | type[RandomCrop]) -> None:
     with pytest.raises(UserError, match=f"{view.__name__} needs"):
         view(1.5)
+
+
+def test_the_original_is_the_picture_itself() -> None:
+    image = torch.randint(256, (3, 31, 17), dtype=torch.uint8)
+    rng = generator(0)
+    assert torch.equal(Original()(image, 16, rng), image)
+    assert torch.equal(rng.get_state(), generator(0).get_state())
+    assert not Original.square
+    assert all(view.square and view.shape((31, 17), 16) == (16, 16) for view in VIEWS)
+
+
+def test_originals_are_cut_alike_at_both_ends() -> None:
+    image = torch.arange(20 * 35).view(1, 20, 35).expand(3, -1, -1).to(torch.uint8)
+    cut = Original(multiple=8)(image, 16, generator(0))
+    assert torch.equal(cut, image[:, 2:18, 2:34])  # of three columns too many two at the left
+
+
+@pytest.mark.parametrize(
+    ("view", "picture", "shown"),
+    [
+        (Original(), (1, 3), (1, 3)),
+        (Original(longest=40), (40, 30), (40, 30)),
+        (Original(longest=40), (20, 30), (20, 30)),
+        (Original(longest=40), (80, 61), (40, 30)),
+        (Original(longest=40), (3, 800), (1, 40)),
+        (Original(multiple=16, longest=100), (200, 75), (96, 32)),
+        (Original(multiple=16), (16, 31), (16, 16)),
+    ],
+)
+def test_what_is_shown_has_the_shape_that_was_said(view: Original, picture: tuple[int, int], shown: tuple[int, int]) -> None:
+    assert view.shape(picture, 16) == shown
+    assert view(torch.zeros(3, *picture, dtype=torch.uint8), 16, generator(0)).shape == (3, *shown)
+
+
+def test_what_the_original_does_not_take() -> None:
+    for options in ({"multiple": 0}, {"longest": 0}, {"multiple": 16, "longest": 8}):
+        with pytest.raises(UserError, match="1 <= multiple <= longest"):
+            Original(**options)
+    with pytest.raises(
+        UserError, match=r"Original\(multiple=16\) cannot show a picture of 60x15 pixels \(width x height\); leave"
+    ):
+        Original(multiple=16).shape((15, 60), 16)
+    with pytest.raises(UserError, match=r"a picture of 600x150 pixels \(width x height\), which becomes 60x15; leave"):
+        Original(multiple=16, longest=60).shape((150, 600), 16)
+    assert Original(8, 60).describe(16) == "original sizes, at most 60 px, cut to multiples of 8"
