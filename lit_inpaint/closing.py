@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from lit_inpaint.baselines import BASELINES
 from lit_inpaint.checkpoint import load
 from lit_inpaint.evaluation import comparison, evaluate, measured_on
 from lit_inpaint.metrics import LPI
+from lit_inpaint.output import replacing, write_json
 from lit_inpaint.run_folder import RunFolder
 from lit_inpaint.tables import arrange, print_table
 
@@ -29,9 +29,9 @@ def close(trainer: Trainer, model: Inpainter, data: InpaintingData, run: RunFold
     scores = evaluate(methods, data.val_dataloader(), LPI, device)
     found = scores.rows()
     manifest = data.manifest("val")
-    manifest.write(run.manifest)
-    rows = [{**row, "manifest": manifest.digest} for row in found]
-    run.table.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    with replacing(run.manifest) as part:
+        manifest.write(part)
+    write_json(run.table, {"rows": [{**row, "manifest": manifest.digest} for row in found]})
     title = f"{name} after {trainer.global_step} steps, validation set"
     print_table(arrange(found, LPI, title, measured_on(scores, data, manifest)))
     for line in [*scores.remarks(), *comparison(found, LPI, name)]:

@@ -13,14 +13,15 @@ from lit_inpaint import cli
 from lit_inpaint.arguments import VerbParser, whole_number
 from lit_inpaint.cost_notes import NOTES
 from lit_inpaint.output import output_file, write_json
-from lit_inpaint.published import cost_figure, tables
+from lit_inpaint.published import PublishedTable, cost_figure, tables
 from lit_inpaint.types import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from torch import device as Device
 
     from lit_inpaint.engine import Inpainter
-    from lit_inpaint.measuring import Kind, Size, Speed
+    from lit_inpaint.measuring import Kind, Size, Speed, Timing
 
 _EPILOG = """
 Sizes, times and memory are of generators, as they are what is deployed; the parts are listed with their discriminators.
@@ -28,8 +29,13 @@ Multiply-adds are half of the FLOPs that torch.utils.flop_counter finds in convo
 normalisation and resizing are not in it. Times are medians of passes taken in turns over all networks, after one to warm up for
 each network and number of images: up to --runs of them, or as many as --seconds allow each network, but one at least. bf16 is
 autocast. Mi = 2^20, M = 10^6, MB = 10^6 bytes.
+
+--epoch adds the time of a training epoch, in float32, on the GPU where there is one: the median time of a training step (timed
+likewise, one network after the other, in the longest stage of its plan; loading is not in it) times the steps of an epoch.
+Unless --epoch_images, --epoch_batch or --size say otherwise, an epoch is that of the paper that prints such times: WaveMix's.
 """
 _MEBI = 2**20
+_SIZE = 256
 _DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 _BATCHES = {"cpu": 2, "cuda": 32}
 _UNITS = {"2^20": "Mi", "10^6": "M", "2^20 bytes": "MiB", "1": ""}
@@ -44,6 +50,19 @@ class Network(NamedTuple):
     checkpoint: Path | None = None
 
 
+class Epoch(NamedTuple):
+    """What a training epoch is: how many images, the side they have, how many of them in a step, and so how many steps."""
+
+    images: int
+    size: int
+    batch: int
+
+    @property
+    def steps(self) -> int:
+        """Whole batches."""
+        return max(1, self.images // self.batch)
+
+
 class Setting(NamedTuple):
     """What was measured under: side of the images, and images in a batch for the throughput by kind of device."""
 
@@ -56,7 +75,12 @@ def main(argv: list[str]) -> int:
     parser = VerbParser("cost", "Parameters, multiply-adds, memory, time and file size of the networks.", _EPILOG)
     parser.add_argument("--papers", metavar="NAME", nargs="+", help="classes or variants (default: all, unless --checkpoint)")
     parser.add_argument("--checkpoint", metavar="FILE", nargs="+", default=[], help=".ckpt files of runs")
-    parser.add_argument("--size", metavar="PIXELS", type=whole_number(1), default=256, help="side of the image (default 256)")
+    parser.add_argument(
+        "--size", metavar="PIXELS", type=whole_number(1), help="side of the image (default 256; 96 for --epoch)"
+    )
+    parser.add_argument("--epoch", action="store_true", help="seconds of a training epoch too (minutes on a CPU)")
+    parser.add_argument("--epoch_images", metavar="N", type=whole_number(1), help="images in it (default 80000)")
+    parser.add_argument("--epoch_batch", metavar="N", type=whole_number(1), help="images in a step of it (default 40)")
     parser.add_argument("--runs", metavar="N", type=whole_number(1), default=10, help="timed passes at most (default 10)")
     parser.add_argument(
         "--seconds", metavar="N", type=whole_number(1), default=1, help="for each network and kind of pass (default 1)"
@@ -86,9 +110,10 @@ def main(argv: list[str]) -> int:
     networks += _checkpoints([Path(name) for name in options.checkpoint])
     devices = [torch.device("cpu")] + ([torch.device("cuda")] if torch.cuda.is_available() else [])
     batches = {kind: options.batch_size or size for kind, size in _BATCHES.items()}
-    setting = Setting(options.size, batches)
+    size = options.size or _SIZE
+    setting = Setting(size, batches)
     models = [network.model for network in networks]
-    sizes = [size_of(model, options.size) for model in models]
+    sizes = [size_of(model, size) for model in models]
     speeds: dict[Kind, list[Speed]] = {}
     without = []
     for device in devices:
@@ -98,11 +123,10 @@ def main(argv: list[str]) -> int:
         for kind in [Kind(device, "float32")] + ([Kind(device, "bf16")] if wanted else []):
             timed = [] if options.no_timing else [1, batches[device.type]]
             try:
-                speeds[kind] = speed_of(models, options.size, timed, options.runs, options.seconds, kind)
+                speeds[kind] = speed_of(models, size, timed, options.runs, options.seconds, kind)
             except torch.OutOfMemoryError:
                 raise UserError(
-                    f"out of memory on the GPU at {options.size}x{options.size}; give a smaller --size or --batch_size, or "
-                    "fewer --papers"
+                    f"out of memory on the GPU at {size}x{size}; give a smaller --size or --batch_size, or fewer --papers"
                 ) from None
             without += _too_large(networks, speeds[kind], timed, kind)
     if len(devices) == 1:
@@ -110,17 +134,112 @@ def main(argv: list[str]) -> int:
     threads = f"CPU, {torch.get_num_threads()} threads"
     machine = f"{torch.cuda.get_device_name()}; {threads}" if len(devices) > 1 else threads
     _print(networks, sizes, speeds, setting, machine)
+    epoch = _epoch(options.epoch_images, options.size, options.epoch_batch)
+    steps: list[Timing | None] = [None] * len(networks)
+    if options.epoch:
+        steps, complaints = _steps(networks, epoch, options.runs, options.seconds, devices[-1])
+        without += complaints
+        _print_epochs(networks, steps, epoch, devices[-1], machine)
     for line in without:
         print(f"Not measured: {line}")
     if output is not None:
         rows = [
             row
             for number, network in enumerate(networks)
-            for row in _rows(network, sizes[number], {kind: found[number] for kind, found in speeds.items()}, setting)
+            for row in [
+                *_rows(network, sizes[number], {kind: found[number] for kind, found in speeds.items()}, setting),
+                *_epoch_rows(network, steps[number], epoch, devices[-1]),
+            ]
         ]
         write_json(output, {"rows": rows, "machine": machine, "torch": str(torch.__version__), "not_measured": without})
         print(f"{len(rows)} rows in {output}")
     return 0
+
+
+def _timed() -> PublishedTable:
+    """The published table that has seconds of an epoch."""
+    return next(table for table in tables() if table.training is not None)
+
+
+def _epoch(images: int | None, size: int | None, batch: int | None) -> Epoch:
+    """What the options say, else what the published times are of."""
+    published = _timed().training or {}
+    return Epoch(images or published["images"], size or published["size"], batch or published["batch"])
+
+
+def _steps(
+    networks: Sequence[Network], epoch: Epoch, runs: int, seconds: float, device: Device
+) -> tuple[list[Timing | None], list[str]]:
+    """The time of a training step of each network, and a line for those that cannot be trained so."""
+    import logging
+
+    import torch
+
+    from lit_inpaint.measuring import step_of
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # what a run says when it begins
+    steps: list[Timing | None] = []
+    complaints: dict[str, list[str]] = {}
+    for network in networks:
+        step = None
+        try:
+            step = step_of(_trainable(network, epoch.size), epoch.size, epoch.batch, epoch.steps, runs, seconds, device)
+        except torch.OutOfMemoryError:
+            complaints.setdefault("out of memory; give a smaller --epoch_batch", []).append(network.label)
+        except UserError as error:
+            complaints.setdefault(str(error), []).append(network.label)
+        steps.append(step)
+    return steps, [f"an epoch of {', '.join(labels)}: {reason}" for reason, labels in complaints.items()]
+
+
+def _trainable(network: Network, size: int) -> Inpainter:
+    """A network as it would learn from images of `size`; a checkpoint's as it did.
+
+    Loss networks get random weights, with which they take the same time and need no file.
+    """
+    if network.checkpoint is not None:
+        return network.model
+    paper: Any = type(network.model)
+    chosen: dict[str, object] = {"vgg": "random", "size": size}
+    taken = {name: value for name, value in chosen.items() if name in inspect.signature(paper).parameters}
+    return cast("Inpainter", paper(**{**paper.published_as.get(network.variant, {}), **taken}))
+
+
+def _epoch_rows(network: Network, step: Timing | None, epoch: Epoch, device: Device) -> list[dict[str, Any]]:
+    """A row like those of `_rows`; `n` is the number of steps that were timed."""
+    if step is None:
+        return []
+    where: dict[str, Any] = {"method": network.label, "protocol": "cost", "bucket": "all", "size": epoch.size}
+    if network.checkpoint is not None:
+        where["checkpoint"] = str(network.checkpoint)
+    about = {"device": device.type, "precision": "float32", "batch": epoch.batch, "images": epoch.images, "step": step.seconds}
+    measured = {"metric": "epoch", "value": step.seconds * epoch.steps, "unit": "s", "n": step.n}
+    return [{**where, **measured, **about, **_published(network, "epoch")}]
+
+
+def _print_epochs(
+    networks: Sequence[Network], steps: Sequence[Timing | None], epoch: Epoch, device: Device, machine: str
+) -> None:
+    from rich.console import Console
+
+    table = _table(
+        f"Training, {_DEVICES[device.type]} ({machine}), float32: {epoch.images:,} images of {epoch.size}x{epoch.size} in "
+        f"batches of {epoch.batch}, {epoch.steps:,} steps of the median of n",
+        *("s for a step", "n", "s for an epoch", "published"),
+    )
+    for network, step in zip(networks, steps, strict=True):
+        cells = ["-", "-", "-"]
+        if step is not None:
+            cells = [f"{step.seconds:.3g}", str(step.n), f"{step.seconds * epoch.steps:,.0f}"]
+        table.add_row(network.label, *cells, _printed(network, "epoch"))
+    published, ours = _timed(), _all_variants()
+    for method in published.figures:
+        if method not in ours and (figure := published.figure(method, "epoch")) is not None:
+            table.add_row(f"{method} (published)", "-", "-", "-", _with_unit(figure.value, figure.unit))
+    console = Console()
+    console.width = max(console.width, 130)
+    console.print(table)
+    print(f"Published seconds were taken on other hardware, so they compare networks with one another only. {published.note}")
 
 
 def _too_large(networks: Sequence[Network], speeds: Sequence[Speed], batches: Sequence[int], kind: Kind) -> list[str]:

@@ -102,7 +102,7 @@ def draw_grid(rows: Sequence[Row], columns: Sequence[str], title: str = "") -> I
     for row, row_cells, height in zip(rows, cells, heights, strict=True):
         pen.multiline_text((_GAP, y + height // 2), _fit(row.label), fill="black", font=_FONT, anchor="lm")
         for number, cell in enumerate(row_cells):
-            page.paste(cell, (_LABEL_WIDTH + number * (width + _GAP), y))
+            page.paste(cell, (_LABEL_WIDTH + number * (width + _GAP) + (width - cell.width) // 2, y))
         y += height + _GAP
     return page
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _EPILOG = """
 The images and holes are those of --experiment, else those that the first checkpoint was trained with. Any setting of the data
 can be given by its place in the YAML: --data.root DIR  --data.batch_size 16  --data.val_images 100
-The holes of an evaluation are data.val_masks, in both splits.
+The holes of an evaluation are data.val_masks, in both splits. The protocol deepgin shows images in their original sizes, unless
+--data.size or --data.val_view is given; any other does so with --data.val_view lit_inpaint.data.Original
 
 An evaluation with --output that was interrupted goes on when the same command is given again; not one with fid or kid, whose
 features of the samples before are not kept.
@@ -34,6 +35,7 @@ SUFFIXES = (".json", ".csv", ".md", ".tex")
 """What --output writes."""
 MANIFEST, IMAGES = ".manifest.csv", ".images.csv"
 """In place of its suffix, what the files beside an output end with: which samples, and the scores of each."""
+_SIZES = ("--data.size", "--data.init_args.size", "--data.val_view", "--data.init_args.val_view")
 _SHOWN = 120  # characters of a setting in a warning
 
 
@@ -77,12 +79,17 @@ def main(argv: list[str]) -> int:
         of_sets = of_sets if of_sets() else None
     entries = [_read(path) for path in paths]
     labels = label_checkpoints([entry.model for entry in entries], paths)
+    if protocol.original and not any(option.startswith(_SIZES) for option in data_options):
+        data_options = ["--data.val_view", "lit_inpaint.data.Original", *data_options]
     data, section = _data(options.experiment, entries[0], data_options)
-    protocol.require_size(data.size)
+    if data.val_view.square:
+        protocol.require_size(data.size)
     _warn(labels, entries, section, data_options)
     data.prepare_data()
     data.setup("validate" if options.split == "val" else "test")
     loader = data.val_dataloader() if options.split == "val" else data.test_dataloader()
+    if not data.val_view.square:
+        protocol.require_size(*data.smallest(options.split))
     manifest = data.manifest(options.split)
     print(data.describe())
 
@@ -102,7 +109,7 @@ def main(argv: list[str]) -> int:
     scores = evaluate(compared, loader, protocol, device, of_sets, unfinished)
     found, pairs = scores.rows(), scores.pairs(labels)
 
-    about_images = f"{options.split} images of {type(data).__name__}, {data.size} px"
+    about_images = f"{options.split} images of {type(data).__name__}, {data.val_view.describe(data.size)}"
     beside = _published(protocol.paper, type(data).__name__, options.published)
     notes = [
         *measured_on(scores, data, manifest),
@@ -258,9 +265,12 @@ def _not_published(paper: str, beside: Sequence[PublishedTable], measured: Seque
     """What a reader might look for beside our lines, and why it is not there."""
     if not _published(paper, "", None):
         return [f"No scores of {paper}'s paper are kept, so none stand beside."]
-    printed = [name for table in beside for name in table.units if name not in measured]
-    also = f"Printed there and not measured here: {', '.join(dict.fromkeys(printed))}."
-    return [also] if printed else []
+    why = {name: reason for table in beside for name, reason in table.unlike.items()}
+    printed = dict.fromkeys(name for table in beside for name in table.units if name not in measured)
+    missing = ", ".join(name for name in printed if name not in why)
+    return [f"Printed there and not measured here: {missing}."] * bool(missing) + [
+        f"Printed there as {name}: {reason}, so it stands beside no column of ours." for name, reason in why.items()
+    ]
 
 
 def _published_rows(table: PublishedTable) -> list[dict[str, object]]:

@@ -16,9 +16,10 @@ from lit_inpaint import drawing
 from lit_inpaint.data import InpaintingData
 from lit_inpaint.data.manifest import SHOWN, Manifest
 from lit_inpaint.data.photos import EvalPhotos
+from lit_inpaint.labels import label_masks
 from lit_inpaint.metrics import Pair, Protocol, Row, Scores, SetMeasures, SetScore, score, to_8_bits
 from lit_inpaint.nets.subsampling import fill_subsampled
-from lit_inpaint.types import Batch, as_floats, composite
+from lit_inpaint.types import Batch, UserError, as_floats, composite
 from lit_inpaint.unfinished import Sample, Unfinished
 
 Method = Callable[[Tensor, Tensor], Tensor]
@@ -69,8 +70,13 @@ def evaluate(
                 if unfinished is not None and unfinished.has(name, first, count):
                     found[name] += [unfinished.sample(name, place) for place in range(first, first + count)]
                     continue
-                prediction = method(image, mask)
-                values = torch.stack(list(score(protocol, image, prediction, mask).values()), dim=1).tolist()
+                try:
+                    prediction = method(image, mask)
+                    values = torch.stack(list(score(protocol, image, prediction, mask).values()), dim=1).tolist()
+                except RuntimeError as error:
+                    if not _of_memory(error):
+                        raise
+                    raise _too_large(name, batch["name"], image) from None
                 samples = [Sample(*line) for line in zip(batch["name"], shares, values, strict=True)]
                 found[name] += samples
                 if unfinished is not None:
@@ -95,6 +101,22 @@ def evaluate(
         },
         {name: [_set_score(measure) for measure in measures] for name, measures in measured.items()},
     )
+
+
+def _of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)  # the latter on a CPU
+
+
+def _too_large(method: str, names: Sequence[str], image: Tensor) -> UserError:
+    height, width = image.shape[-2:]
+    what = f"{names[0]}, {width}x{height} pixels" if len(names) == 1 else f"{len(names)} images of {width}x{height} pixels"
+    mend = (
+        f"shrink such images, --data.val_view '{{class_path: lit_inpaint.data.Original, init_args: {{longest: "
+        f"{max(height, width) // 2}}}}}', or make squares of them, --data.size 256"
+        if len(names) == 1
+        else "give a smaller --data.batch_size or --data.size"
+    )
+    return UserError(f"not enough memory on {image.device} for {method} to complete {what}; {mend}")
 
 
 def seen_by(protocol: Protocol, method: Method) -> Method:
@@ -190,7 +212,7 @@ def measured_on(scores: Scores, data: InpaintingData, manifest: Manifest) -> lis
     """What a reader of the numbers must know, a line each: protocol, samples, masks, the hash of the list of samples."""
     return [
         f"Protocol {scores.protocol.name}: {scores.protocol.description}",
-        f"{len(scores.names):,} samples; masks: {'; '.join(str(source) for source in data.val_masks)}",
+        f"{len(scores.names):,} samples; masks: {'; '.join(label_masks(data.val_masks))}",
         f"SHA-256 of the list of samples: {manifest.digest[:SHOWN]}…",
     ]
 

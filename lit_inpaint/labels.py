@@ -1,11 +1,14 @@
-"""What tables call networks."""
+"""What tables call networks and masks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any, cast
 
 from lit_inpaint.engine import Inpainter
+from lit_inpaint.masks import MaskSource
 from lit_inpaint.settings import plain
 from lit_inpaint.types import UserError
 
@@ -45,3 +48,40 @@ def label_checkpoints(models: Sequence[Inpainter], paths: Sequence[Path]) -> lis
     )
     whole = [f"{paper} {path}" for paper, path in zip(papers, full, strict=True)]
     return next((labels for labels in attempts if len(set(labels)) == len(labels)), whole)
+
+
+def label_masks(sources: Sequence[MaskSource]) -> list[str]:
+    """Sources as a call would make them, without the options that are at their defaults in all sources of the same class."""
+    told: dict[type, set[str]] = {}
+    for source in _nested(sources):
+        here = told.setdefault(type(source), set())
+        here |= {field.name for field in _fields(source) if _says(getattr(source, field.name), field)}
+    return [_call(source, told) for source in sources]
+
+
+def _call(value: object, told: dict[type, set[str]]) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(_call(part, told) for part in value)}{',' * (len(value) == 1)})"
+    if not isinstance(value, MaskSource):
+        return repr(value)
+    shown = (field.name for field in _fields(value) if field.name in told[type(value)])
+    return f"{type(value).__name__}({', '.join(f'{name}={_call(getattr(value, name), told)}' for name in shown)})"
+
+
+def _nested(values: Sequence[object]) -> Iterator[MaskSource]:
+    """The sources among `values`, and those that they take their masks from."""
+    for value in values:
+        if isinstance(value, MaskSource):
+            yield value
+            yield from _nested([getattr(value, field.name) for field in _fields(value)])
+        elif isinstance(value, tuple):
+            yield from _nested(value)
+
+
+def _fields(source: MaskSource) -> tuple[Field[Any], ...]:
+    return fields(cast(Any, source))
+
+
+def _says(value: object, field: Field[Any]) -> bool:
+    """Whether an option's value is not its default; a source is always named."""
+    return isinstance(value, MaskSource) or value != field.default

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,11 +16,17 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from lit_inpaint.engine import Inpainter
+from lit_inpaint.training.counting import count_from
+from lit_inpaint.training.plan import Plan
+from lit_inpaint.types import Batch
 
 Precision = Literal["float32", "bf16"]
 _MOST_PARTS = 4  # a generator with more children than this has layers, not parts
@@ -48,7 +56,7 @@ class Kind(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Seconds of one forward pass, the median of `n`."""
+    """Seconds of one pass or step, the median of `n`."""
 
     seconds: float
     n: int
@@ -126,6 +134,102 @@ def speed_of(
                 if times:
                     speed.timings[batch] = Timing(statistics.median(times), len(times))
     return speeds
+
+
+def step_of(model: Inpainter, size: int, batch: int, batches: int, runs: int, seconds: float, device: torch.device) -> Timing:
+    """Time training steps in float32: forward, losses, backward and optimizers of all players, as the engine runs them.
+
+    They are those of the stage that lasts longest, from its first batch on, in the plan of a run of such epochs. Loading is not
+    in it: the batch is the same each time.
+
+    Args:
+        model: a paper; it is trained, and left on `device`.
+        size: side of the images, rounded up to what the network takes without padding.
+        batch: images in a step.
+        batches: steps in an epoch.
+        runs: timed steps, after one more to warm up.
+        seconds: when as many are spent, no further step is timed; one is at least.
+        device: where.
+
+    Raises:
+        UserError: weights of a loss network are missing, or the network does not learn from images of this size.
+        torch.OutOfMemoryError: the GPU's memory is too small.
+    """
+    image, mask = _example(model, size, batch, torch.device("cpu"))
+    spans = Plan(model.stages(), batches).spans
+    span = max(spans, key=lambda span: math.inf if span.end is None else span.end - span.begin)
+    watch = _Watch(span.begin, runs, seconds)
+    same = Batch(image=image, mask=mask, name=[str(number) for number in range(batch)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PossibleUserWarning)  # advice for whole runs
+        trainer = Trainer(
+            accelerator=device.type,
+            devices=1,
+            max_steps=span.begin + 1 + runs,
+            max_epochs=-1,
+            logger=False,
+            callbacks=[watch],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=tempfile.gettempdir(),
+        )
+        model.train()  # Lightning leaves it as it is
+        trainer.fit(model, DataLoader(_Repeated(same, batches), batch_size=None))
+    return Timing(statistics.median(watch.taken), len(watch.taken))
+
+
+class _Repeated(Dataset[Batch]):
+    """One batch, as often as an epoch has batches."""
+
+    def __init__(self, batch: Batch, count: int) -> None:
+        self.batch = batch
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Batch:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return self.batch
+
+
+class _Watch(Callback):
+    """The time of each training step but the first, as long as there is time.
+
+    Args:
+        begin: number of the first batch.
+        runs: steps at most.
+        seconds: as many are enough.
+    """
+
+    def __init__(self, begin: int, runs: int, seconds: float) -> None:
+        self.begin = begin
+        self.runs = runs
+        self.seconds = seconds
+        self.taken: list[float] = []
+        self._warm = False
+        self._start = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go to the first batch."""
+        count_from(trainer, self.begin)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+        """A step begins."""
+        _wait(pl_module.device)
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
+        """A step is over."""
+        _wait(pl_module.device)
+        if self._warm:
+            self.taken.append(time.perf_counter() - self._start)
+        self._warm = True
+        trainer.should_stop = len(self.taken) >= self.runs or (bool(self.taken) and sum(self.taken) >= self.seconds)
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_gan import TinyGAN, make_tiny
 from torch import nn
 
 from lit_inpaint import cost, measuring
 from lit_inpaint.cost_notes import NOTES
+from lit_inpaint.engine import Inpainter
 from lit_inpaint.labels import variant_of
 from lit_inpaint.papers import PEPSI, DeepGIN, LPINet, PConv, UNet, WaveMix
-from lit_inpaint.types import UserError
+from lit_inpaint.settings import Stage
+from lit_inpaint.types import Batch, Prediction, Terms, UserError
 
 
 def rows_of(argv: list[str], tmp_path: Path) -> list[dict[str, object]]:
@@ -202,3 +205,79 @@ def test_as_a_command() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: no paper or variant 'LPY'")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_seconds_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The time of a step, times the whole batches of an epoch; beside what the paper prints, and only on request."""
+    asked = []
+
+    def step(model: Inpainter, *given: object) -> measuring.Timing:
+        asked.append((type(model).__name__, *given[:-1]))
+        return measuring.Timing(0.25, 3)
+
+    monkeypatch.setattr(measuring, "step_of", step)
+    argv = ["--papers", "WaveMix", "LPI", "--no_timing", "--bf16", "never", "--runs", "7", "--seconds", "5", "--epoch"]
+    rows = {row["method"]: row for row in rows_of([*argv, "--size", "32"], tmp_path) if row["metric"] == "epoch"}
+    assert asked == [("WaveMix", 32, 40, 2000, 7, 5), ("LPINet", 32, 40, 2000, 7, 5)]
+    wavemix, lpi = rows["WaveMix"], rows["LPI"]
+    assert (wavemix["value"], wavemix["unit"], wavemix["n"], wavemix["images"], wavemix["batch"]) == (500.0, "s", 3, 80_000, 40)
+    assert (wavemix["published"], wavemix["published_unit"]) == (1387, "s")
+    assert "published" not in lpi
+    printed = capsys.readouterr().out
+    for words in ("80,000 images of 32x32 in", "batches of 40", "1387 s", "LaMa (published)", "4861 s", "on other hardware"):
+        assert words in printed, words
+    asked.clear()
+    rows_of([*argv, "--epoch_images", "1007", "--epoch_batch", "10", "--size", "16"], tmp_path)
+    assert asked[0][1:4] == (16, 10, 100)
+    asked.clear()
+    assert not [row for row in rows_of([*argv[:-1], "--size", "16"], tmp_path) if row["metric"] == "epoch"]
+    assert "an epoch" not in capsys.readouterr().out.split("LaMa (published)")[-1]
+    assert not asked
+
+
+def test_an_epoch_is_of_the_size_that_was_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cost._epoch(None, None, None) == cost.Epoch(80_000, 96, 40)
+    assert cost._epoch(100, 32, 8).steps == 12
+    assert cost.Epoch(3, 32, 8).steps == 1
+
+
+def test_a_step_is_one_of_the_longest_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its first batch on, in training mode, whole; one more step than is counted."""
+    plan = (Stage("warm-up", discriminator=False, epochs=2), Stage("main", epochs=9), Stage("end", epochs=1))
+    model, seen = make_tiny(plan=plan).eval(), list[tuple[int, bool, torch.Size]]()
+    whole = TinyGAN.discriminator_losses
+
+    def spy(self: TinyGAN, batch: Batch, prediction: Prediction) -> Terms:
+        seen.append((self.trainer.global_step, self.training, batch["image"].shape))
+        return whole(self, batch, prediction)
+
+    monkeypatch.setattr(TinyGAN, "discriminator_losses", spy)
+    timing = measuring.step_of(model, 16, 3, 5, 4, 60, torch.device("cpu"))
+    assert seen == [(step, True, (3, 3, 16, 16)) for step in range(10, 15)]
+    assert timing.n == 4
+    assert timing.seconds > 0
+    assert measuring.step_of(model, 16, 3, 5, 4, 1e-9, torch.device("cpu")).n == 1
+
+
+def test_networks_learn_from_the_images_of_the_epoch(checkpoint: Path) -> None:
+    """PEPSI's discriminator is for one size, PConv's losses want VGG's weights: they are built so that they can be timed."""
+    pepsi, pconv = (cost._trainable(network, 32) for network in cost._networks(["Diet-PEPSI", "PConv"]))
+    assert (pepsi.hparams["size"], variant_of(pepsi)) == (32, "Diet-PEPSI")
+    assert isinstance(pconv, PConv)
+    assert "RANDOM" in pconv.vgg.about
+    (trained,) = cost._checkpoints([checkpoint])
+    assert cost._trainable(trained, 32) is trained.model
+
+
+def test_what_cannot_be_trained_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(model: Inpainter, *given: object) -> measuring.Timing:
+        raise torch.OutOfMemoryError("CUDA out of memory") if isinstance(model, WaveMix) else UserError("no weights")
+
+    monkeypatch.setattr(measuring, "step_of", refuse)
+    argv = ["--papers", "WaveMix", "LPINet", "--no_timing", "--bf16", "never", "--size", "16", "--epoch"]
+    assert not [row for row in rows_of(argv, tmp_path) if row["metric"] == "epoch"]
+    printed = capsys.readouterr().out
+    assert "Not measured: an epoch of WaveMix: out of memory; give a smaller --epoch_batch" in printed
+    assert "Not measured: an epoch of LPI, LPI-Large: no weights" in printed

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lit_inpaint.drawing import Strip, draw_strips, spread
+from lit_inpaint.drawing import Row, Strip, draw_grid, draw_strips, spread
 
 
 @pytest.mark.parametrize(("total", "count"), [(0, 8), (1, 8), (8, 8), (12, 4), (7, 3), (400, 8), (48, 8)])
@@ -71,3 +71,14 @@ def test_strips_stand_below_each_other() -> None:
     assert three.width == one.width
     assert 2.5 * one.height < three.height < 3 * one.height
     assert (pixels(three) == 255).all(axis=2).sum() == 3 * (pixels(one) == 255).all(axis=2).sum()
+
+
+def test_pictures_of_several_shapes_stand_under_their_headings() -> None:
+    shapes = [(40, 160), (160, 40)]
+    page = pixels(draw_grid([Row("", [torch.zeros(3, *shape)] * 2) for shape in shapes], ["", ""]))
+    black = (page == 0).all(axis=2)
+    rows = [np.flatnonzero(row) for row in black if row.any()]
+    wide, narrow = (next(row for row in rows if len(row) == 2 * width) for width in (160, 40))
+    for number in range(2):
+        middles = [row[number * len(row) // 2 : (number + 1) * len(row) // 2].mean() for row in (wide, narrow)]
+        assert middles[0] == middles[1]

@@ -7,14 +7,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lit_inpaint import evaluate, metrics, unfinished
-from lit_inpaint.checkpoint import read_checkpoint
+from lit_inpaint.baselines import telea
+from lit_inpaint.checkpoint import load, read_checkpoint
+from lit_inpaint.data.seeds import Stream, generator
 from lit_inpaint.engine import Inpainter
+from lit_inpaint.masks import Boxes, CrossedStrokes
 from lit_inpaint.metrics.extra import Extended
+from lit_inpaint.nets.subsampling import fill_subsampled
 from lit_inpaint.types import UserError
 
 QUICK = ["--data.val_crops", "1", "--data.batch_size", "4"]
@@ -118,7 +124,7 @@ def test_every_format_at_once(checkpoint: Path, tmp_path: Path, capsys: pytest.C
 
 @pytest.mark.parametrize("protocol", ["deepgin", "wavemix", "pepsi"])
 def test_other_protocols(checkpoint: Path, tmp_path: Path, protocol: str, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = run(checkpoint, tmp_path, "--protocol", protocol, "--published", "none")["rows"]
+    rows = run(checkpoint, tmp_path, "--protocol", protocol, "--published", "none", "--data.size", "32")["rows"]
     assert {(row["protocol"], row["bucket"], row["n"]) for row in rows} == {(protocol, "all", 8)}
     printed = capsys.readouterr().out
     assert f"Protocol {protocol}: " in printed
@@ -137,12 +143,14 @@ def test_more_measures(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureF
 def test_what_is_measured_is_not_called_missing(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["--checkpoint", str(checkpoint), *QUICK, "--data.test_images", "1", "--protocol", "deepgin"]
+    argv = ["--checkpoint", str(checkpoint), *QUICK, "--data.test_images", "1", "--protocol", "deepgin", "--data.size", "32"]
     assert evaluate.main(argv) == 0
-    assert "Printed there and not measured here: fid, lpips." in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Printed there and not measured here: fid." in printed
+    assert "Printed there as lpips: the paper does not name its network" in printed
     monkeypatch.setattr(metrics, "extend", lambda protocol, names: Extended(protocol, tuple))  # without Inception's weights
     assert evaluate.main([*argv, "--metrics", "fid"]) == 0
-    assert "Printed there and not measured here: lpips." in capsys.readouterr().out
+    assert "not measured here" not in capsys.readouterr().out
 
 
 def test_missing_weights_are_met_before_any_file_is_read(
@@ -328,3 +336,125 @@ def test_a_grid_of_what_each_method_makes(checkpoint: Path, tmp_path: Path, caps
     assert height > 8 * 160
     with pytest.raises(UserError, match=r"--grid .*grid.jpg must end with \.png"):
         evaluate.main(["--checkpoint", str(checkpoint), "--grid", str(tmp_path / "grid.jpg")])
+
+
+SIZES = {"lying": (520, 140), "odd": (61, 41), "standing": (90, 150)}  # width x height
+
+
+@pytest.fixture
+def of_many_sizes(tmp_path: Path) -> list[str]:
+    """Options for three test images of their own sizes, under two mask sources."""
+    smooth = Image.effect_noise((40, 40), 200).convert("RGB")
+    for split in ("train", "val", "test"):
+        (tmp_path / "tree" / split).mkdir(parents=True)
+        for name, size in SIZES.items():
+            smooth.resize(size, Image.Resampling.BICUBIC).save(tmp_path / "tree" / split / f"{name}.png")
+    sources = "[{class_path: lit_inpaint.masks.CrossedStrokes}, {class_path: lit_inpaint.masks.Boxes}]"
+    return ["--data.root", str(tmp_path / "tree"), "--data.val_masks", sources, "--published", "none"]
+
+
+def test_original_sizes_against_each_image_by_itself(
+    checkpoint: Path, tmp_path: Path, of_many_sizes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sizes, masks and scores are those that a loop over the files with scikit-image finds."""
+    content = run(checkpoint, tmp_path, "--protocol", "deepgin", *of_many_sizes, "--baselines", "telea")
+    assert "test images of DemoPhotos, original sizes" in capsys.readouterr().out
+    with (tmp_path / "found" / "scores.images.csv").open(newline="", encoding="utf-8") as file:
+        images = {image["name"]: image for image in csv.DictReader(file)}
+    assert list(images) == [f"{name} #{number}" for name in SIZES for number in range(2)]
+    lines = (tmp_path / "found" / "scores.manifest.csv").read_text().splitlines()
+    assert [line.rpartition(",")[2] for line in lines[-6:]] == [f"{w}x{h}" for w, h in SIZES.values() for _ in range(2)]
+    model, expected = load(checkpoint), dict[str, list[float]]()
+    for number, label in enumerate(images):
+        name = label.partition(" ")[0]
+        width, height = SIZES[name]
+        truth = np.asarray(Image.open(tmp_path / "tree" / "test" / f"{name}.png"))
+        image = torch.from_numpy(truth.copy()).permute(2, 0, 1)[None].float() / 255
+        mask = (CrossedStrokes(), Boxes())[number % 2]((height, width), generator(0, Stream.EVAL_MASK, number))[None]
+        assert float(images[label]["hole"]) == pytest.approx(float(mask.double().mean()))
+        filled = fill_subsampled(model.complete, image, mask, 256) if width > 256 else model.complete(image, mask)
+        for method, prediction in (("LPINet", filled), ("OpenCV Telea", telea(image, mask))):
+            whole = torch.where(mask > 0.5, prediction.clamp(0, 1), image)[0].permute(1, 2, 0)
+            found = np.floor((whole * 255).numpy()).astype(np.uint8)
+            hole = mask[0, 0].numpy() > 0.5
+            similarity: Any = structural_similarity(
+                truth, found, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
+            )
+            l1 = np.abs(truth[hole].astype(float) - found[hole]).mean() / 2.55
+            scores = [peak_signal_noise_ratio(truth, found), similarity, l1]
+            for measure, value in zip(("psnr", "ssim", "l1_hole"), scores, strict=True):
+                assert float(images[label][f"{method} {measure}"]) == pytest.approx(value, rel=1e-4), (label, method, measure)
+                expected.setdefault(f"{method} {measure}", []).append(value)
+    for row in content["rows"]:
+        values = expected[f"{row['method']} {row['metric']}"]
+        assert (row["value"], row["n"]) == (pytest.approx(sum(values) / 6, rel=1e-4), 6)
+
+
+def test_an_evaluation_in_original_sizes_goes_on(
+    checkpoint: Path, tmp_path: Path, of_many_sizes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holes = "[{class_path: lit_inpaint.masks.Boxes}]"
+    argv = ["--protocol", "deepgin", *of_many_sizes, "--data.val_masks", holes, "--baselines", "mean"]
+    whole = run(checkpoint, tmp_path, *argv)["rows"]
+    images = (tmp_path / "found" / "scores.images.csv").read_text()
+    shutil.rmtree(tmp_path / "found")
+    complete, calls = Inpainter.complete, list[int]()
+
+    def interrupted(self: Inpainter, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        calls.append(image.shape[-1])
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return complete(self, image, mask)
+
+    monkeypatch.setattr(Inpainter, "complete", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint, tmp_path, *argv)
+    assert run(checkpoint, tmp_path, *argv)["rows"] == whole
+    assert calls == [256, 256, 61, 90, 90]
+    assert (tmp_path / "found" / "scores.images.csv").read_text() == images
+
+
+def test_squares_where_a_size_is_asked_for(
+    checkpoint: Path, tmp_path: Path, of_many_sizes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(checkpoint, tmp_path, "--protocol", "deepgin", *of_many_sizes, "--data.size", "32")
+    assert "test images of DemoPhotos, 32 px" in capsys.readouterr().out
+    assert (tmp_path / "found" / "scores.manifest.csv").read_text().endswith("standing #1,5,1,32\n")
+
+
+def test_another_protocol_and_more_measures_in_original_sizes(
+    checkpoint: Path, tmp_path: Path, of_many_sizes: list[str]
+) -> None:
+    """Networks see the images whole; LPIPS takes images of several sizes; a grid shows them."""
+    own, grid = ["--data.val_view", "lit_inpaint.data.Original"], tmp_path / "grid.png"
+    argv = [*of_many_sizes, *own, "--data.test_images", "2", "--grid", str(grid)]
+    content = run(checkpoint, tmp_path, *argv, "--metrics", "lpips_alex_random_weights")
+    found = {row["metric"]: row for row in content["rows"] if row["bucket"] == "all"}
+    assert {row["n"] for row in found.values()} == {4}
+    assert all(row["value"] is not None for row in found.values())
+    assert content["data"]["init_args"]["val_view"]["class_path"] == "lit_inpaint.data.Original"
+    with Image.open(grid) as picture:
+        assert picture.width > 3 * 160
+    with pytest.raises(
+        UserError, match=r"ssim_grey_51 needs .*51x51 pixels, the shorter side of .*odd\.png has 41; leave it out"
+    ):
+        evaluate.main(["--checkpoint", str(checkpoint), *QUICK, *of_many_sizes, *own, "--protocol", "edgeconnect"])
+
+
+def test_an_image_that_memory_is_too_small_for_is_named(
+    checkpoint: Path, of_many_sizes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Inpainter, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(Inpainter, "complete", refuse)
+    argv = ["--checkpoint", str(checkpoint), *QUICK, *of_many_sizes]
+    message = "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."
+    named = r"not enough memory on \w+ for LPINet to complete lying #0, 520x140 pixels; shrink.*longest: 260.*--data\.size 256"
+    with pytest.raises(UserError, match=named):
+        evaluate.main([*argv, "--protocol", "deepgin"])
+    with pytest.raises(UserError, match=r"to complete 4 images of 32x32 pixels; give a smaller --data\.batch_size"):
+        evaluate.main(argv)
+    message = "shapes differ"
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        evaluate.main(argv)

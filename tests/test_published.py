@@ -95,3 +95,16 @@ def test_what_a_caption_says() -> None:
         "ICONIP 2020, table 2: CelebA, test; n = 10,000, 256 px; masks: PConv's irregular masks, by damage ratio"
     )
     assert "n is not stated" in table("wavemix_8x8").caption
+
+
+def test_what_stands_beside_none_of_ours_is_said_of_a_measure_of_the_table() -> None:
+    said = {found.name: found.unlike for found in tables() if found.unlike}
+    assert all("lpips" in of_table for of_table in said.values())
+    assert all(set(found.unlike) <= set(found.units) for found in tables())
+    assert len(said) == 5
+
+
+def test_seconds_of_an_epoch_say_of_what() -> None:
+    timed = [found for found in tables() if found.training is not None]
+    assert [(found.name, found.training) for found in timed] == [("wavemix_cost", {"images": 80_000, "size": 96, "batch": 40})]
+    assert {found.name for found in tables() if "epoch" in found.units} == {"wavemix_cost"}

@@ -58,6 +58,7 @@ class Protocol:
         paper: the file of the paper's tables in `lit_inpaint.published`, whether there is one or not.
         subsample: images with a longer side than so many pixels are taken apart into such of this side, which the networks fill
             one by one (`lit_inpaint.nets.subsampling`). None: networks see an image whole.
+        original: images are shown in their own sizes unless the user says otherwise; else as the data has them.
     """
 
     name: str
@@ -67,19 +68,31 @@ class Protocol:
     levels: Callable[[Tensor], Tensor]
     paper: str
     subsample: int | None = None
+    original: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the buckets that a table shows; "all" where there are none."""
         return tuple(bucket.label for bucket in self.buckets) or ("all",)
 
-    def require_size(self, size: int) -> None:
-        """Raises UserError where images of `size` pixels a side are too small for a measure, naming it."""
+    def require_size(self, size: int, where: str | None = None) -> None:
+        """Raises UserError where images are too small for a measure, naming it.
+
+        Args:
+            size: the shorter side in pixels.
+            where: of images of several sizes, the one that has it.
+        """
         for measure in self.measures:
             if size < measure.smallest:
+                least = f"{measure.smallest}x{measure.smallest}"
+                found = (
+                    f"these are {size}x{size}; say --data.size {measure.smallest} or more"
+                    if where is None
+                    else f"the shorter side of {where} has {size}; leave it out"
+                )
                 raise UserError(
-                    f"protocol {self.name}: {measure.name} needs images of at least {measure.smallest}x{measure.smallest} "
-                    f"pixels, these are {size}x{size}; say --data.size {measure.smallest} or more, or another --protocol"
+                    f"protocol {self.name}: {measure.name} needs images of at least {least} pixels, {found}, or take another "
+                    "--protocol"
                 )
 
 
@@ -132,8 +145,10 @@ DEEPGIN = Protocol(
     description=(
         "DeepGIN, tables 1 and 2: as lpi, but composites cut off (not rounded) to 8 bits as the public test code writes "
         "them, means over all samples, and l1 over the hole's pixels only: the printed L1 errors are larger than the root "
-        "mean square errors that the printed PSNRs stand for, so they cannot be of whole images. Images above 256 pixels "
-        "are sub-sampled into 256x256 ones, filled one by one, and put together (section 6.1). Chosen here, the measuring "
+        "mean square errors that the printed PSNRs stand for, so they cannot be of whole images. Images are in their "
+        "original sizes under masks of those sizes (the paper's rows OS), or squares where the title names a side (its rows "
+        "256: --data.size 256); those above 256 pixels are resized to multiples of 256, sub-sampled into 256x256 ones, "
+        "filled one by one, put together and resized back (section 6.1). Chosen here, the measuring "
         "code not being public: SSIM of a Gaussian window of 11, PSNR of each image, then the mean; no self-ensemble and no "
         "blur, which the test code has and the paper does not mention"
     ),
@@ -142,6 +157,7 @@ DEEPGIN = Protocol(
     levels=cut_to_8_bits,
     paper="deepgin",
     subsample=256,
+    original=True,
 )
 
 WAVEMIX = Protocol(

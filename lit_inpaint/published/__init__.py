@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
@@ -43,6 +43,8 @@ class PublishedTable:
         note: what a reader must know before comparing.
         units: by measure.
         figures: method -> bucket ("10-20%", or "all") -> measure -> number.
+        unlike: by measure, why its figures stand beside none of ours.
+        training: what seconds of an epoch are of: `images` in an epoch, of `size` pixels a side, `batch` of them in a step.
     """
 
     name: str
@@ -54,6 +56,8 @@ class PublishedTable:
     note: str
     units: Mapping[str, str]
     figures: Mapping[str, Mapping[str, Mapping[str, float]]]
+    unlike: Mapping[str, str] = field(default_factory=dict)
+    training: Mapping[str, int] | None = None
 
     @property
     def caption(self) -> str:

@@ -17,6 +17,12 @@ def count_batch(trainer: Trainer) -> None:
     trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.increment_completed()
 
 
+def count_from(trainer: Trainer, batch: int) -> None:
+    """Begin at batch number `batch`, as a resumed run does; call when training starts."""
+    trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total.ready = batch
+    trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total.completed = batch
+
+
 def stop_counting_optimizer_steps(trainer: Trainer) -> None:
     """Undo, for the batch in hand, Lightning's counting of every `optimizer.step()`; call before the first step."""
     for optimizer in trainer.strategy._lightning_optimizers:

@@ -154,3 +154,16 @@ def test_two_processes_are_as_one(tmp_path: Path) -> None:
             assert (label, total, different) == (name, 16, 16)
             assert count == own
     assert [row[0] for row in left] == [row[0] for row in right]
+
+
+def test_images_of_several_sizes() -> None:
+    """As when all features are taken first; whatever batches hold, an image's features are its own."""
+    features = TinyFeatures()
+    fid, found = FID(features), list[tuple[torch.Tensor, ...]]()
+    for number in range(12):
+        pair = images(1, number, (32, 40, 52)[number % 3])
+        fid.update(*pair)
+        found.append(tuple(features.of(side)[0].double() for side in pair))
+    ours, theirs = (torch.stack(side) for side in zip(*found, strict=True))
+    moments = [part.numpy() for side in (ours, theirs) for part in (side.mean(dim=0), side.T.cov())]
+    assert float(fid.compute()) == pytest.approx(fid_score.calculate_frechet_distance(*moments), rel=1e-6)

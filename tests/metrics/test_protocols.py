@@ -167,6 +167,8 @@ def test_images_that_are_too_small_are_refused_by_name() -> None:
         UserError, match=r"ssim_grey_51 needs images of at least 51x51 pixels, these are 50x50; say --data.size 51"
     ):
         find_protocol("edgeconnect").require_size(50)
+    with pytest.raises(UserError, match=r"at least 51x51 pixels, the shorter side of a/b\.png has 50; leave it out, or take"):
+        find_protocol("edgeconnect").require_size(50, "a/b.png")
 
 
 def test_measures_of_the_hole_leave_out_images_without_one() -> None:

@@ -133,3 +133,19 @@ def test_counting_is_the_only_file_with_these_names() -> None:
         if "_on_before_step" in path.read_text() or "optim_step_progress" in path.read_text()
     ]
     assert users == ["counting.py"]
+
+
+def test_a_count_that_begins_later() -> None:
+    """As in a resumed run: the stage is that of the batch's number, and `max_steps` counts from 0."""
+
+    class Begin(Steps):
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            counting.count_from(trainer, 7)
+
+    steps, outputs = Begin(), Outputs()
+    model = make_tiny(plan=(Stage("warm-up", discriminator=False, iterations=5), Stage("both")))
+    trainer = make_trainer(9, steps, outputs)
+    trainer.fit(model, loader(make_batches(30)))
+    assert steps.after_batches == [8, 9]
+    assert model.stage_name(7) == "both"
+    assert all("discriminator" in said for said in outputs.seen)
