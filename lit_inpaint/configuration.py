@@ -54,7 +54,8 @@ def find_experiment(name: str) -> Path:
 
 
 def _is_experiment(path: Path, folder: Path) -> bool:
-    return path.name != "defaults.yaml" and path.parent != folder / "data"
+    beside = {folder / name for name in ("data", "sweeps", "cluster")}  # what experiments are made of, or made with
+    return path.name != "defaults.yaml" and path.parent not in beside
 
 
 def load_experiment(name: str) -> Config:
@@ -176,6 +177,8 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--ema", type=float | None, default=None, help="decay of the generator's moving average; null for none")
     parser.add_argument("--save_every", type=int, default=500, help="batches between two writes of checkpoints/last.ckpt")
     parser.add_argument("--sample_rows", type=int, default=8, help="validation images in each grid of samples/")
+    parser.add_argument("--sample_every", type=int, default=0, help="batches at least between two grids; 0: at each validation")
+    parser.add_argument("--tensorboard", type=bool, default=False, help="event files in the run folder's tensorboard/")
     parser.add_argument("--baselines", type=bool, default=False, help="classical methods in the closing table")
     parser.add_class_arguments(Wandb, "wandb", help="Weights & Biases")
     return parser

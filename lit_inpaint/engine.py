@@ -21,8 +21,8 @@ saved generator state to repeat it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import ClassVar, cast, final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar, Literal, TypeVar, cast, final
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lit_inpaint.losses.adversarial import at_least_float32
 from lit_inpaint.settings import OptimizerSettings, Player, Stage, Training
 from lit_inpaint.training.counting import count_batch, stop_counting_optimizer_steps
 from lit_inpaint.training.distributed import hold_back_gradients, share_buffers_first
@@ -38,6 +39,8 @@ from lit_inpaint.training.micro_batches import Part, cut, join, split
 from lit_inpaint.training.staged import Staged
 from lit_inpaint.training.weighing import Scales
 from lit_inpaint.types import Batch, Prediction, Terms, check_batch, composite
+
+Judgement = TypeVar("Judgement", Tensor, Sequence[Tensor])
 
 
 class Inpainter(Staged):
@@ -56,6 +59,7 @@ class Inpainter(Staged):
         published_as: names of the variants in the paper's tables and the arguments that make them.
         published_in: the file of those tables in `lit_inpaint.published`, if it is not named like the paper's module.
         seed: of the randomness inside training steps; travels in the checkpoint.
+        scores: the discriminator's mean scores in its last turn, as far as `judged` was told; detached scalars for the log.
     """
 
     multiple: ClassVar[int] = 1
@@ -70,6 +74,8 @@ class Inpainter(Staged):
         super().__init__(weights, generator_optimizer, discriminator_optimizer, training)
         self._scales = Scales(type(self).__name__, weights)
         self._batch_checked = False
+        self.scores: dict[str, Tensor] = {}
+        self._judged: dict[str, Tensor] = {}
 
     # What a paper says ------------------------------------------------------------------------------------------------------
 
@@ -85,6 +91,18 @@ class Inpainter(Staged):
         """The discriminator's terms, unweighted; `prediction` is detached."""
         raise NotImplementedError
 
+    @final
+    def judged(self, what: Literal["real", "fake"], scores: Judgement) -> Judgement:
+        """Note the discriminator's mean score of what it judges; `discriminator_losses` calls it in passing.
+
+        Args:
+            what: "real" becomes `d_real` in `scores`, "fake" becomes `d_fake`.
+            scores: logits, of one scale or of several; handed back as they are. Above 0, images are judged real.
+        """
+        scales = [scores] if isinstance(scores, Tensor) else scores
+        self._judged[f"d_{what}"] = torch.stack([at_least_float32(scale.detach()).mean() for scale in scales]).mean()
+        return scores
+
     # One batch --------------------------------------------------------------------------------------------------------------
 
     @final
@@ -97,6 +115,7 @@ class Inpainter(Staged):
         torch.manual_seed(_mix(self.seed, self.trainer.global_step, self.global_rank))
         stage = self._enter(self.trainer.global_step)
         log: dict[str, Tensor] = {}
+        self.scores = {}
         stop_counting_optimizer_steps(self.trainer)
         if stage.update == "simultaneous":
             self._simultaneous(stage, batch, log)
@@ -150,6 +169,8 @@ class Inpainter(Staged):
         """One whole turn of one player: gradients of all parts, then a step."""
         optimizer, said = self._optimizer(player), dict[str, Tensor]()
         optimizer.zero_grad()
+        if player == "discriminator":
+            self.scores = {}
         for part, prediction in zip(parts, predictions, strict=True):
             self._backward(self._loss(player, part, prediction, said), part)
         optimizer.step()
@@ -166,7 +187,12 @@ class Inpainter(Staged):
             with frozen(self.discriminator):
                 terms = self.generator_losses(part.batch, prediction)
                 return self._scales.total(player, terms, weights, part.share, log)
-        return self._scales.total(player, self.discriminator_losses(part.batch, prediction.detach()), weights, part.share, log)
+        self._judged.clear()
+        terms = self.discriminator_losses(part.batch, prediction.detach())
+        total = self._scales.total(player, terms, weights, part.share, log)
+        for name, mean in self._judged.items():
+            self.scores[name] = self.scores.get(name, 0) + part.share * mean
+        return total
 
     def _backward(self, loss: Tensor, part: Part) -> None:
         with hold_back_gradients(self.trainer.strategy, not part.last):

@@ -107,7 +107,7 @@ def test_trains_two_steps_on_any_folder(name: str, images: Path, tmp_path: Path)
     options += ["--trainer.enable_progress_bar", "false", "--wandb.mode", "disabled", *SMALL.get(paper, [])]
     assert fit.main(["--experiment", name, "--run_dir", str(run), *options]) == 0
     rows = (run / "metrics.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "2"]
+    assert [row.split(",")[0] for row in rows] == ["step", "1", "1", "2", "2"]
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     assert [path.name for path in (run / "samples").iterdir()] == ["step_0000002.png"]
 

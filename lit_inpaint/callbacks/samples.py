@@ -1,12 +1,13 @@
-"""The same validation images at every validation: `samples/step_<n>.png`, and W&B at the same step."""
+"""The same validation images again and again: `samples/step_<n>.png`, W&B and TensorBoard at the same step."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from lit_inpaint.drawing import Row, draw_grid, show_holes, spread
 from lit_inpaint.metrics import psnr
@@ -21,11 +22,13 @@ class SampleGrids(Callback):
     Args:
         folder: where the PNGs go.
         count: rows.
+        every: batches at least between two grids; 0 for one at each validation.
     """
 
-    def __init__(self, folder: Path, count: int = 8) -> None:
+    def __init__(self, folder: Path, count: int = 8, every: int = 0) -> None:
         self.folder = folder
         self.count = count
+        self.every = every
         self._rows: list[Row] = []
         self._position = 0
         self._wanted: frozenset[int] = frozenset()
@@ -33,7 +36,8 @@ class SampleGrids(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the rows; rank 0 draws from its own share of the set."""
         self._rows, self._position = [], 0
-        total = len(cast(Any, trainer.val_dataloaders).sampler) if trainer.is_global_zero else 0
+        draws = trainer.is_global_zero and self._due(trainer.global_step)
+        total = len(cast(Any, trainer.val_dataloaders).sampler) if draws else 0
         self._wanted = frozenset(spread(total, self.count))
 
     def on_validation_batch_end(
@@ -59,4 +63,11 @@ class SampleGrids(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("val/samples", [page], step=step)
+            elif isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("val/samples", np.asarray(page.convert("RGB")), step, dataformats="HWC")
         self._rows = []
+
+    def _due(self, step: int) -> bool:
+        """Judged by the grids that lie in the folder, so that a run that goes on draws at the steps it would have drawn at."""
+        drawn = (int(path.stem.removeprefix("step_")) for path in self.folder.glob("step_*.png"))
+        return all(step - before >= self.every for before in drawn if before < step)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from lit_inpaint.callbacks.csv_log import CSVLog
@@ -18,8 +18,9 @@ from lit_inpaint.engine import Inpainter
 class TrainingLog(Callback):
     """Writes the losses, the scheduled numbers, the stage and the speed every `trainer.log_every_n_steps` batches.
 
-    `train/<term>` and `train/<player>` are the losses of the batch that the step ended with, over all processes; `train/hole`
-    is how much of its images was hole, a share in [0, 1].
+    `train/<term>` and `train/<player>` are the losses of the batch that the step ended with, over all processes; `train/d_real`
+    and `train/d_fake` the discriminator's mean score of real and of completed images, where the paper says so (see
+    `Inpainter.judged`); `train/hole` is how much of its images was hole, a share in [0, 1].
     `train/lr_<player>` and `train/weight_<term>` are the schedules' values *at* the step, with which training goes on: at step
     k, what the formula says for k. `train/stage` is the name of the stage that the batch belonged to.
 
@@ -50,7 +51,7 @@ class TrainingLog(Callback):
         if not every or trainer.global_step % every or not isinstance(outputs, Mapping):
             return
         model, step = cast(Inpainter, pl_module), trainer.global_step
-        of_batch = {**outputs, "hole": batch["mask"].mean()}
+        of_batch = {**outputs, **model.scores, "hole": batch["mask"].mean()}
         numbers = torch.stack([value.float() for value in of_batch.values()])
         means = cast(Tensor, trainer.strategy.reduce(numbers, reduce_op="mean")).tolist()
         values: dict[str, float | str] = {f"train/{name}": mean for name, mean in zip(of_batch, means, strict=True)}
@@ -72,6 +73,10 @@ def log(trainer: Trainer, values: Mapping[str, float | str]) -> None:
     for logger in trainer.loggers:
         words = isinstance(logger, CSVLog | WandbLogger)  # others would try to draw them
         logger.log_metrics(cast(Any, dict(values if words else numbers)), step=trainer.global_step)
+        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+            for name, value in values.items():
+                if isinstance(value, str):
+                    logger.experiment.add_text(name, value, trainer.global_step)
 
 
 def stage_name(trainer: Trainer, module: LightningModule) -> str:

@@ -452,10 +452,10 @@ class DeepGIN(Inpainter):
     def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Eq. 3."""
         image, mask = batch["image"], batch["mask"]
-        masked = whitened(image, mask)
+        masked, complete = whitened(image, mask), composite(image, prediction.image, mask)
         return {
-            "real": hinge_real(self.discriminator(masked, image)),
-            "fake": hinge_fake(self.discriminator(masked, composite(image, prediction.image, mask))),
+            "real": hinge_real(self.judged("real", self.discriminator(masked, image))),
+            "fake": hinge_fake(self.judged("fake", self.discriminator(masked, complete))),
         }
 
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:

@@ -182,6 +182,6 @@ class LPINet(Inpainter):
     def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Eq. 1, negated to be minimised."""
         return {
-            "real": bce_real(self.discriminator(batch["image"])),
-            "fake": bce_fake(self.discriminator(prediction.image)),
+            "real": bce_real(self.judged("real", self.discriminator(batch["image"]))),
+            "fake": bce_fake(self.judged("fake", self.discriminator(prediction.image))),
         }

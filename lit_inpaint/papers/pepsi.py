@@ -395,8 +395,8 @@ class PEPSI(Inpainter):
     def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """The hinge loss."""
         return {
-            "real": hinge_real(self._judge(batch["image"])),
-            "fake": hinge_fake(self._judge(_composite(batch, prediction))),
+            "real": hinge_real(self.judged("real", self._judge(batch["image"]))),
+            "fake": hinge_fake(self.judged("fake", self._judge(_composite(batch, prediction)))),
         }
 
     def _judge(self, image: Tensor) -> Tensor:

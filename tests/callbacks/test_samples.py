@@ -54,3 +54,21 @@ def test_fewer_samples_than_rows(tmp_path: Path) -> None:
     assert len(draw(tmp_path, 3, 2, 8)) >= 2
     assert draw(tmp_path / "none", 3, 2, 0) == []
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("every", "drawn"), [(0, [4, 8, 12, 16, 20]), (4, [4, 8, 12, 16, 20]), (6, [4, 12, 20]), (9, [4, 16])])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_grids_at_an_interval(every: int, drawn: list[int], resumed: bool, tmp_path: Path) -> None:
+    grids = SampleGrids(tmp_path, 1, every)
+    for step in (4, 8, 12, *((8, 12) if resumed else ()), 16, 20):
+        if resumed:
+            grids = SampleGrids(tmp_path, 1, every)  # another process knows what the folder tells
+        trainer = cast(Any, SimpleNamespace(
+            val_dataloaders=SimpleNamespace(sampler=range(1)), is_global_zero=True, global_step=step, loggers=[]
+        ))  # fmt: skip
+        grids.on_validation_start(trainer, cast(Any, Net()))
+        image = torch.full((1, 3, 8, 8), 0.25)
+        batch: Batch = {"image": image, "mask": torch.zeros(1, 1, 8, 8), "name": ["a"]}
+        grids.on_validation_batch_end(trainer, cast(Any, Net()), {"image": image}, batch, 0)
+        grids.on_validation_epoch_end(trainer, cast(Any, Net()))
+    assert sorted(int(path.stem.removeprefix("step_")) for path in tmp_path.iterdir()) == drawn

@@ -1,0 +1,133 @@
+"""The sweeps: taken by `wandb sweep`, and run by `wandb agent`, whose own code makes the command lines here."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import yaml
+from fake_wandb import FakeWandb
+from wandb import wandb_agent
+
+from lit_inpaint import fit
+from lit_inpaint.configuration import find_experiment
+from lit_inpaint.types import UserError
+
+FOLDER = Path(__file__).parents[1] / "experiments" / "sweeps"
+SWEEPS = sorted(FOLDER.glob("*.yaml"))
+each_sweep = pytest.mark.parametrize("path", SWEEPS, ids=lambda path: str(path.stem))
+
+
+def picks(path: Path) -> list[dict[str, Any]]:
+    """The settings of two runs: the least and the greatest of each parameter."""
+    parameters = yaml.safe_load(path.read_text())["parameters"]
+    ends = {name: (about["values"][0], about["values"][-1]) if "values" in about else (about["min"], about["max"])
+            for name, about in parameters.items()}  # fmt: skip
+    return [{name: both[end] for name, both in ends.items()} for end in (0, 1)]
+
+
+def command(path: Path, settings: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What an agent of this sweep would run; the settings come from the server."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    monkeypatch.setenv("WANDB_RUN_ID", "")  # the agent sets it
+    sweep = yaml.safe_load(path.read_text())
+    agent = wandb_agent.Agent.__new__(wandb_agent.Agent)
+    agent._sweep_command, agent._function, agent._in_jupyter = list(sweep["command"]), None, False
+    agent._run_processes, agent._forward_signals = {}, False
+    order = {"args": {name: {"value": value} for name, value in settings.items()}, "run_id": "r1", "program": sweep["program"]}
+    with mock.patch.object(wandb_agent, "AgentProcess") as process:
+        agent._command_run(order)
+    found: list[str] = process.call_args.kwargs["command"]
+    return found
+
+
+def test_there_are_sweeps_and_none_is_an_experiment() -> None:
+    assert len(SWEEPS) >= 2
+    with pytest.raises(UserError, match="no experiment") as error:
+        find_experiment("lpi_balanc")
+    assert "sweeps/" not in str(error.value)
+
+
+@each_sweep
+def test_states_what_a_sweep_needs(path: Path) -> None:
+    sweep = yaml.safe_load(path.read_text())
+    known = {"program", "project", "name", "method", "metric", "run_cap", "early_terminate", "parameters", "command"}
+    assert sweep.keys() <= known
+    assert sweep["method"] in ("grid", "random", "bayes")
+    assert sweep["metric"] == {"name": "val/psnr", "goal": "maximize"}
+    for name, about in sweep["parameters"].items():
+        assert about.keys() in ({"values"}, {"distribution", "min", "max"}), name
+        assert "values" in about or (about["distribution"] == "log_uniform_values" and 0 < about["min"] < about["max"]), name
+    assert path.read_text().startswith(f"# wandb sweep experiments/sweeps/{path.name} ")
+
+
+@each_sweep
+def test_the_agents_command_line_is_ours(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for settings in picks(path):
+        words = command(path, settings, tmp_path, monkeypatch)
+        assert words[:4] == ["/usr/bin/env", "python", "-m", "lit_inpaint.fit"]
+        assert fit.main([*words[4:], "--print_config"]) == 0
+        found = yaml.safe_load(capsys.readouterr().out)
+        for name, value in settings.items():
+            assert looked_up(found, name) == value, name
+
+
+def looked_up(config: Any, name: str) -> Any:
+    for part in name.split("."):
+        if "init_args" in config and part not in config:
+            config = config["init_args"]
+        config = config[part]
+    return config
+
+
+def test_a_misspelt_parameter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = command(FOLDER / "lpi_balance.yaml", {"model.weights.adversaria": 0.1}, tmp_path, monkeypatch)
+    with pytest.raises(UserError, match="adversaria"):
+        fit.main([*words[4:], "--print_config"])
+
+
+def test_sweep_and_agent_against_a_server(tmp_path: Path) -> None:
+    """`wandb sweep` registers one, and `wandb agent` runs what the server sends: as the run that the server has made."""
+    sweep = yaml.safe_load((FOLDER / "lpi_balance.yaml").read_text())
+    small = "--data.size 32 --data.batch_size 2 --data.val_crops 1 --data.repeat 1 --trainer.enable_progress_bar false "
+    small += (
+        "--trainer.max_steps 2 --trainer.val_check_interval 2 --trainer.log_every_n_steps 1 --run_dir run --baselines false"
+    )
+    masks = "--data.val_masks=[{class_path: lit_inpaint.masks.Centre}]"
+    sweep["command"][4:7] = ["--experiment=lpi_demo", *small.split(), masks]
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    (tmp_path / "experiments").symlink_to(FOLDER.parent)
+    wandb = str(Path(sys.executable).with_name("wandb"))
+    with FakeWandb() as server:
+        server.orders = [{"model.weights.adversarial": 0.5, "model.generator_optimizer.lr": 3e-05}]
+        environment = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": "k" * 40, "OMP_NUM_THREADS": "1"}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the agent's `python`
+        environment = {name: value for name, value in environment.items() if name not in ("WANDB_MODE", "WANDB_RUN_ID")}
+
+        def say(*words: str) -> str:
+            done = subprocess.run([wandb, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
+            assert done.returncode == 0, done.stderr
+            return done.stdout + done.stderr
+
+        printed = say("sweep", "sweep.yaml")
+        (registered,) = server.sweeps.values()
+        assert registered["parameters"] == sweep["parameters"]
+        (line,) = [line for line in printed.splitlines() if "wandb agent" in line]
+        said = say(*shlex.split(line.partition("wandb agent ")[2].join(["agent --count 1 ", ""])))
+    assert server.runs, said
+    ((run_id, uploaded),) = server.runs.items()
+    assert run_id == "ordered0"
+    assert (tmp_path / "run" / "wandb" / "run_id.txt").read_text() == "ordered0\n"
+    weights = uploaded.config["model"]["init_args"]["weights"]
+    assert weights["adversarial"] == 0.5
+    assert uploaded.config["model"]["init_args"]["generator_optimizer"]["init_args"]["lr"] == 3e-05
+    assert "val/psnr" in uploaded.summary
+    assert json.loads(json.dumps(uploaded.about))["sweep"] == "sweep0"
