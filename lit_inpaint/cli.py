@@ -47,14 +47,20 @@ def quieten() -> None:
         ".*sync_dist=True.*when logging on epoch level.*",  # our means are over all processes already
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*Found .* module\\(s\\) in eval mode.*",
+        ".*`srun` command is available.*",  # whether it should have been used is for lit_inpaint.launch to say
     ):
         warnings.filterwarnings("ignore", message=text)
 
     def worth_reading(record: logging.LogRecord) -> bool:
         line = record.getMessage()
-        return not line.startswith(("💡", "GPU available: False", "TPU available", "HPU available", "`Trainer.fit` stopped"))
+        told = ("Initializing distributed", "-" * 80, "distributed_backend", "All distributed processes")  # the plan says that
+        return not line.startswith(
+            ("💡", "GPU available: False", "TPU available", "HPU available", "`Trainer.fit` stopped", *told)
+        )
 
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch", "lightning.fabric"):
+    ours = ("utilities.rank_zero", "utilities.distributed")
+    below = [f"lightning.{part}.{name}" for part in ("pytorch", "fabric") for name in ours]
+    for name in (*below, "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).addFilter(worth_reading)
 
     place = warnings.formatwarning

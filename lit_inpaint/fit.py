@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,11 +18,16 @@ import yaml
 
 from lit_inpaint import cli, configuration
 from lit_inpaint.arguments import VerbParser
+from lit_inpaint.launch import Devices, Launch, agree, batch_line, describe, find_launch, first_to_say, forget, settle_devices
+from lit_inpaint.machine import machine
 from lit_inpaint.run_folder import RunFolder, choose_run
+from lit_inpaint.signals import Interrupted, Signals
+from lit_inpaint.slurm import current_job
 from lit_inpaint.types import UserError
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
+    from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
     from lightning.pytorch import Callback, Trainer
     from lightning.pytorch.loggers import Logger
 
@@ -37,16 +46,46 @@ Any setting of an experiment can be given on the command line, by its place in t
 
 def main(argv: list[str]) -> int:
     """Train one run to its end, or go on with it; returns the exit status."""
+    launch, signals = find_launch(), Signals()
+    # Early, since either would end a SLURM job that could come back: its last minutes may begin while the data is listed.
+    early = (signal.SIGUSR1, signal.SIGTERM) if current_job() is not None else (signal.SIGUSR1,)
+    try:
+        with signals.noting(*early):
+            return _main(argv, launch, signals)
+    except UserError as mistake:
+        if not first_to_say(launch, str(mistake)):
+            raise SystemExit(2) from mistake
+        raise
+
+
+def _main(argv: list[str], launch: Launch, signals: Signals) -> int:
     options, rest = _parser().parse_known_args(argv)
-    config = configuration.override(_start(options), rest)
+    start = _start(options)
+    config = configuration.override(start, rest)
     if options.init_from is not None:
         config["init_from"] = None if options.init_from == "null" else options.init_from
     checked = configuration.check(config)
     if options.print_config:
         print(configuration.dump(checked), end="")
         return 0
-    _preflight(checked.trainer)
-    return _train(options, checked)
+    gpus = _preflight(checked.trainer, launch)
+    trainer = checked.trainer
+    devices = settle_devices(launch, trainer.devices, trainer.num_nodes, trainer.strategy, gpus)
+    if devices.processes > 1:
+        _refuse_shares(trainer)
+    return _train(_Start(options, checked, launch, devices, signals, _papers_batch(start, checked)))
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What one start of a run is told: command line, checked settings, its processes, signals so far, the paper's batch."""
+
+    options: argparse.Namespace
+    checked: Namespace
+    launch: Launch
+    devices: Devices
+    signals: Signals
+    papers_batch: int
 
 
 def _parser() -> VerbParser:
@@ -66,6 +105,14 @@ def _parser() -> VerbParser:
         "--init-from",
         metavar="FILE",
         help="start a new run from the weights alone of this checkpoint, as far as they have the same names and shapes",
+    )
+    parser.add_argument(
+        "--hang_after",
+        metavar="SECONDS",
+        type=float,
+        default=480,
+        help="end a run on several processes that makes no progress for so long, and name the process that hangs; 0: never "
+        "(default: %(default)s)",
     )
     parser.add_argument("--print_config", action="store_true", help="print the complete configuration and stop")
     return parser
@@ -89,8 +136,11 @@ def _start(options: argparse.Namespace) -> configuration.Config:
     return configuration.load_experiment(options.experiment)
 
 
-def _preflight(trainer: Namespace) -> None:
-    """Refuse devices that are not there; unasked, Lightning would start as many CPU processes instead."""
+def _preflight(trainer: Namespace, launch: Launch) -> int | None:
+    """Refuse devices that are not there; unasked, Lightning would start as many CPU processes instead.
+
+    Returns the number of GPUs that this process sees, None where the run does not use them.
+    """
     import torch
 
     if trainer.max_steps == 0 or trainer.max_epochs == 0:
@@ -98,7 +148,7 @@ def _preflight(trainer: Namespace) -> None:
     if trainer.val_check_interval == 0:
         raise UserError("trainer.val_check_interval is 0; for no validation say --trainer.limit_val_batches 0")
     if trainer.accelerator not in ("auto", "gpu", "cuda"):
-        return
+        return None
     wanted = trainer.devices
     listed = wanted.split(",") if isinstance(wanted, str) and "," in wanted else wanted
     count = len(listed) if isinstance(listed, list) else int(listed) if str(listed).isdigit() else 1
@@ -108,11 +158,41 @@ def _preflight(trainer: Namespace) -> None:
             f"this machine has no GPU that PyTorch can use, but --trainer.accelerator {trainer.accelerator} --trainer.devices "
             f"{wanted} asks for that; leave both out, or say --trainer.accelerator cpu --trainer.devices {count}"
         )
-    if there and count > there:
+    if there and count > there and not launch.external:  # of the processes that are there already, more can be said
         raise UserError(f"--trainer.devices {wanted}: this machine has {there} GPU{'s' * (there > 1)}; ask for at most {there}")
+    return there or None
 
 
-def _train(options: argparse.Namespace, checked: Namespace) -> int:
+def _refuse_shares(trainer: Namespace) -> None:
+    """A share of its own batches is another number for each process, and none at all for some; the others would wait for it."""
+    for name in ("limit_val_batches", "limit_train_batches"):
+        value = getattr(trainer, name)
+        if isinstance(value, float) and value != int(value):
+            raise UserError(
+                f"trainer.{name} {value} is a share, which several processes would round differently; give a number"
+            )
+
+
+def _enough_to_validate(data: InpaintingData, processes: int) -> None:
+    """Refuse a validation set that leaves a process without a sample: it would skip what the others do together."""
+    if processes > 1 and (samples := len(cast(Any, data.val_dataloader()).dataset)) < processes:
+        raise UserError(
+            f"{processes} processes cannot share {samples} validation sample{'s' * (samples > 1)}; raise --data.val_crops, or "
+            "say --trainer.limit_val_batches 0"
+        )
+
+
+def _papers_batch(start: configuration.Config, checked: Namespace) -> int:
+    """Samples per batch as the experiment's file says, before any option of the command line."""
+    data = start.get("data", {})
+    given = data.get("init_args", data).get("batch_size")
+    if given is not None:
+        return int(given)
+    module, _, name = checked.data.class_path.rpartition(".")
+    return int(inspect.signature(getattr(importlib.import_module(module), name)).parameters["batch_size"].default)
+
+
+def _train(start: _Start) -> int:
     import torch
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -120,32 +200,36 @@ def _train(options: argparse.Namespace, checked: Namespace) -> int:
     from lit_inpaint.closing import close
     from lit_inpaint.initialisation import initialise
 
+    checked, launch, first = start.checked, start.launch, start.launch.rank == start.launch.node == 0
     cli.quieten()
     cli.keep_freed_memory()
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs that have it; the CPU computes as before
     config = yaml.safe_load(configuration.dump(checked))
-    chosen = os.environ.get(_CHOSEN)
-    rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0"))))
-    run, going_on = choose_run(checked.experiment, chosen or options.run_dir, options.resume, config, first=rank == 0)
-    content = read_checkpoint(run.last) if going_on else None
-    if content is not None:
-        _same_paper(content, checked.model.class_path, run)
-    if run.complete(config["trainer"]):
-        print(f"{run.path} is complete ({run.finished_steps} steps); raise --trainer.max_steps to train on")
-        return 0
-
-    torch.manual_seed(checked.seed)  # the weights' initialisation
-    objects = configuration.build(checked)
-    model, data = cast("Inpainter", objects.model), cast("InpaintingData", objects.data)
-    model.seed = checked.seed
-    # Before anything copies or wraps the weights. A run that goes on has its own; the file may be gone by then.
-    news = initialise(model, checked.init_from) if checked.init_from is not None and content is None else []
-    data.prepare_data()
-    data.setup("fit")  # before the run folder: a missing image folder leaves nothing behind
+    run, going_on = _choose(start, config)
     try:
-        if rank == 0:
+        content = read_checkpoint(run.last) if going_on else None
+        if content is not None:
+            _same_paper(content, checked.model.class_path, run)
+        if run.complete(config["trainer"]):
+            if first:
+                print(f"{run.path} is complete ({run.finished_steps} steps); raise --trainer.max_steps to train on")
+            return 0
+
+        torch.manual_seed(checked.seed)  # the weights' initialisation
+        objects = configuration.build(checked)
+        model, data = cast("Inpainter", objects.model), cast("InpaintingData", objects.data)
+        model.seed = checked.seed
+        if first and (start.devices.processes > 1 or current_job() is not None):
+            print(*_plan(start, model, run, going_on), sep="\n")
+        # Before anything copies or wraps the weights. A run that goes on has its own; the file may be gone by then.
+        news = initialise(model, checked.init_from) if checked.init_from is not None and content is None else []
+        data.prepare_data()
+        data.setup("fit")  # before the run folder: a missing image folder leaves nothing behind
+        if checked.trainer.limit_val_batches != 0:
+            _enough_to_validate(data, start.devices.processes)
+        if first:
             run.lock()
-        trainer = _fit(model, data, run, checked, config, objects.wandb, content, news)
+        trainer = _fit(model, data, run, start, config, objects.wandb, content, news)
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # the first process closes the run alone
         if trainer.is_global_zero:
@@ -157,9 +241,53 @@ def _train(options: argparse.Namespace, checked: Namespace) -> int:
     except UserError:
         run.discard()
         raise
+    except Interrupted as leaving:
+        run.unlock()
+        if first and (job := current_job()) is not None and not leaving.complete and leaving.number != signal.SIGINT:
+            print(job.requeue(leaving.number), flush=True)
+        raise
     finally:
         run.unlock()
+        forget(launch, run.path)
     return 0
+
+
+def _choose(start: _Start, config: configuration.Config) -> tuple[RunFolder, bool]:
+    """The run folder, the same in all processes, and whether it holds a checkpoint to go on from."""
+    options, experiment = start.options, start.checked.experiment
+    if (chosen := os.environ.get(_CHOSEN)) is not None:
+        return choose_run(experiment, chosen, options.resume, config, first=False, job=current_job())
+    if start.launch.node > 0 and not start.launch.external and options.run_dir is None:
+        raise UserError(
+            "processes that are started by hand on several nodes cannot agree on a run folder; name one: --run_dir DIR"
+        )
+    taken: list[RunFolder] = []
+
+    def choose() -> tuple[Path, bool]:
+        first = start.launch.rank == start.launch.node == 0
+        run, going_on = choose_run(experiment, options.run_dir, options.resume, config, first, current_job())
+        if first and run.path.is_dir():
+            run.lock()  # now, as the others would wait for a first process that finds out later that it may not
+        taken.append(run)
+        return run.path, going_on
+
+    wanted = Path(options.run_dir) if options.run_dir is not None else Path("runs") / experiment
+    path, going_on = agree(start.launch, wanted, choose)
+    return (taken or [RunFolder(path)])[0], going_on
+
+
+def _plan(start: _Start, model: Inpainter, run: RunFolder, going_on: bool) -> Sequence[str]:
+    import torch
+
+    from lit_inpaint.training.distributed import explain_strategy
+
+    trainer, processes = start.checked.trainer, start.devices.processes
+    gpu = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    kind = torch.cuda.get_device_name(0) if gpu else "CPU"
+    batch = batch_line(start.checked.data.init_args.batch_size, processes, start.papers_batch)
+    strategy = explain_strategy(processes, trainer.strategy, model.stages(), model.discriminator is not None)
+    precision = str(trainer.precision or "32-true")
+    return describe(start.launch, start.devices, kind, batch, strategy, precision, run.path, going_on)
 
 
 def _same_paper(content: dict[str, Any], class_path: str, run: RunFolder) -> None:
@@ -172,7 +300,7 @@ def _fit(
     model: Inpainter,
     data: InpaintingData,
     run: RunFolder,
-    checked: Namespace,
+    start: _Start,
     config: configuration.Config,
     wandb: Wandb,
     content: dict[str, Any] | None,
@@ -182,15 +310,21 @@ def _fit(
     from lit_inpaint import callbacks
     from lit_inpaint.training.distributed import ending_together, settle_strategy
 
+    checked, launch = start.checked, start.launch
     step = content["global_step"] if content is not None else None
     dashboard = wandb.logger(run.path, name=f"{checked.experiment}/{run.path.name}", config=config)
+    checkpoint = callbacks.RunCheckpoint(run.checkpoints, checked.save_every)
     failed = True
     try:
         csv = callbacks.CSVLog(run.metrics)
-        checkpoint = callbacks.RunCheckpoint(run.checkpoints, checked.save_every)
-        interruption = callbacks.Interruption(checkpoint)
-        loggers = [csv, *([dashboard] if dashboard is not None else [])]
-        trainer = _trainer(run, checked, config, loggers, [interruption, checkpoint])
+        interruption = callbacks.Interruption(checkpoint, start.signals, requeued=current_job() is not None)
+        watchdog = callbacks.Watchdog(run.ranks, start.options.hang_after, run.last)
+        attendance = callbacks.Attendance(run.machines, launch.launcher, lambda: forget(launch, run.path))
+        loggers: list[Logger] = [csv, *([dashboard] if dashboard is not None else [])]
+        if checked.tensorboard:
+            loggers.append(callbacks.tensorboard_logger(run.path, step))
+        cost = [callbacks.CostLog(*_cost(model, data.size))] if content is None else []
+        trainer = _trainer(run, start, config, loggers, [*cost, attendance, watchdog, interruption, checkpoint])
         settle_strategy(trainer.strategy, model.stages(), model.discriminator is not None)  # one complaint, not one per process
         if trainer.is_global_zero:
             run.open(configuration.dump(checked))
@@ -198,14 +332,30 @@ def _fit(
             print(data.describe())
             print(f"Run folder: {run.path}" + (f", going on at step {step}" if step is not None else ""))
             print(*news, sep="\n", end="\n" if news else "")
-        with interruption.listening(), _known_to_children(run.path, trainer.world_size), ending_together(trainer):
+            if dashboard is not None:
+                processes = trainer.world_size
+                batch = {"processes": processes, "effective_batch": data.batch_size * processes}
+                dashboard.start({"machine": machine(), **batch}, model, checked.trainer.log_every_n_steps or 0)
+        known = _known_to_children(run.path, trainer.world_size)
+        with interruption.listening(), known, ending_together(trainer), watchdog.watching():
             trainer.fit(model, data, ckpt_path=str(run.last) if content is not None else None, weights_only=True)
             if checkpoint.validation_due:  # killed in the validation after the last batch: there was nothing left to fit
                 trainer.validate(model, data, verbose=False)
         failed = False
     finally:
-        callbacks.finish(dashboard, failed)
+        callbacks.finish(dashboard, failed, checkpoint)
     return trainer
+
+
+def _cost(model: Inpainter, size: int) -> tuple[int, int]:
+    """Parameters and multiply-adds of the generator; the model is left as it was."""
+    from lit_inpaint.measuring import size_of
+
+    modes = [(module, module.training) for module in model.modules()]
+    found = size_of(model, size)
+    for module, training in modes:
+        module.training = training
+    return found.parameters, found.multiply_adds
 
 
 @contextmanager
@@ -221,7 +371,7 @@ def _known_to_children(path: Path, processes: int) -> Iterator[None]:
 
 def _trainer(
     run: RunFolder,
-    checked: Namespace,
+    start: _Start,
     config: configuration.Config,
     loggers: list[Logger],
     last_callbacks: list[Callback],
@@ -231,20 +381,24 @@ def _trainer(
     from lit_inpaint import callbacks
     from lit_inpaint.training.sync_batch_norm import SyncBatchNorm
 
+    checked, launch = start.checked, start.launch
     given = checked.trainer.as_dict()
+    if launch.external:
+        listed = isinstance(given["devices"], list) or "," in str(given["devices"])
+        given |= {"num_nodes": launch.nodes, "devices": given["devices"] if listed else launch.per_node}
     sync = [SyncBatchNorm()] if given.pop("sync_batchnorm") else []
     try:
         return Trainer(
             **given,
             default_root_dir=run.path,
             logger=loggers,
-            plugins=[callbacks.AtomicCheckpointIO(), *sync],
+            plugins=[callbacks.AtomicCheckpointIO(), *sync, *_environment(launch)],
             use_distributed_sampler=False,  # ours counts each evaluation sample once and shares the training stream out
             # The order matters: the average is swapped in before anything measures or draws, and out before anything saves.
             callbacks=[
                 *([callbacks.GeneratorEMA(checked.ema)] if checked.ema is not None else []),
                 callbacks.Quality(),
-                callbacks.SampleGrids(run.samples, checked.sample_rows),
+                callbacks.SampleGrids(run.samples, checked.sample_rows, checked.sample_every),
                 callbacks.TrainingLog(),
                 callbacks.NaNGuard(run.nan),
                 callbacks.Provenance(config),
@@ -254,6 +408,17 @@ def _trainer(
         )
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"the trainer refuses its settings: {error}") from error
+
+
+def _environment(launch: Launch) -> list[ClusterEnvironment]:
+    """Whom Lightning is to believe; in a SLURM job it would take one process for one of many, and requeue by itself."""
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+
+    from lit_inpaint.training.srun import Srun
+
+    if launch.launcher == "srun":
+        return [Srun()]
+    return [LightningEnvironment()] if launch.launcher == "Lightning" and "SLURM_JOB_ID" in os.environ else []
 
 
 if __name__ == "__main__":

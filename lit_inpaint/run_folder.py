@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import os
 import shutil
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import IO, Any, Literal
 
 import yaml
 
+from lit_inpaint.slurm import Job
 from lit_inpaint.types import UserError
 
 Resume = Literal["auto", "must", "never"]
@@ -37,6 +39,8 @@ class RunFolder:
         self.table = path / "table.json"
         self.manifest = path / "val_manifest.csv"
         self.nan = path / "nan"
+        self.ranks = path / "ranks"
+        self.machines = path / "machines.yaml"
         self._finished = path / ".finished"
         self._lock: IO[str] | None = None
         self._fresh = False
@@ -107,6 +111,14 @@ class RunFolder:
         except (BlockingIOError, PermissionError):
             file.close()
             raise UserError(f"another process is training in {self.path}; wait for it or name another --run_dir") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise _unwritable(self.path, error) from error
+            warnings.warn(  # Lustre and some NFS mounts
+                f"the file system of {self.path} has no locks: a second process that trains there would not be noticed",
+                UserWarning,
+                stacklevel=2,
+            )
         self._lock, self._fresh, self._made = file, fresh, made
 
     def free(self) -> bool:
@@ -146,13 +158,14 @@ class RunFolder:
 
 
 def choose_run(
-    experiment: str, run_dir: str | None, resume: Resume, config: dict[str, Any], first: bool = True
+    experiment: str, run_dir: str | None, resume: Resume, config: dict[str, Any], first: bool = True, job: Job | None = None
 ) -> tuple[RunFolder, bool]:
     """Where this run goes, and whether it goes on from a checkpoint there.
 
-    A folder named by `run_dir` is used as it is. Otherwise `auto` and `must` look for the newest run of the experiment that
+    A folder named by `run_dir` is used as it is. Otherwise a SLURM job that was requeued goes on in its own folder, whatever
+    `resume` says, since it is still the same run. Else `auto` and `must` look for the newest run of the experiment that
     stopped before its end, was started with this very configuration and is not being trained by another process; `auto`
-    begins a new one where there is none.
+    begins a new one where there is none. A new folder has the name of the job, or of the moment.
 
     Args:
         experiment: names the folder below `runs/`.
@@ -160,13 +173,15 @@ def choose_run(
         resume: whether to go on from a checkpoint.
         config: the complete configuration.
         first: False in the other processes of a run, for which the first one takes the folder.
+        job: of SLURM, that this process belongs to.
 
     Raises:
         UserError: `must` finds nothing to go on from, `never` would overwrite a run, or the run there was started otherwise.
     """
+    again = job is not None and job.restarts > 0
     if run_dir is not None:
         run = RunFolder(Path(run_dir))
-        if resume == "never" and first and (run.config.exists() or run.last.exists()):
+        if resume == "never" and first and not again and (run.config.exists() or run.last.exists()):
             raise UserError(f"{run.path} already holds a run; name another --run_dir, or --resume auto to go on with it")
         if resume == "must" and not run.last.is_file():
             raise UserError(f"--resume must: there is no {run.last} to go on from")
@@ -175,34 +190,40 @@ def choose_run(
                 f"the run in {run.path} was started with other settings ({'; '.join(different[:3])}"
                 f"{' …' if len(different) > 3 else ''}); name another --run_dir, or repeat the old settings"
             )
-        return run, resume != "never" and run.last.is_file()
+        return run, (resume != "never" or again) and run.last.is_file()
     below = Path("runs") / experiment
-    if resume != "never" and below.is_dir():
-        for path in sorted((path for path in below.iterdir() if path.is_dir()), reverse=True):
-            run = RunFolder(path)
-            if run.last.is_file() and run.finished_steps is None and run.stored() == config and (_one_of_many() or run.free()):
+    there = [RunFolder(path) for path in below.iterdir() if path.is_dir()] if below.is_dir() else []
+    if job is not None and again:
+        own = [run for run in there if _is_of(job, run.path.name) and run.stored() == config]
+        for run in own:
+            if run.free():
+                return run, run.last.is_file()
+        if own:
+            own[0].lock()  # which says who has it
+    if resume != "never":
+        for run in sorted((run for run in there if run.last.is_file()), key=_last_save, reverse=True):
+            if run.finished_steps is None and run.stored() == config and run.free():
                 return run, True
     if resume == "must":
         raise UserError(f"--resume must: {below} holds no unfinished run with these settings; --run_dir names one by hand")
-    return RunFolder(_new_path(below)), False
+    return RunFolder(_new_path(below, job.name if job is not None else time.strftime("%Y%m%d-%H%M%S"))), False
 
 
-def _new_path(below: Path) -> Path:
-    """A folder named after the moment, unless the processes of one job agree on a name in the environment."""
-    shared = os.environ.get("SLURM_JOB_ID") or os.environ.get("TORCHELASTIC_RUN_ID", "none").replace("none", "")
-    if shared and _one_of_many():
-        return below / shared
-    name = time.strftime("%Y%m%d-%H%M%S")
+def _is_of(job: Job, name: str) -> bool:
+    """Whether a folder was made by a start of `job`; several steps of one number their folders."""
+    return name == job.name or (name.startswith(f"{job.name}-") and name[len(job.name) + 1 :].isdigit())
+
+
+def _last_save(run: RunFolder) -> tuple[int, str]:
+    return run.last.stat().st_mtime_ns, run.path.name
+
+
+def _new_path(below: Path, name: str) -> Path:
     path, number = below / name, 1
     while path.exists():
         number += 1
         path = below / f"{name}-{number}"
     return path
-
-
-def _one_of_many() -> bool:
-    """Whether torchrun or srun started this process beside others; these choose alike without asking each other."""
-    return max(int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("SLURM_NTASKS", "1"))) > 1
 
 
 def _flat(config: object, key: str = "") -> Iterator[tuple[str, object]]:

@@ -14,18 +14,18 @@ HOUSE = Path(lit_inpaint.__file__).parent
 
 # From the ground up. A unit (module or folder of `lit_inpaint/`) may import from lines above its own only.
 FLOORS: tuple[set[str], ...] = (
-    {"types", "published", "cache", "cost_notes"},
-    {"schedules", "pretrained"},
-    {"settings"},
+    {"types", "published", "cache", "cost_notes", "machine", "signals"},
+    {"schedules", "pretrained", "slurm"},
+    {"settings", "launch"},
     {"nets", "losses", "masks", "metrics", "baselines", "drawing", "output"},
     {"training", "tables"},
     {"engine", "data"},
-    {"papers", "callbacks", "checkpoint", "unfinished"},
+    {"papers", "callbacks", "checkpoint", "unfinished", "labels"},
     {"cli", "complaints"},
     {"configuration"},
-    {"evaluation", "run_folder", "arguments", "labels", "pairing", "initialisation", "preparation", "measuring", "reporting"},
+    {"evaluation", "run_folder", "arguments", "pairing", "initialisation", "preparation", "measuring", "reporting"},
     {"closing"},
-    {"fit", "evaluate", "inpaint", "cost", "preview", "fetch", "prepare", "report"},
+    {"fit", "evaluate", "inpaint", "cost", "preview", "fetch", "prepare", "report", "dashboard"},
 )
 FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 

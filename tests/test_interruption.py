@@ -7,11 +7,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fake_slurm import fake_scontrol, in_job
 from tiny_runs import TINY, assert_same_run, at, content, run, signalling, steps_logged
 
+from lit_inpaint import closing
+from lit_inpaint.callbacks import RunCheckpoint
 from lit_inpaint.checkpoint import read_checkpoint
+from lit_inpaint.data import InpaintingData
 
 LONG = ["--trainer.max_steps", "24", "--trainer.val_check_interval", "8", "--save_every", "5"]
 
@@ -52,6 +57,90 @@ def test_a_signal_saves_and_leaves(
     assert f"{number.name}: saved {folder / 'checkpoints' / 'last.ckpt'} at step {saved}" in caplog.text
     assert run(folder) == 0
     assert_same_run(folder, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "hook", "saved"),
+    [
+        pytest.param(signal.SIGUSR1, 2, "training_step", 3, id="SIGUSR1 in a batch"),
+        pytest.param(signal.SIGUSR1, 4, "validation_step", 4, id="SIGUSR1 in a validation"),
+        pytest.param(signal.SIGTERM, 5, "training_step", 6, id="preempted"),
+    ],
+)
+def test_a_job_comes_back_and_goes_on(
+    number: signal.Signals,
+    step: int,
+    hook: str,
+    saved: int,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    calls = fake_scontrol(tmp_path / "bin")
+    in_job(monkeypatch, tmp_path / "bin")
+    folder = tmp_path / "run"
+    with at(step, hook, signalling(number)), pytest.raises(SystemExit) as left:
+        run(folder)
+    assert left.value.code == 128 + number
+    assert content(folder)["global_step"] == saved
+    assert calls.read_text().splitlines() == ["show job --oneliner 17", "requeue 17"]
+    assert capsys.readouterr().out.endswith("job 17 is requeued and goes on when its turn comes\n")
+    in_job(monkeypatch, tmp_path / "bin", restarts=1)
+    assert run(folder) == 0
+    assert "SLURM job   17, start 2 (requeued 1 time)" in capsys.readouterr().out
+    assert len(calls.read_text().splitlines()) == 2
+    assert_same_run(folder, undisturbed)
+
+
+def test_a_cancelled_job_stays_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = fake_scontrol(tmp_path / "bin", state="CANCELLED")
+    in_job(monkeypatch, tmp_path / "bin")
+    with at(1, "training_step", signalling(signal.SIGTERM)), pytest.raises(SystemExit) as left:
+        run(tmp_path / "run")
+    assert left.value.code == 128 + signal.SIGTERM
+    assert "requeue 17" not in calls.read_text()
+    assert "job 17 is not requeued: it is CANCELLED" in capsys.readouterr().out
+    assert content(tmp_path / "run")["global_step"] == 2
+
+
+def test_a_warning_while_the_data_is_listed_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = fake_scontrol(tmp_path / "bin")
+    in_job(monkeypatch, tmp_path / "bin")
+    original = InpaintingData.prepare_data
+
+    def warned(self: InpaintingData) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        original(self)
+
+    monkeypatch.setattr(InpaintingData, "prepare_data", warned)
+    with pytest.raises(SystemExit) as left:
+        run(tmp_path / "run")
+    assert left.value.code == 128 + signal.SIGUSR1
+    assert content(tmp_path / "run")["global_step"] == 1
+    assert "requeue 17" in calls.read_text()
+
+
+@pytest.mark.parametrize("when", ["after the last validation", "while the table is made"])
+def test_a_run_that_is_about_to_end_does_so(
+    when: str, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = fake_scontrol(tmp_path / "bin")
+    in_job(monkeypatch, tmp_path / "bin")
+    owner, name = (RunCheckpoint, "on_validation_end") if when == "after the last validation" else (closing, "comparison")
+    original = getattr(owner, name)
+
+    def warned(*given: Any) -> Any:
+        if name == "comparison" or given[1].global_step == 8:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return original(*given)
+
+    monkeypatch.setattr(owner, name, warned)
+    assert run(tmp_path / "run") == 0
+    assert not calls.read_text()
+    assert_same_run(tmp_path / "run", undisturbed)
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:

@@ -234,6 +234,17 @@ def test_worst_and_best_completed_anew(checkpoint: Path, tmp_path: Path) -> None
     versions = torch.load(checkpoint, weights_only=True)["lit_inpaint"]["versions"]
     for version in versions.values():
         assert version in page.text
+    start = yaml.safe_load((run / "machines.yaml").read_text())[-1]
+    assert start["machine"]["host"] in page.text
+    assert start["machine"]["cpu"] in page.text
+    assert "1 x cpu" in page.text
+
+
+@pytest.mark.parametrize("content", ["", "[", "{}", "- processes: 3", "- {processes: [a cpu], machine: {}}"])
+def test_a_list_of_machines_that_is_not_whole_is_left_out(checkpoint: Path, tmp_path: Path, content: str) -> None:
+    run = shutil.copytree(checkpoint.parents[1], tmp_path / "run")
+    (run / "machines.yaml").write_text(content)
+    assert "1 x cpu" not in written(tmp_path, str(run)).text
 
 
 def test_the_extremes_are_found_wherever_they_stand() -> None:

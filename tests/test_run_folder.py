@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +11,9 @@ import pytest
 import yaml
 from tiny_runs import run
 
+from lit_inpaint.data import InpaintingData
 from lit_inpaint.run_folder import RunFolder, choose_run
+from lit_inpaint.slurm import Job
 from lit_inpaint.types import UserError
 
 CONFIG: dict[str, Any] = {
@@ -26,8 +30,6 @@ OTHER = {**CONFIG, "model": {"class_path": "Net", "init_args": {"blocks": 4}}}
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("WORLD_SIZE", "SLURM_NTASKS", "SLURM_JOB_ID"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def make(path: Path, state: str) -> None:
@@ -122,10 +124,47 @@ def test_the_other_processes_of_a_run_follow_the_first() -> None:
         assert (run.path, going_on) == (Path("runs/demo/1"), False)
 
 
-def test_processes_of_one_job_agree_on_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "123")
-    monkeypatch.setenv("SLURM_NTASKS", "2")
-    assert choose_run("demo", None, "auto", CONFIG)[0].path == Path("runs/demo/123")
+def test_a_folder_is_named_after_its_job() -> None:
+    assert choose_run("demo", None, "auto", CONFIG, job=Job("17_3", 0))[0].path == Path("runs/demo/17_3")
+    make(Path("runs/demo/17_3"), "other settings")  # another step of the same job
+    assert choose_run("demo", None, "auto", CONFIG, job=Job("17_3", 0))[0].path == Path("runs/demo/17_3-2")
+
+
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_a_job_that_is_back_goes_on_in_its_own_folder(resume: Any) -> None:
+    make(Path("runs/demo/17"), "other settings")
+    make(Path("runs/demo/17-2"), "unfinished")
+    for name in ("170", "17_1", "20300101-000000"):
+        make(Path("runs/demo") / name, "unfinished")
+    run, going_on = choose_run("demo", None, resume, CONFIG, job=Job("17", 1))
+    assert (run.path, going_on) == (Path("runs/demo/17-2"), True)
+    assert choose_run("demo", "runs/demo/17-2", resume, CONFIG, job=Job("17", 1))[1]
+    run.unlock()
+    with held(Path("runs/demo/17-2")), pytest.raises(UserError, match="another process is training in runs/demo/17-2"):
+        choose_run("demo", None, resume, CONFIG, job=Job("17", 1))
+
+
+def test_a_job_that_is_back_after_its_end_or_before_its_first_save_stays_where_it_was() -> None:
+    make(Path("runs/demo/17"), "finished")
+    make(Path("runs/demo/18"), "only begun")
+    assert choose_run("demo", None, "auto", CONFIG, job=Job("17", 1))[0].complete(CONFIG["trainer"])
+    run, going_on = choose_run("demo", None, "auto", CONFIG, job=Job("18", 1))
+    assert (run.path, going_on) == (Path("runs/demo/18"), False)
+
+
+def test_the_newest_is_the_last_saved_whatever_its_name() -> None:
+    for name in ("9", "20200101-000000", "10"):
+        make(Path("runs/demo") / name, "unfinished")
+    assert choose_run("demo", None, "auto", CONFIG, job=Job("11", 0))[0].path.name == "10"
+
+
+def test_a_file_system_without_locks_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", no_locks)
+    with pytest.warns(UserWarning, match="the file system of run has no locks"):
+        RunFolder(Path("run")).lock()
 
 
 def test_paths_and_workers_may_change() -> None:
@@ -202,7 +241,9 @@ def test_a_broken_configuration_in_the_folder() -> None:
         choose_run("demo", "run", "auto", CONFIG)
 
 
-def test_a_second_launch_in_a_folder_that_is_trained_in(tmp_path: Path) -> None:
+def test_a_second_launch_in_a_folder_that_is_trained_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused before anything else, or the other processes of that launch would wait for the first one in vain."""
+    monkeypatch.setattr(InpaintingData, "prepare_data", lambda self: pytest.fail("looked at its data first"))
     folder = tmp_path / "run"
     folder.mkdir()
     with held(folder), pytest.raises(UserError, match="another process is training"):

@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from accident import __file__ as script_with_accidents
+from fake_slurm import fake_scontrol, on_path, step
 from lightning.pytorch import Trainer
 from tiny_pair import OF_A_PAIR, difference
 from tiny_runs import TINY, assert_same_run, content, rows
@@ -93,7 +97,7 @@ def test_two_processes_leave_one_run(two: tuple[Path, subprocess.CompletedProces
     found = rows(folder)
     assert [int(row["step"]) for row in found if "train/l1" in row] == list(range(1, 9))
     assert [int(row["step"]) for row in found if "val/psnr" in row] == [4, 8]
-    assert len(found) == 10
+    assert len([row for row in found if "cost/parameters" not in row]) == 10
     assert sorted(path.name for path in (folder / "samples").iterdir()) == ["step_0000004.png", "step_0000008.png"]
     assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
@@ -106,7 +110,7 @@ def test_the_command_itself_with_a_paper_of_the_package(tmp_path: Path) -> None:
     done = run_two("lpi_demo", folder, *options, script=("-m", "lit_inpaint.fit"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Run folder: ") == 2
-    assert [row["step"] for row in rows(folder)] == ["1", "2", "2"]
+    assert [row["step"] for row in rows(folder) if "cost/parameters" not in row] == ["1", "2", "2"]
     assert {row["n"] for row in json.loads((folder / "table.json").read_text())["rows"]} == {0, 10}
 
 
@@ -180,3 +184,119 @@ def test_a_strategy_that_does_not_fit_is_one_line_from_one_process(tmp_path: Pat
     with pytest.raises(UserError, match=r"expects a gradient for every parameter .* use --trainer.strategy ddp or auto"):
         fit.main(arguments("lpi_demo", tmp_path / "run", *options))
     assert not (tmp_path / "run").exists()
+
+
+def start_outside(experiment: str, place: Path, launcher: str, **variables: str) -> tuple[list[int], str]:
+    """`fit` without a run folder, in two processes that torchrun or srun starts in `place`: statuses, and what both print."""
+    command = [*SCRIPT, *TINY, "--experiment", experiment, "--data.val_crops", "5", "--data.batch_size", "1", *CPU[:2]]
+    command += ["--hang_after", "2"]
+    environment = {name: value for name, value in os.environ.items() if name not in OF_A_PAIR}
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent), **variables}
+    started = [(["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"], environment)]
+    if launcher == "srun":
+        started = [([], environment | step(rank, 2, 2)) for rank in range(2)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *before, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=place,
+            env=variables,
+            start_new_session=True,
+        )
+        for before, variables in started
+    ]
+    try:
+        printed = [process.communicate(timeout=100)[0] for process in processes]
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return [process.returncode for process in processes], "".join(printed)
+
+
+def test_a_process_that_hangs_under_torchrun_is_named_and_the_run_goes_on(
+    experiment: str, two: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """Nobody says which folder, how many devices: the processes agree, and the second start finds the first one's folder."""
+    _, printed = start_outside(experiment, tmp_path, "torchrun", ACCIDENT="starved:5:1")
+    (folder,) = (tmp_path / "runs" / "tiny").iterdir()
+    assert printed.count("processes   2 = 1 node x 2 devices (CPU), started by torchrun") == 1
+    (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    pid = json.loads((folder / "ranks" / "1.json").read_text())["pid"]
+    said = rf"no progress for \d s: process 1 \({socket.gethostname()}, pid {pid}\) is behind, in step 6, loading a batch "
+    assert re.match(rf"error: {said}\(stack: \S+/ranks/1\.stack\)\. All processes end; .* from \S+/last\.ckpt\.", line), line
+    assert "in starve" in (folder / "ranks" / "1.stack").read_text()
+    assert "exitcode  : 75" in printed
+    assert content(folder)["global_step"] == 4
+    statuses, printed = start_outside(experiment, tmp_path, "torchrun")
+    assert statuses == [0], printed
+    assert "Traceback" not in printed
+    assert [path.name for path in (tmp_path / "runs" / "tiny").iterdir()] == [folder.name]
+    assert [path.name for path in (folder / "ranks").glob("*.stack")] == []
+    assert [(start["launcher"], start["step"]) for start in yaml.safe_load((folder / "machines.yaml").read_text())] == [
+        ("torchrun", 0),
+        ("torchrun", 4),
+    ]
+    assert_same_run(folder, two[0])
+
+
+def test_a_job_of_two_nodes_comes_back_into_its_folder(
+    experiment: str, two: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    calls, path = fake_scontrol(tmp_path / "bin"), on_path(tmp_path / "bin")
+    statuses, printed = start_outside(experiment, tmp_path, "srun", PATH=path, ACCIDENT="warned:5:1")
+    folder = tmp_path / "runs" / "tiny" / "17"
+    assert statuses == [128 + signal.SIGUSR1] * 2, printed
+    assert printed.count("SIGUSR1: saved runs/tiny/17/checkpoints/last.ckpt at step 6;") == 1
+    assert printed.count("job 17 is requeued and goes on when its turn comes") == 1
+    assert calls.read_text().splitlines() == ["show job --oneliner 17", "requeue 17"]
+    assert content(folder)["global_step"] == 6
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "runs"]
+    assert [path.name for path in (tmp_path / "runs").rglob(".launch*")] == []
+    statuses, printed = start_outside(
+        experiment, tmp_path, "srun", PATH=path, SLURM_RESTART_COUNT="1", ACCIDENT="warned_validating:8:-1"
+    )
+    assert statuses == [128 + signal.SIGUSR1] * 2, printed  # at once: the others' validation need not be waited for
+    assert "Traceback" not in printed
+    assert calls.read_text().splitlines() == ["show job --oneliner 17", "requeue 17"] * 2
+    statuses, printed = start_outside(experiment, tmp_path, "srun", PATH=path, SLURM_RESTART_COUNT="2")
+    assert statuses == [0, 0], printed
+    assert printed.count("SLURM job   17, start 3 (requeued 2 times)") == 1
+    assert printed.count("processes   2 = 2 nodes x 1 device (CPU), started by srun") == 1
+    assert_same_run(folder, two[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("--trainer.limit_val_batches", "0.5"),
+            "limit_val_batches 0.5 is a share, which several processes would round differ",
+        ),
+        (("--data.val_crops", "1", "--data.val_images", "1"), "2 processes cannot share 1 validation sample; raise"),
+        (("--trainer.num_nodes", "2"), "num_nodes 2, but nothing started this on other nodes"),
+    ],
+)
+def test_what_would_leave_a_process_waiting_is_refused(
+    options: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in OF_A_PAIR:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=message):
+        fit.main(arguments("lpi_demo", tmp_path / "run", "2", *options))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("accident", "said"), [("asleep:2:1", "is behind, in step 3, training step"), ("stuck:2:1", "is stuck")]
+)
+def test_who_hangs_under_lightnings_own_launcher(accident: str, said: str, experiment: str, tmp_path: Path) -> None:
+    """In a step, with and without the interpreter's lock: in the first case it talks, in the second C code writes its stack."""
+    done = run_two(experiment, tmp_path / "run", "--hang_after", "2", accident=accident)
+    assert done.returncode == 75
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert re.search(rf"process 1 \([^)]*\) .*{said}", line)
+    assert "process 0" not in line
+    assert "in with_accident" in (tmp_path / "run" / "ranks" / "1.stack").read_text()

@@ -15,7 +15,12 @@ from lit_inpaint.reporting.runs import RunRecord, best_of
 
 _MEASURES = {measure.name: measure for protocol in reversed(PROTOCOLS) for measure in protocol.measures}  # the first rules
 _NOT_LOSSES = ("lr_", "weight_")
-_ABOUT_THE_BATCH = {"train/hole": "share of holes in a batch", "train/images_per_second": "speed, images a second"}
+_ABOUT_THE_BATCH = {
+    "train/d_real": "discriminator's mean score of real images",
+    "train/d_fake": "discriminator's mean score of completed images",
+    "train/hole": "share of holes in a batch",
+    "train/images_per_second": "speed, images a second",
+}
 Scores = dict[tuple[str, str], tuple[float | None, int]]
 """(range of damage, measure) -> value and number of samples."""
 _SMALL = 200  # an image with fewer pixels a side is shown with square pixels
@@ -355,7 +360,7 @@ def _versions(runs: Sequence[RunRecord], made_with: Mapping[str, str]) -> str:
         body += f"<tr><td>{escape(program)}</td>{cells}<td>{escape(made_with.get(program, '-'))}</td></tr>"
     seeds = "".join(f"<td>{escape(str(run.config.get('seed')))}</td>" for run in runs)
     return (
-        '<p class="note">Of the runs, what their checkpoints say.</p><div class="scroll"><table><thead><tr><th></th>'
+        '<p class="note">Of the runs, what their checkpoints and machines.yaml say.</p><div class="scroll"><table><thead><tr><th></th>'
         f"{head}<th>this page</th></tr></thead><tbody><tr><td>seed</td>{seeds}<td>-</td></tr>{body}</tbody></table></div>"
     )
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,8 @@ class RunRecord:
         stages: (first logged step, name) of each stage of the training.
         table: the rows of `table.json`; None before the run has come to its end.
         samples: (step, file) of the grids, in order.
-        versions: what its checkpoint says it was trained with, empty where there is no checkpoint.
+        versions: what its checkpoint says it was trained with, and of its latest start the machine, devices and launcher; as
+            far as the run folder holds them.
     """
 
     path: Path
@@ -103,7 +105,7 @@ def _read(path: Path, label: str) -> RunRecord:
     samples = sorted(
         (int(match[1]), file) for file in (path / "samples").glob("step_*.png") if (match := _STEP.fullmatch(file.name))
     )
-    return RunRecord(path, label, config, curves, stages, _table(path / "table.json"), samples, _versions(path))
+    return RunRecord(path, label, config, curves, stages, _table(path / "table.json"), samples, {**_versions(path), **_machine(path)})
 
 
 _STEP = re.compile(r"step_(\d+)\.png")
@@ -164,6 +166,19 @@ def _versions(path: Path) -> dict[str, str]:
             versions = read_checkpoint(file)["lit_inpaint"].get("versions", {})
             return {str(program): str(version) for program, version in versions.items()}
     return {}
+
+
+def _machine(path: Path) -> dict[str, str]:
+    """What `machines.yaml` says of the latest start."""
+    try:
+        starts = yaml.safe_load((path / "machines.yaml").read_text())
+        last = starts[-1]
+        devices = Counter(str(process).partition(" ")[2] for process in last["processes"])
+        found = {"starts": len(starts), "launcher": last["launcher"]}
+        found |= {"device": ", ".join(f"{count} x {device}" for device, count in devices.items()), **last["machine"]}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
+        return {}
+    return {str(name): str(value) for name, value in found.items()}
 
 
 def _flat(value: object, key: str = "") -> Iterator[tuple[str, object]]:

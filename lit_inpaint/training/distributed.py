@@ -63,6 +63,23 @@ def settle_strategy(strategy: Strategy, stages: Iterable[Stage], opponents: bool
         )
 
 
+def explain_strategy(processes: int, strategy: object, stages: Iterable[Stage], opponents: bool) -> str:
+    """How the processes of a run train together, and why so, for people.
+
+    Args:
+        processes: of the run.
+        strategy: the trainer's setting.
+        stages: of the run.
+        opponents: whether there is a discriminator.
+    """
+    if processes == 1:
+        return "one device"
+    name = "ddp" if strategy == "auto" else str(strategy)
+    if leaves_parameters_out(stages, opponents):
+        return f"{name}, looking for unused parameters: some backward leaves a player or a frozen part out"
+    return f"{name}, plain: every backward reaches every parameter"
+
+
 def hold_back_gradients(strategy: Strategy, hold: bool) -> AbstractContextManager[None]:
     """Within it, a backward adds to this process's own gradients; the next one outside it averages their sum over processes."""
     if hold and isinstance(strategy, ParallelStrategy):

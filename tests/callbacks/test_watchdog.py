@@ -1,0 +1,70 @@
+"""What is said of processes that hang; that they are found at all is in `tests/test_two_processes.py`."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tiny_gan import loader, make_batches, make_tiny, make_trainer
+
+from lit_inpaint.callbacks import Watchdog
+from lit_inpaint.callbacks.watchdog import Beat, activity, behind
+
+
+def beat(rank: int, step: int, doing: str = "training step", waiting: bool = False) -> Beat:
+    return Beat(rank, "node", 100 + rank, step, doing, waiting, progress=0, beat=0)
+
+
+@pytest.mark.parametrize(
+    ("beats", "expected"),
+    [
+        ([beat(0, 5, waiting=True), beat(1, 4, "loading a batch"), beat(2, 5, waiting=True)], [1]),
+        ([beat(0, 5, waiting=True), beat(1, 5), beat(2, 5, waiting=True), beat(3, 5)], [1, 3]),
+        ([beat(1, 5, waiting=True), beat(0, 5, waiting=True)], [0, 1]),  # nobody can be blamed for the others
+        ([beat(0, 5), beat(1, 4, waiting=True)], [1]),
+    ],
+)
+def test_who_is_behind(beats: list[Beat], expected: list[int]) -> None:
+    assert [found.rank for found in behind(beats)] == expected
+
+
+def stack(*functions: tuple[str, str]) -> Any:
+    """What a frame looks like to whoever reads files and names: calls of functions of these files, the innermost last."""
+    frame = None
+    for file, name in functions:
+        frame = SimpleNamespace(f_code=SimpleNamespace(co_filename=file, co_name=name), f_back=frame)
+    return frame
+
+
+LOOP = ("/x/lightning/pytorch/loops/training_epoch_loop.py", "advance")
+STEP = ("/x/lit_inpaint/engine.py", "training_step")
+VALIDATION = ("/x/lightning/pytorch/loops/evaluation_loop.py", "run")
+
+
+@pytest.mark.parametrize(
+    ("functions", "doing", "waiting"),
+    [
+        ([LOOP, ("/x/lightning/pytorch/loops/fetchers.py", "__next__"), ("/x/select.py", "select")], "loading a batch", False),
+        ([LOOP, STEP, ("/x/torch/nn/modules/conv.py", "forward")], "training step", False),
+        ([LOOP, STEP, ("/x/torch/autograd/graph.py", "_engine_run_backward")], "training step", True),
+        ([LOOP, STEP, ("/x/torch/nn/parallel/distributed.py", "_distributed_broadcast_coalesced")], "training step", True),
+        ([LOOP, STEP, ("/x/torch/nn/parallel/distributed.py", "forward"), ("/x/a.py", "b")], "training step", False),
+        ([LOOP, VALIDATION, ("/x/lit_inpaint/data/photos.py", "__getitem__")], "validation", False),
+        (
+            [LOOP, VALIDATION, ("/x/y.py", "save_checkpoint"), ("/x/torch/serialization.py", "save")],
+            "saving a checkpoint",
+            False,
+        ),
+        ([LOOP, ("/x/torch/distributed/distributed_c10d.py", "all_reduce")], "training step", True),
+        ([("/x/main.py", "main")], "between two batches", False),
+    ],
+)
+def test_what_a_process_does_is_read_off_its_stack(functions: list[tuple[str, str]], doing: str, waiting: bool) -> None:
+    assert activity(stack(*functions)) == (doing, waiting)
+
+
+def test_one_process_is_not_watched(tmp_path: Path) -> None:
+    watchdog = Watchdog(tmp_path / "ranks", hang_after=0.1, last=tmp_path / "last.ckpt")
+    with watchdog.watching():
+        make_trainer(2, watchdog).fit(make_tiny(), loader(make_batches(2)))
+    assert not (tmp_path / "ranks").exists()

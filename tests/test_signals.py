@@ -1,0 +1,42 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from lit_inpaint import signals
+from lit_inpaint.signals import Signals
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def test_signals_are_noted_and_given_back() -> None:
+    found = Signals()
+    watched = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+    before = [signal.getsignal(number) for number in watched]
+    with found.noting(signal.SIGUSR1):
+        with found.noting(signal.SIGTERM, signal.SIGUSR1):
+            for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1):
+                send(number)  # again at once is the same request: torchrun hands on what SLURM has sent to all
+        assert signal.getsignal(signal.SIGTERM) == before[1]
+        send(signal.SIGUSR1)  # the outer one still listens
+    assert found.received == signal.SIGUSR1
+    assert [signal.getsignal(number) for number in watched] == before
+
+
+@pytest.mark.parametrize(("number", "status"), [("SIGTERM", -signal.SIGTERM), ("SIGUSR1", 3)])
+def test_a_late_second_one_means_now(number: str, status: int) -> None:
+    """But for SIGUSR1, which nobody sends in impatience."""
+    code = (
+        "import os, signal, sys, time; from lit_inpaint import signals; signals.SAME = 0.05\n"
+        f"with signals.Signals().noting(signal.{number}):\n"
+        f"    os.kill(os.getpid(), signal.{number}); time.sleep(0.1); os.kill(os.getpid(), signal.{number}); sys.exit(3)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == status
+
+
+def test_the_status_of_a_run_that_leaves() -> None:
+    assert signals.Interrupted(signal.SIGUSR1).code == 138
