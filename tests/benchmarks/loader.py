@@ -50,9 +50,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--count", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--quality", type=int, default=75, help="75: 13.6 kB each, as in small Places365 (501 MB of 36,500)"
-    )
+    parser.add_argument("--quality", type=int, default=75, help="75: 13.6 kB each, as in small Places365 (501 MB of 36,500)")
     parser.add_argument(
         "--masks", nargs="+", default=["default", "FreeForm", "Centre"], help="default: what `data.masks` is unasked"
     )
