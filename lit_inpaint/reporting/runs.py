@@ -105,9 +105,8 @@ def _read(path: Path, label: str) -> RunRecord:
     samples = sorted(
         (int(match[1]), file) for file in (path / "samples").glob("step_*.png") if (match := _STEP.fullmatch(file.name))
     )
-    return RunRecord(
-        path, label, config, curves, stages, _table(path / "table.json"), samples, {**_versions(path), **_machine(path)}
-    )
+    versions = {**_versions(path), **_machine(path)}
+    return RunRecord(path, label, config, curves, stages, _table(path / "table.json"), samples, versions)
 
 
 _STEP = re.compile(r"step_(\d+)\.png")
