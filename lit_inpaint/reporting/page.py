@@ -361,7 +361,8 @@ def _versions(runs: Sequence[RunRecord], made_with: Mapping[str, str]) -> str:
     seeds = "".join(f"<td>{escape(str(run.config.get('seed')))}</td>" for run in runs)
     return (
         '<p class="note">Of the runs, what their checkpoints and machines.yaml say.</p><div class="scroll"><table><thead><tr>'
-        f"<th></th>{head}<th>this page</th></tr></thead><tbody><tr><td>seed</td>{seeds}<td>-</td></tr>{body}</tbody></table></div>"
+        f"<th></th>{head}<th>this page</th></tr></thead><tbody><tr><td>seed</td>{seeds}<td>-</td></tr>{body}</tbody></table>"
+        "</div>"
     )
 
 
