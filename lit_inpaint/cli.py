@@ -53,7 +53,8 @@ def quieten() -> None:
 
     def worth_reading(record: logging.LogRecord) -> bool:
         line = record.getMessage()
-        told = ("Initializing distributed", "-" * 80, "distributed_backend", "All distributed processes")  # the plan says that
+        plan = ("Initializing distributed", "-" * 80, "distributed_backend", "All distributed processes")
+        told = ("Restoring states from the checkpoint", "Restored all states", *plan)  # `fit` says both in its own words
         return not line.startswith(
             ("💡", "GPU available: False", "TPU available", "HPU available", "`Trainer.fit` stopped", *told)
         )

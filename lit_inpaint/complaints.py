@@ -8,7 +8,8 @@ import inspect
 import re
 from collections.abc import Iterator, Sequence
 
-TOP = ("experiment", "seed", "init_from", "model", "data", "trainer", "ema", "save_every", "sample_rows", "baselines", "wandb")
+_SECTIONS = ("experiment", "seed", "init_from", "model", "data", "trainer")
+TOP = (*_SECTIONS, "ema", "save_every", "sample_rows", "sample_every", "tensorboard", "baselines", "wandb")
 """Sections and values at the top of a configuration."""
 
 _OURS = "lit_inpaint sets it itself"

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 
 from lit_inpaint import cli, configuration
+from lit_inpaint.agreement import agree, first_to_say, forget
 from lit_inpaint.arguments import VerbParser
-from lit_inpaint.launch import Devices, Launch, agree, batch_line, describe, find_launch, first_to_say, forget, settle_devices
+from lit_inpaint.launch import Devices, Launch, batch_line, describe, find_launch, settle_devices
 from lit_inpaint.machine import machine
 from lit_inpaint.run_folder import RunFolder, choose_run
 from lit_inpaint.signals import Interrupted, Signals
@@ -196,6 +197,7 @@ def _train(start: _Start) -> int:
     import torch
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    from lit_inpaint.callbacks import end_helper
     from lit_inpaint.checkpoint import read_checkpoint
     from lit_inpaint.closing import close
     from lit_inpaint.initialisation import initialise
@@ -244,6 +246,7 @@ def _train(start: _Start) -> int:
     except Interrupted as leaving:
         run.unlock()
         if first and (job := current_job()) is not None and not leaving.complete and leaving.number != signal.SIGINT:
+            end_helper()
             print(job.requeue(leaving.number), flush=True)
         raise
     finally:

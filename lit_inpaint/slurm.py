@@ -42,7 +42,8 @@ class Job:
             known = ""
         said = dict(re.findall(r"\b(JobState|Requeue|BatchFlag)=(\w+)", known))
         if said.get("JobState", "RUNNING") != "RUNNING":
-            return f"job {self.name} is not requeued: it is {said['JobState']}"
+            outside = ", so SLURM decides whether it comes back" if said["JobState"] == "COMPLETING" else ""
+            return f"job {self.name} is not requeued: it is {said['JobState']}{outside}"
         if said.get("BatchFlag") == "0":
             return f"job {self.name} is not requeued: only jobs of sbatch can be; start it again"
         if said.get("Requeue") == "0":

@@ -17,7 +17,7 @@ FLOORS: tuple[set[str], ...] = (
     {"types", "published", "cache", "cost_notes", "machine", "signals"},
     {"schedules", "pretrained", "slurm"},
     {"settings", "launch"},
-    {"nets", "losses", "masks", "metrics", "baselines", "drawing", "output"},
+    {"agreement", "nets", "losses", "masks", "metrics", "baselines", "drawing", "output"},
     {"training", "tables"},
     {"engine", "data"},
     {"papers", "callbacks", "checkpoint", "unfinished", "labels"},

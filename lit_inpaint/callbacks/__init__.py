@@ -13,7 +13,7 @@ from lit_inpaint.callbacks.quality import Quality
 from lit_inpaint.callbacks.samples import SampleGrids
 from lit_inpaint.callbacks.tensorboard_log import tensorboard_logger
 from lit_inpaint.callbacks.training_log import TrainingLog
-from lit_inpaint.callbacks.wandb_log import Wandb, finish
+from lit_inpaint.callbacks.wandb_log import Wandb, end_helper, finish
 from lit_inpaint.callbacks.watchdog import Watchdog
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "TrainingLog",
     "Wandb",
     "Watchdog",
+    "end_helper",
     "finish",
     "tensorboard_logger",
 ]

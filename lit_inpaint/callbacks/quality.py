@@ -49,4 +49,5 @@ class Quality(Callback):
             for measure in self.protocol.measures
             if f"val/{measure.name}" in values
         )
-        trainer.print(f"step {trainer.global_step}: {summary} (validation composites)")
+        if trainer.is_global_zero:  # `print` by itself goes by the local rank: a line for each node
+            trainer.print(f"step {trainer.global_step}: {summary} (validation composites)")

@@ -250,6 +250,15 @@ def finish(logger: WandbRun | None, failed: bool, checkpoint: RunCheckpoint) -> 
         logger.finish(failed, checkpoint)
 
 
+def end_helper() -> None:
+    """End W&B's helper process now, for a process that will not come to its own end: it is about to be killed."""
+    if "wandb" in sys.modules:
+        import wandb
+
+        with suppress(Exception):
+            wandb.teardown()
+
+
 def key_known() -> bool:
     """Whether W&B would find a key without asking: in the environment or in its server's netrc entry."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):

@@ -194,6 +194,7 @@ class Watchdog(Callback):
                     silent = {other for other in range(world) if now - news.get(other, moved) > patience / 2}
                     time.sleep(4 * interval)  # for the other stacks
                     print(f"error: {self._verdict(seen, silent, now - moved)}", file=sys.stderr, flush=True)
+                    _end_step()
                 _end(others, 3 * interval)
         faulthandler.cancel_dump_traceback_later()
         (self.folder / f"{rank}.stack").unlink(missing_ok=True)
@@ -221,9 +222,10 @@ class Watchdog(Callback):
             ]
         files = [file for rank in named[:4] if (file := self.folder / f"{rank}.stack").is_file() and file.stat().st_size]
         where = f" (stack: {', '.join(map(str, files))})" if files else ""
+        rest = f"goes on from {self.last}" if self.last.is_file() else "starts anew"
         return (
-            f"no progress for {seconds:.0f} s: {'; '.join(blamed)}{where}. All processes end; the same command goes on from "
-            f"{self.last}. --hang_after SECONDS sets the limit, 0 none"
+            f"no progress for {seconds:.0f} s: {'; '.join(blamed)}{where}. All processes end; the same command {rest}. "
+            "--hang_after SECONDS sets the limit, 0 none"
         )
 
 
@@ -268,6 +270,14 @@ def _first(marker: Path) -> bool:
     except OSError:
         return True
     return True
+
+
+def _end_step(environment: Mapping[str, str] = os.environ) -> None:
+    """Have SLURM end all processes that srun started: it waits for those that cannot end themselves."""
+    job, step = environment.get("SLURM_JOB_ID"), environment.get("SLURM_STEP_ID")
+    if job is not None and step is not None:
+        with suppress(OSError):
+            subprocess.Popen(["scancel", "--signal=KILL", f"{job}.{step}"], stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def _end(children: list[Any], patience: float) -> None:

@@ -9,8 +9,11 @@ from lit_inpaint.metrics import LPI, psnr
 from lit_inpaint.types import composite
 
 
-def measure(batch_size: int) -> tuple[dict[str, float], dict[str, float], str]:
-    """Logged for twelve samples with holes of 8 % to 45 %, given to `trainer.callback_metrics`, and printed."""
+def measure(batch_size: int, first: bool = True) -> tuple[dict[str, float], dict[str, float], str]:
+    """Logged for twelve samples with holes of 8 % to 45 %, given to `trainer.callback_metrics`, and printed.
+
+    `first`: in the first process of the run.
+    """
     generator = torch.Generator().manual_seed(0)
     image, output = torch.rand(12, 3, 20, 20, generator=generator), torch.rand(12, 3, 20, 20, generator=generator)
     mask = torch.zeros(12, 1, 20, 20)
@@ -20,7 +23,7 @@ def measure(batch_size: int) -> tuple[dict[str, float], dict[str, float], str]:
     kept: dict[str, float] = {}
     printed: list[str] = []
     logger = SimpleNamespace(log_metrics=lambda values, step: logged.update(values))
-    trainer = cast(Any, SimpleNamespace(loggers=[logger], global_step=3, print=printed.append))
+    trainer = cast(Any, SimpleNamespace(loggers=[logger], global_step=3, is_global_zero=first, print=printed.append))
     module = cast(Any, SimpleNamespace(device="cpu", log=lambda name, value, **_: kept.update({name: value})))
     quality = Quality()
     for _ in range(2):  # the second validation starts from nothing
@@ -36,7 +39,7 @@ def measure(batch_size: int) -> tuple[dict[str, float], dict[str, float], str]:
     assert logged["val/psnr"] == pytest.approx(float(values.mean()), rel=1e-3)
     chosen = (shares > 0.1) & (shares <= 0.2)
     assert logged["val/10-20%/psnr"] == pytest.approx(float(values[chosen].mean()), rel=1e-3)
-    return logged, kept, printed[-1]
+    return logged, kept, printed[-1] if printed else ""
 
 
 def test_each_sample_counts_once_however_they_are_batched() -> None:
@@ -51,3 +54,4 @@ def test_each_sample_counts_once_however_they_are_batched() -> None:
         assert other.keys() == one.keys()
         for key, value in one.items():
             assert other[key] == pytest.approx(value, rel=1e-6), key
+    assert measure(12, first=False) == (one, kept, "")

@@ -1,5 +1,7 @@
 """What is said of processes that hang; that they are found at all is in `tests/test_two_processes.py`."""
 
+import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 from tiny_gan import loader, make_batches, make_tiny, make_trainer
 
-from lit_inpaint.callbacks import Watchdog
+from lit_inpaint.callbacks import Watchdog, watchdog
 from lit_inpaint.callbacks.watchdog import Beat, activity, behind
 
 
@@ -68,3 +70,18 @@ def test_one_process_is_not_watched(tmp_path: Path) -> None:
     with watchdog.watching():
         make_trainer(2, watchdog).fit(make_tiny(), loader(make_batches(2)))
     assert not (tmp_path / "ranks").exists()
+
+
+def test_slurm_ends_the_processes_that_cannot_end_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scancel, said = tmp_path / "scancel", tmp_path / "said"
+    scancel.write_text(f'#!/bin/sh\necho "$@" >> {said}\n')
+    scancel.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    watchdog._end_step({"SLURM_JOB_ID": "17"})
+    watchdog._end_step({"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "3"})
+    until = time.monotonic() + 10
+    while not said.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert said.read_text() == "--signal=KILL 17.3\n"
+    monkeypatch.setenv("PATH", "")
+    watchdog._end_step({"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "3"})  # no scancel: nothing to be done

@@ -1,0 +1,72 @@
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lit_inpaint import agreement
+from lit_inpaint.agreement import agree, first_to_say, forget
+from lit_inpaint.launch import Launch
+from lit_inpaint.types import UserError
+
+
+def together(work: Callable[[Launch], Any], launches: list[Launch]) -> list[Any]:
+    """What several processes do, here threads: their results, or what they raised, in order."""
+    results: list[Any] = [None] * len(launches)
+
+    def run(number: int) -> None:
+        try:
+            results[number] = work(launches[number])
+        except (UserError, SystemExit) as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in reversed(range(len(launches)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    return results
+
+
+def tasks(count: int = 3, key: str = "17-0") -> list[Launch]:
+    return [Launch("srun", rank, rank, count, 1, key) for rank in range(count)]
+
+
+def test_tasks_of_srun_take_the_first_ones_choice(tmp_path: Path) -> None:
+    chosen = iter([(tmp_path / "runs" / "first", True)])  # a second choice would be an error
+    (tmp_path / "runs").mkdir()
+    found = together(lambda launch: agree(launch, tmp_path / "runs" / "demo", lambda: next(chosen)), tasks())
+    assert found == [(tmp_path / "runs" / "first", True)] * 3
+    forget(tasks()[1], tmp_path / "runs" / "demo")
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    forget(tasks()[0], tmp_path / "runs" / "demo")
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_what_the_first_task_refuses_ends_the_others_without_a_word(tmp_path: Path) -> None:
+    def refuse() -> tuple[Path, bool]:
+        raise UserError("no")
+
+    first, *others = together(lambda launch: agree(launch, tmp_path / "run", refuse), tasks())
+    assert str(first) == "no"
+    assert [(type(other), other.code) for other in others] == [(SystemExit, 2)] * 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_node_that_does_not_see_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor what another start of the job has left there."""
+    monkeypatch.setattr(agreement, "PATIENCE", 0.3)
+    agree(tasks(key="17-1")[0], tmp_path / "run", lambda: (tmp_path / "run", False))
+    with pytest.raises(UserError, match=rf"^{socket.gethostname()} \(process 1\) has not heard .*--run_dir DIR$"):
+        agree(tasks()[1], tmp_path / "run", lambda: (tmp_path / "run", False))
+
+
+def test_one_of_several_says_what_all_have_to_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agreement.tempfile, "tempdir", str(tmp_path))
+    assert together(lambda launch: first_to_say(launch, "no such folder"), tasks()) == [True, False, False]
+    assert first_to_say(tasks()[0], "something else")
+    assert first_to_say(tasks(key="another start")[0], "no such folder")
+    assert first_to_say(Launch("Lightning"), "no such folder")
+    assert first_to_say(Launch("Lightning"), "no such folder")
