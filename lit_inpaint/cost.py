@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -171,25 +173,35 @@ def _steps(
     networks: Sequence[Network], epoch: Epoch, runs: int, seconds: float, device: Device
 ) -> tuple[list[Timing | None], list[str]]:
     """The time of a training step of each network, and a line for those that cannot be trained so."""
-    import logging
-
     import torch
 
     from lit_inpaint.measuring import step_of
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # what a run says when it begins
     steps: list[Timing | None] = []
     complaints: dict[str, list[str]] = {}
     for network in networks:
         step = None
         try:
-            step = step_of(_trainable(network, epoch.size), epoch.size, epoch.batch, epoch.steps, runs, seconds, device)
+            with _quietly():
+                step = step_of(_trainable(network, epoch.size), epoch.size, epoch.batch, epoch.steps, runs, seconds, device)
         except torch.OutOfMemoryError:
             complaints.setdefault("out of memory; give a smaller --epoch_batch", []).append(network.label)
         except UserError as error:
             complaints.setdefault(str(error), []).append(network.label)
         steps.append(step)
     return steps, [f"an epoch of {', '.join(labels)}: {reason}" for reason, labels in complaints.items()]
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what Lightning says when a run begins."""
+    logger = logging.getLogger("lightning.pytorch")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _trainable(network: Network, size: int) -> Inpainter:

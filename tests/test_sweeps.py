@@ -108,9 +108,9 @@ def test_sweep_and_agent_against_a_server(tmp_path: Path) -> None:
     wandb = str(Path(sys.executable).with_name("wandb"))
     with FakeWandb() as server:
         server.orders = [{"model.weights.adversarial": 0.5, "model.generator_optimizer.lr": 3e-05}]
-        environment = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": "k" * 40, "OMP_NUM_THREADS": "1"}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+        environment |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "k" * 40, "OMP_NUM_THREADS": "1"}
         environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the agent's `python`
-        environment = {name: value for name, value in environment.items() if name not in ("WANDB_MODE", "WANDB_RUN_ID")}
 
         def say(*words: str) -> str:
             done = subprocess.run([wandb, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
