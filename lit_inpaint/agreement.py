@@ -43,16 +43,17 @@ def agree(launch: Launch, wanted: Path, choose: Callable[[], tuple[Path, bool]])
     if not launch.external or launch.processes == 1:
         return choose()
     store = _store(launch) if launch.launcher == "torchrun" else None
-    name = f".launch-{hashlib.blake2b(launch.key.encode(), digest_size=8).hexdigest()}"
     if launch.rank == 0:
-        return _tell(launch, store, wanted, name, choose)
-    said = _hear(store, wanted, name)
+        return _tell(launch, store, wanted, choose)
+    said = _hear(store, wanted, _name(launch))
     if said is None:
         raise UserError(
             f"{socket.gethostname()} (process {launch.rank}) has not heard within {PATIENCE:.0f} seconds which run folder "
             f"the first process of {launch.launcher} chose; {wanted.absolute()} must be on a file system that all nodes share; "
             "name one with --run_dir DIR"
         )
+    if store is None:
+        _acknowledge(launch, Path(said["file"]))
     if said["failed"]:
         raise SystemExit(2)
     if store is not None and launch.node > 0 and not _appears(Path(said["file"])):
@@ -60,13 +61,23 @@ def agree(launch: Launch, wanted: Path, choose: Callable[[], tuple[Path, bool]])
             f"{socket.gethostname()} does not see the run folder {said['path']} of {said['host']}; name one on a file system "
             "that both share: --run_dir DIR"
         )
+    if store is not None and launch.node > 0:
+        _acknowledge(launch, Path(said["file"]))
     return Path(said["path"]), said["going_on"]
 
 
-def _tell(
-    launch: Launch, store: Store | None, wanted: Path, name: str, choose: Callable[[], tuple[Path, bool]]
-) -> tuple[Path, bool]:
-    file = existing_folder(wanted) / name
+def _name(launch: Launch) -> str:
+    return f".launch-{hashlib.blake2b(launch.key.encode(), digest_size=8).hexdigest()}"
+
+
+def _acknowledge(launch: Launch, file: Path) -> None:
+    """Tell the first process that this one has seen its file."""
+    with suppress(OSError):
+        file.with_name(f"{file.name}.{launch.rank}").touch()
+
+
+def _tell(launch: Launch, store: Store | None, wanted: Path, choose: Callable[[], tuple[Path, bool]]) -> tuple[Path, bool]:
+    file = existing_folder(wanted) / _name(launch)
     said: dict[str, Any] = {"failed": True, "host": socket.gethostname(), "file": str(file.absolute())}
     path, going_on = wanted, False
     try:
@@ -76,16 +87,15 @@ def _tell(
         text = json.dumps(said)
         if store is None or launch.nodes > 1:
             try:
-                part = file.with_name(f"{name}.part")
+                part = file.with_name(f"{file.name}-part")
                 part.write_text(text)
                 part.replace(file)
             except OSError as error:
                 raise UserError(f"cannot write to {file.parent} ({error.strerror}); name another --run_dir") from None
         if store is not None:
             store.set("run", text)
-        elif said["failed"]:
-            time.sleep(2)  # for the others to see it
-            file.unlink(missing_ok=True)
+        if said["failed"]:
+            forget(launch, wanted)
     return path, going_on
 
 
@@ -107,12 +117,22 @@ def _hear(store: Store | None, wanted: Path, name: str) -> dict[str, Any] | None
 
 
 def forget(launch: Launch, wanted: Path) -> None:
-    """Take the first process's file away, once all processes have met."""
-    if launch.rank == 0 and launch.external:
-        name = f".launch-{hashlib.blake2b(launch.key.encode(), digest_size=8).hexdigest()}"
-        for folder in (wanted.absolute(), *wanted.absolute().parents):
-            with suppress(OSError):
-                (folder / name).unlink(missing_ok=True)
+    """Take the first process's file away, as soon as all that look for it have seen it.
+
+    Where all processes have met already that is at once. A run that ends before, being complete, say, waits for the slowest.
+    """
+    if launch.rank > 0 or not launch.external:
+        return
+    looking = launch.processes - (1 if launch.launcher == "srun" else launch.per_node or 1)
+    until = time.monotonic() + PATIENCE
+    for folder in (wanted.absolute(), *wanted.absolute().parents):
+        file = folder / _name(launch)
+        if file.is_file():
+            while len(list(folder.glob(f"{file.name}.*"))) < looking and time.monotonic() < until:
+                time.sleep(0.1)
+            for path in (file, *folder.glob(f"{file.name}.*")):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
 
 
 def _appears(file: Path) -> bool:

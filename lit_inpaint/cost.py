@@ -112,6 +112,8 @@ def main(argv: list[str]) -> int:
     networks += _checkpoints([Path(name) for name in options.checkpoint])
     devices = [torch.device("cpu")] + ([torch.device("cuda")] if torch.cuda.is_available() else [])
     batches = {kind: options.batch_size or size for kind, size in _BATCHES.items()}
+    if not options.epoch and (options.epoch_images or options.epoch_batch):
+        raise UserError("--epoch_images and --epoch_batch are of --epoch; say that too, or leave them out")
     size = options.size or _SIZE
     setting = Setting(size, batches)
     models = [network.model for network in networks]

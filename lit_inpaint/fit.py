@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import math
 import os
 import signal
 import sys
@@ -47,19 +48,23 @@ Any setting of an experiment can be given on the command line, by its place in t
 
 def main(argv: list[str]) -> int:
     """Train one run to its end, or go on with it; returns the exit status."""
-    launch, signals = find_launch(), Signals()
+    misfit, signals = None, Signals()
+    try:
+        launch = find_launch()
+    except UserError as mistake:  # not yet, as the settings may only be shown
+        launch, misfit = Launch("Lightning"), mistake
     # Early, since either would end a SLURM job that could come back: its last minutes may begin while the data is listed.
     early = (signal.SIGUSR1, signal.SIGTERM) if current_job() is not None else (signal.SIGUSR1,)
     try:
         with signals.noting(*early):
-            return _main(argv, launch, signals)
+            return _main(argv, launch, misfit, signals)
     except UserError as mistake:
         if not first_to_say(launch, str(mistake)):
             raise SystemExit(2) from mistake
         raise
 
 
-def _main(argv: list[str], launch: Launch, signals: Signals) -> int:
+def _main(argv: list[str], launch: Launch, misfit: UserError | None, signals: Signals) -> int:
     options, rest = _parser().parse_known_args(argv)
     start = _start(options)
     config = configuration.override(start, rest)
@@ -69,6 +74,8 @@ def _main(argv: list[str], launch: Launch, signals: Signals) -> int:
     if options.print_config:
         print(configuration.dump(checked), end="")
         return 0
+    if misfit is not None:
+        raise misfit
     gpus = _preflight(checked.trainer, launch)
     trainer = checked.trainer
     devices = settle_devices(launch, trainer.devices, trainer.num_nodes, trainer.strategy, gpus)
@@ -110,13 +117,20 @@ def _parser() -> VerbParser:
     parser.add_argument(
         "--hang_after",
         metavar="SECONDS",
-        type=float,
+        type=_seconds,
         default=480,
         help="end a run on several processes that makes no progress for so long, and name the process that hangs; 0: never "
         "(default: %(default)s)",
     )
     parser.add_argument("--print_config", action="store_true", help="print the complete configuration and stop")
     return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 on")
+    return value
 
 
 def _start(options: argparse.Namespace) -> configuration.Config:
@@ -185,8 +199,8 @@ def _enough_to_validate(data: InpaintingData, processes: int) -> None:
 
 def _papers_batch(start: configuration.Config, checked: Namespace) -> int:
     """Samples per batch as the experiment's file says, before any option of the command line."""
-    data = start.get("data", {})
-    given = data.get("init_args", data).get("batch_size")
+    data = start.get("data")
+    given = data.get("init_args", data).get("batch_size") if isinstance(data, dict) else None  # a class may stand alone
     if given is not None:
         return int(given)
     module, _, name = checked.data.class_path.rpartition(".")
@@ -235,7 +249,7 @@ def _train(start: _Start) -> int:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # the first process closes the run alone
         if trainer.is_global_zero:
-            close(trainer, model, data, run, checked.baselines)
+            close(trainer, model, data, run, checked.baselines, start.signals.heed)
             run.finish(trainer.global_step)
     except MisconfigurationException as error:  # Lightning's word for settings that do not fit together
         run.discard()

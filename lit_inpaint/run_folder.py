@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import shutil
 import time
 import warnings
@@ -19,6 +20,7 @@ from lit_inpaint.types import UserError
 
 Resume = Literal["auto", "must", "never"]
 _LIMITS = ("max_steps", "max_epochs", "max_time")
+_OF_LOGGING = ("wandb", "tensorboard", "sample_rows", "sample_every", "save_every", "baselines", "trainer.log_every_n_steps")
 _FREE_TO_CHANGE = ("data.init_args.root", "data.init_args.workers", "data.init_args.cache", "data.init_args.on_bad_file")
 
 
@@ -147,6 +149,25 @@ class RunFolder:
             with suppress(OSError):  # another run may have been put there
                 parent.rmdir()
 
+    def of_trial(self) -> bool:
+        """Whether the run may be gone on with here: under `wandb agent` only by the trial that began it, as W&B sees to."""
+        if "WANDB_SWEEP_ID" not in os.environ:
+            return True
+        file = self.path / "wandb" / "run_id.txt"
+        return not file.is_file() or file.read_text().strip() == os.environ.get("WANDB_RUN_ID")
+
+    def matches(self, config: dict[str, Any]) -> bool:
+        """Whether the run was started with these settings; how it is logged and saved does not count.
+
+        Nor do settings of the trainer, or at the top, that one of the two does not know: another version of this package.
+        """
+        then = self.stored()
+        if then is None:
+            return False
+        before, now = ({**one, **_prefixed(one.get("trainer"))} for one in (then, config))
+        keys = before.keys() & now.keys() - {"trainer"} - set(_OF_LOGGING)
+        return all(before[key] == now[key] for key in keys)
+
     def differences(self, config: dict[str, Any]) -> list[str]:
         """What determines the weights and is not in `config` as it was when this run was started, as `key: then -> now`."""
         then = self.stored() or config
@@ -185,6 +206,8 @@ def choose_run(
             raise UserError(f"{run.path} already holds a run; name another --run_dir, or --resume auto to go on with it")
         if resume == "must" and not run.last.is_file():
             raise UserError(f"--resume must: there is no {run.last} to go on from")
+        if run.last.is_file() and not run.of_trial():
+            raise UserError(f"the run in {run.path} is another trial's of the sweep; leave --run_dir out for one of its own")
         if different := run.differences(config):
             raise UserError(
                 f"the run in {run.path} was started with other settings ({'; '.join(different[:3])}"
@@ -194,7 +217,7 @@ def choose_run(
     below = Path("runs") / experiment
     there = [RunFolder(path) for path in below.iterdir() if path.is_dir()] if below.is_dir() else []
     if job is not None and again:
-        own = [run for run in there if _is_of(job, run.path.name) and run.stored() == config]
+        own = [run for run in there if _is_of(job, run.path.name) and run.matches(config)]
         for run in own:
             if run.free():
                 return run, run.last.is_file()
@@ -202,11 +225,15 @@ def choose_run(
             own[0].lock()  # which says who has it
     if resume != "never":
         for run in sorted((run for run in there if run.last.is_file()), key=_last_save, reverse=True):
-            if run.finished_steps is None and run.stored() == config and run.free():
+            if run.finished_steps is None and run.matches(config) and run.of_trial() and run.free():
                 return run, True
     if resume == "must":
         raise UserError(f"--resume must: {below} holds no unfinished run with these settings; --run_dir names one by hand")
     return RunFolder(_new_path(below, job.name if job is not None else time.strftime("%Y%m%d-%H%M%S"))), False
+
+
+def _prefixed(trainer: object) -> dict[str, object]:
+    return {f"trainer.{key}": value for key, value in trainer.items()} if isinstance(trainer, dict) else {}
 
 
 def _is_of(job: Job, name: str) -> bool:

@@ -14,6 +14,10 @@ SAME = 3.0
 """Seconds in which a signal that comes again is the same request: SLURM reaches every process, and torchrun hands it on."""
 
 
+GRACE = 30.0
+"""Seconds that work which cannot be saved half done, such as the closing table, gets after a signal."""
+
+
 class Interrupted(SystemExit):
     """Raised where a run leaves because of a signal; the exit status is 128 + its number.
 
@@ -50,6 +54,15 @@ class Signals:
         finally:
             for number in self._before.keys() - before.keys():
                 signal.signal(number, self._before.pop(number))
+
+    def heed(self) -> None:
+        """Leave if a signal came and half a minute has passed since: what takes longer may not come to its end.
+
+        Raises:
+            Interrupted: so it is.
+        """
+        if self.received is not None and time.monotonic() - self._since > GRACE:
+            raise Interrupted(self.received)
 
     def listen(self, *numbers: int) -> None:
         """Take signals, also a second time where another library took them in between; `noting` gives them back."""

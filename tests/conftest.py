@@ -9,12 +9,17 @@ from lit_inpaint import fit
 
 @pytest.fixture(autouse=True)
 def same_environment() -> Iterator[None]:
-    """What a test, W&B or Lightning put into the environment is not for the next test, nor for processes that it starts."""
+    """What a test, W&B or Lightning put into the environment is not for the next test, nor for processes that it starts.
+
+    But for where W&B's helper process is, which W&B keeps up itself.
+    """
     before = dict(os.environ)
     yield
-    for name in os.environ.keys() - before.keys():
-        del os.environ[name]
-    os.environ.update(before)
+    for name in (os.environ.keys() | before.keys()) - {"WANDB_SERVICE"}:
+        if name not in before:
+            del os.environ[name]
+        elif os.environ.get(name) != before[name]:
+            os.environ[name] = before[name]
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def test_tasks_of_srun_take_the_first_ones_choice(tmp_path: Path) -> None:
     found = together(lambda launch: agree(launch, tmp_path / "runs" / "demo", lambda: next(chosen)), tasks())
     assert found == [(tmp_path / "runs" / "first", True)] * 3
     forget(tasks()[1], tmp_path / "runs" / "demo")
-    assert len(list((tmp_path / "runs").iterdir())) == 1
+    assert list((tmp_path / "runs").iterdir())  # it is the first one's to take away
     forget(tasks()[0], tmp_path / "runs" / "demo")
     assert not list((tmp_path / "runs").iterdir())
 
@@ -52,6 +53,29 @@ def test_what_the_first_task_refuses_ends_the_others_without_a_word(tmp_path: Pa
     first, *others = together(lambda launch: agree(launch, tmp_path / "run", refuse), tasks())
     assert str(first) == "no"
     assert [(type(other), other.code) for other in others] == [(SystemExit, 2)] * 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_first_task_that_has_nothing_to_do_waits_until_the_slowest_has_heard(tmp_path: Path) -> None:
+    def work(launch: Launch) -> tuple[Path, bool]:
+        time.sleep(1.5 if launch.rank == 2 else 0)
+        found = agree(launch, tmp_path / "run", lambda: (tmp_path / "run", True))
+        forget(launch, tmp_path / "run")
+        return found
+
+    assert together(work, tasks()) == [(tmp_path / "run", True)] * 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_first_task_that_refuses_does_too(tmp_path: Path) -> None:
+    def refuse() -> tuple[Path, bool]:
+        raise UserError("no")
+
+    def work(launch: Launch) -> tuple[Path, bool]:
+        time.sleep(3 if launch.rank == 2 else 0)
+        return agree(launch, tmp_path / "run", refuse)
+
+    assert [type(found) for found in together(work, tasks())] == [UserError, SystemExit, SystemExit]
     assert not list(tmp_path.iterdir())
 
 

@@ -281,3 +281,8 @@ def test_what_cannot_be_trained_is_said_once(
     printed = capsys.readouterr().out
     assert "Not measured: an epoch of WaveMix: out of memory; give a smaller --epoch_batch" in printed
     assert "Not measured: an epoch of LPI, LPI-Large: no weights" in printed
+
+
+def test_what_an_epoch_is_without_asking_for_its_time() -> None:
+    with pytest.raises(UserError, match="--epoch_images and --epoch_batch are of --epoch"):
+        cost.main(["--papers", "UNet", "--epoch_images", "4"])

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from tiny_runs import TINY, at, content, kill, run
 
-from lit_inpaint import fit
+from lit_inpaint import configuration, fit
 from lit_inpaint.engine import Inpainter
 from lit_inpaint.types import UserError
 
@@ -239,3 +239,26 @@ def test_as_a_command(place: Path) -> None:
     assert done.stderr == "error: unknown key 'model.blokcs'; did you mean 'blocks'?\n"
     after = resource.getrusage(resource.RUSAGE_CHILDREN)  # of the processor's time: others may be at work on this machine
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 30  # 6 s on an idle core
+
+
+def test_a_class_of_data_may_stand_alone(place: Path) -> None:
+    (place / "class.yaml").write_text("base: experiments/lpi_demo.yaml\ndata: lit_inpaint.data.DemoPhotos\n")
+    start = configuration.load_experiment("class.yaml")
+    assert fit._papers_batch(start, configuration.check(start)) == 8
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "soon"])
+def test_a_patience_that_is_no_number_of_seconds(seconds: str) -> None:
+    with pytest.raises(UserError, match="argument --hang_after: "):
+        fit.main([*TINY, "--hang_after", seconds])
+
+
+def test_settings_can_be_shown_in_a_job_of_several_tasks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"SLURM_JOB_ID": "17", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert fit.main([*TINY, "--print_config"]) == 0
+    assert "batch_size" in capsys.readouterr().out
+    with pytest.raises(UserError, match="this SLURM job has 2 tasks"):
+        fit.main(TINY)

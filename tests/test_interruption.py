@@ -13,9 +13,9 @@ import pytest
 from fake_slurm import fake_scontrol, in_job
 from tiny_runs import TINY, assert_same_run, at, content, run, signalling, steps_logged
 
-from lit_inpaint import closing
+from lit_inpaint import closing, signals
 from lit_inpaint.callbacks import RunCheckpoint
-from lit_inpaint.checkpoint import read_checkpoint
+from lit_inpaint.checkpoint import load, read_checkpoint
 from lit_inpaint.data import InpaintingData
 
 LONG = ["--trainer.max_steps", "24", "--trainer.val_check_interval", "8", "--save_every", "5"]
@@ -90,6 +90,25 @@ def test_a_job_comes_back_and_goes_on(
     assert run(folder) == 0
     assert "SLURM job   17, start 2 (requeued 1 time)" in capsys.readouterr().out
     assert len(calls.read_text().splitlines()) == 2
+    assert_same_run(folder, undisturbed)
+
+
+def test_a_job_whose_closing_table_takes_too_long_comes_back_for_it(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = fake_scontrol(tmp_path / "bin")
+    in_job(monkeypatch, tmp_path / "bin")
+    folder = tmp_path / "run"
+    with monkeypatch.context() as slow:
+        slow.setattr(signals, "GRACE", -1.0)
+        slow.setattr(closing, "load", lambda path: (os.kill(os.getpid(), signal.SIGUSR1), load(path))[1])
+        with pytest.raises(SystemExit) as left:
+            run(folder)
+    assert left.value.code == 128 + signal.SIGUSR1
+    assert calls.read_text().splitlines()[-1] == "requeue 17"
+    assert not (folder / "table.json").exists()
+    in_job(monkeypatch, tmp_path / "bin", restarts=1)
+    assert run(folder) == 0
     assert_same_run(folder, undisturbed)
 
 

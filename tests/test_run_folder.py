@@ -249,3 +249,31 @@ def test_a_second_launch_in_a_folder_that_is_trained_in(tmp_path: Path, monkeypa
     with held(folder), pytest.raises(UserError, match="another process is training"):
         run(folder)
     assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+def test_another_version_of_the_package_finds_the_runs_of_this_one() -> None:
+    """Nor does it matter how a run is logged; what it learns from does."""
+    make(Path("runs/demo/1"), "unfinished")
+    stored = yaml.safe_load(Path("runs/demo/1/config.yaml").read_text())
+    newer = {**stored, "tensorboard": True, "sample_every": 3, "wandb": {"mode": "online", "log_best": True}}
+    newer["trainer"] = {**stored["trainer"], "new": 1, "log_every_n_steps": 7}
+    for config in (newer, {key: value for key, value in newer.items() if key != "wandb"}):
+        assert choose_run("demo", None, "must", config)[0].path == Path("runs/demo/1")
+    for config in ({**newer, "seed": 9}, {**newer, "trainer": {**newer["trainer"], "max_steps": 77}}):
+        with pytest.raises(UserError, match="holds no unfinished run with these settings"):
+            choose_run("demo", None, "must", config)
+
+
+def test_a_trial_of_a_sweep_goes_on_with_its_own_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    make(Path("runs/demo/1"), "unfinished")
+    Path("runs/demo/1/wandb").mkdir()
+    Path("runs/demo/1/wandb/run_id.txt").write_text("aaaa1111\n")
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    monkeypatch.setenv("WANDB_RUN_ID", "aaaa1111")
+    run, going_on = choose_run("demo", None, "auto", CONFIG)
+    assert going_on
+    run.unlock()
+    monkeypatch.setenv("WANDB_RUN_ID", "bbbb2222")
+    assert not choose_run("demo", None, "auto", CONFIG)[1]
+    with pytest.raises(UserError, match="another trial's of the sweep"):
+        choose_run("demo", "runs/demo/1", "auto", CONFIG)

@@ -2,11 +2,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from lit_inpaint import signals
-from lit_inpaint.signals import Signals
+from lit_inpaint.signals import Interrupted, Signals
 
 
 def send(number: int) -> None:
@@ -40,3 +41,16 @@ def test_a_late_second_one_means_now(number: str, status: int) -> None:
 
 def test_the_status_of_a_run_that_leaves() -> None:
     assert signals.Interrupted(signal.SIGUSR1).code == 138
+
+
+def test_work_that_cannot_be_saved_gets_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = Signals()
+    noted.heed()
+    with noted.noting(signal.SIGUSR1):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        noted.heed()
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 31)
+        with pytest.raises(Interrupted) as left:
+            noted.heed()
+    assert (left.value.number, left.value.complete) == (signal.SIGUSR1, False)

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from lit_inpaint.drawing import Row, draw_grid, show_holes, spread
 from lit_inpaint.metrics import psnr
-from lit_inpaint.types import composite
+from lit_inpaint.types import UserError, composite
 
 COLUMNS = ("masked input", "output", "composite", "truth")
 
@@ -23,9 +23,14 @@ class SampleGrids(Callback):
         folder: where the PNGs go.
         count: rows.
         every: batches at least between two grids; 0 for one at each validation.
+
+    Raises:
+        UserError: one of the numbers is negative.
     """
 
     def __init__(self, folder: Path, count: int = 8, every: int = 0) -> None:
+        if count < 0 or every < 0:
+            raise UserError(f"sample_rows is {count} and sample_every {every}; neither may be negative")
         self.folder = folder
         self.count = count
         self.every = every
@@ -69,5 +74,6 @@ class SampleGrids(Callback):
 
     def _due(self, step: int) -> bool:
         """Judged by the grids that lie in the folder, so that a run that goes on draws at the steps it would have drawn at."""
-        drawn = (int(path.stem.removeprefix("step_")) for path in self.folder.glob("step_*.png"))
+        steps = (path.stem.removeprefix("step_") for path in self.folder.glob("step_*.png"))
+        drawn = (int(text) for text in steps if text.isdecimal())  # a copy that somebody made is not ours
         return all(step - before >= self.every for before in drawn if before < step)

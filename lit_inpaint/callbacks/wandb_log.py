@@ -84,7 +84,8 @@ class Wandb:
             return None
         if mode == "online" and not key_known():
             raise UserError(
-                "wandb.mode is online, but no W&B key is known here; run `wandb login`, or say --wandb.mode offline"
+                f"{'wandb.mode' if self.mode == 'online' else 'WANDB_MODE'} is online, but no W&B key is known here; run "
+                "`wandb login`, or say --wandb.mode offline"
             )
         return WandbRun(self, mode, run_dir, name, config)
 
@@ -92,6 +93,10 @@ class Wandb:
         """What is said here, else in W&B's own environment variable, else what there is a key for."""
         wanted = self.mode if self.mode != "auto" else os.environ.get("WANDB_MODE", "")
         wanted = {"dryrun": "offline", "run": "online"}.get(wanted, wanted)
+        if wanted not in ("", "online", "offline", "disabled"):
+            raise UserError(
+                f"the environment variable WANDB_MODE is {wanted!r}; set it to online, offline or disabled, or unset it"
+            )
         return wanted or ("online" if key_known() else "offline")
 
 

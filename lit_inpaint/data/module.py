@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from lit_inpaint.data.lists import Lists, choose
 from lit_inpaint.data.manifest import Manifest
-from lit_inpaint.data.parcels import Parcels
-from lit_inpaint.data.photos import EvalPhotos, Sample, TrainPhotos
+from lit_inpaint.data.parcels import Parcel, Parcels
+from lit_inpaint.data.photos import EvalPhotos, Sample, TrainPhotos, collate
 from lit_inpaint.data.pictures import Pictures
 from lit_inpaint.data.sampler import EvalSampler, StreamSampler
 from lit_inpaint.data.shelf import OnBadFile, Shelf
@@ -28,7 +29,17 @@ WORKERS = 8
 """Most loader processes that are started unasked."""
 
 
-class FloatLoader(DataLoader[Sample]):
+class Loader(DataLoader[Sample]):
+    """A loader that forgets, with each iteration, which batches of the one before were on their way and never asked for."""
+
+    def __iter__(self) -> Any:
+        """Batches of bytes."""
+        if isinstance(self.collate_fn, Parcels):
+            self.collate_fn = self.collate_fn.anew()
+        return super().__iter__()
+
+
+class FloatLoader(Loader):
     """A loader whose batches keep the contract of `lit_inpaint.types`."""
 
     def __iter__(self) -> Any:
@@ -193,7 +204,7 @@ class InpaintingData(LightningDataModule, ABC):
             self.batch_size,
             sampler=sampler,
             num_workers=workers,
-            collate_fn=self._parcels(workers),
+            collate_fn=self._collate(workers),
             pin_memory=torch.cuda.is_available(),
             drop_last=True,
             generator=torch.Generator(),  # or the loader would draw its workers' seed from the global one
@@ -282,7 +293,7 @@ class InpaintingData(LightningDataModule, ABC):
             self.batch_size if self.val_view.square else 1,
             sampler=EvalSampler(len(photos), rank, world),
             num_workers=workers,
-            collate_fn=self._parcels(workers),
+            collate_fn=self._collate(workers),
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
         )
@@ -290,11 +301,11 @@ class InpaintingData(LightningDataModule, ABC):
     @property
     def _loader(self) -> type[DataLoader[Sample]]:
         """Under a trainer bytes become floats on its device, without one in the loader."""
-        return DataLoader if self.trainer else FloatLoader
+        return Loader if self.trainer else FloatLoader
 
-    def _parcels(self, workers: int) -> Parcels:
+    def _collate(self, workers: int) -> Callable[[Sequence[Sample]], Batch | Parcel]:
         """Of each loader process one batch is being made, two are waiting (torch's `prefetch_factor`), one is being opened."""
-        return Parcels(max(1, 4 * workers), self.batch_size, self.size**2)
+        return Parcels(4 * workers, 4 * self.batch_size * self.size**2) if workers else collate
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

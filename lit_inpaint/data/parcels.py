@@ -30,13 +30,12 @@ class Parcels:
 
     Args:
         slots: batches that may be under way at once.
-        batch_size: most samples in a batch.
-        pixels: of a sample; each takes four bytes, three of the image and one of the mask.
+        room: bytes of the largest batch: four for each pixel, three of the image and one of the mask.
     """
 
-    def __init__(self, slots: int, batch_size: int, pixels: int) -> None:
+    def __init__(self, slots: int, room: int) -> None:
         self.slots = slots
-        self.room = batch_size * pixels * 4
+        self.room = room
         self.key = secrets.token_hex(8)
         # Anonymous, so not bounded by /dev/shm, which is small in containers. Pages come into being when they are first used.
         self._memory: mmap.mmap | None = mmap.mmap(-1, slots * (self.room + 1))
@@ -46,6 +45,10 @@ class Parcels:
     def __getstate__(self) -> dict[str, Any]:
         """A process that is not forked from this one does without."""
         return {**vars(self), "_memory": None, "_lock": None}
+
+    def anew(self) -> Parcels:
+        """The same with no slot taken, for another iteration."""
+        return Parcels(self.slots, self.room)
 
     def __call__(self, samples: Sequence[Sample]) -> Batch | Parcel:
         """The batch, or, in a loader process, a parcel that turns into the batch in the main one."""

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from lit_inpaint.callbacks import SampleGrids
-from lit_inpaint.types import Batch
+from lit_inpaint.types import Batch, UserError
 
 
 class Net:
@@ -72,3 +72,16 @@ def test_grids_at_an_interval(every: int, drawn: list[int], resumed: bool, tmp_p
         grids.on_validation_batch_end(trainer, cast(Any, Net()), {"image": image}, batch, 0)
         grids.on_validation_epoch_end(trainer, cast(Any, Net()))
     assert sorted(int(path.stem.removeprefix("step_")) for path in tmp_path.iterdir()) == drawn
+
+
+@pytest.mark.parametrize(("count", "every"), [(-1, 0), (8, -5)])
+def test_negative_numbers_are_refused(tmp_path: Path, count: int, every: int) -> None:
+    with pytest.raises(UserError, match="neither may be negative"):
+        SampleGrids(tmp_path, count, every)
+
+
+def test_a_file_that_is_not_ours_is_overlooked(tmp_path: Path) -> None:
+    (tmp_path / "step_copy.png").touch()
+    (tmp_path / "step_0000004.png").touch()
+    assert not SampleGrids(tmp_path, every=3)._due(6)
+    assert SampleGrids(tmp_path, every=3)._due(7)

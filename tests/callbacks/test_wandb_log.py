@@ -270,3 +270,13 @@ def test_no_wait_without_end(setting: str) -> None:
     make: Callable[..., Wandb] = Wandb
     with pytest.raises(UserError, match=f"wandb.{setting} is 0"):
         make(**{setting: 0})
+
+
+def test_a_mode_that_wandb_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "foo")
+    with pytest.raises(UserError, match="WANDB_MODE is 'foo'; set it to online, offline or disabled"):
+        Wandb().logger(tmp_path, "a", {})
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr("lit_inpaint.callbacks.wandb_log.key_known", lambda: False)
+    with pytest.raises(UserError, match="WANDB_MODE is online, but no W&B key is known"):
+        Wandb().logger(tmp_path, "a", {})

@@ -1,6 +1,7 @@
 import multiprocessing
 import pickle
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -58,7 +59,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_batches_are_those_of_collate_and_of_memory_of_their_own(opened: list[int]) -> None:
-    parcels = Parcels(4, BATCH, SIDE**2)
+    parcels = Parcels(4, 4 * BATCH * SIDE**2)
     batches = cast(Sequence[Batch], list(loader_of(Numbered(50), parcels)))
     assert len(batches) == len(opened) == 13  # more than there are slots, and all are kept
     assert all(is_right(batch, number * BATCH) for number, batch in enumerate(batches))
@@ -70,14 +71,14 @@ def test_batches_are_those_of_collate_and_of_memory_of_their_own(opened: list[in
 
 
 def test_two_readers_of_one_loader_do_not_mix() -> None:
-    loader = loader_of(Numbered(80), Parcels(8, BATCH, SIDE**2))
+    loader = loader_of(Numbered(80), Parcels(8, 4 * BATCH * SIDE**2))
     for number, (one, other) in enumerate(zip(loader, loader, strict=True)):
         assert is_right(cast(Batch, one), number * BATCH)
         assert is_right(cast(Batch, other), number * BATCH)
 
 
 def test_abandoned_batches_take_slots_but_nothing_breaks() -> None:
-    loader = loader_of(Numbered(80), Parcels(3, BATCH, SIDE**2))
+    loader = loader_of(Numbered(80), Parcels(3, 4 * BATCH * SIDE**2))
     for _ in range(3):
         assert is_right(cast(Batch, next(iter(loader))), 0)
     assert all(is_right(cast(Batch, batch), number * BATCH) for number, batch in enumerate(loader))
@@ -85,26 +86,26 @@ def test_abandoned_batches_take_slots_but_nothing_breaks() -> None:
 
 @pytest.mark.parametrize(("pixels", "odd"), [(SIDE**2 - 1, None), (SIDE**2, 1)])
 def test_what_does_not_fit_travels_as_torch_sends_it(opened: list[int], pixels: int, odd: int | None) -> None:
-    batches = list(loader_of(Numbered(6, odd), Parcels(4, 1, pixels), batch=1))
+    batches = list(loader_of(Numbered(6, odd), Parcels(4, 4 * pixels), batch=1))
     assert all(is_right(cast(Batch, batch), number) for number, batch in enumerate(batches))
     assert len(opened) == (0 if odd is None else 5)
 
 
 def test_nothing_is_shared_in_the_main_process(opened: list[int]) -> None:
-    batches = list(loader_of(Numbered(8), Parcels(4, BATCH, SIDE**2), workers=0))
+    batches = list(loader_of(Numbered(8), Parcels(4, 4 * BATCH * SIDE**2), workers=0))
     assert all(is_right(cast(Batch, batch), number * BATCH) for number, batch in enumerate(batches))
     assert not opened
 
 
 def test_a_process_that_is_not_forked_does_without(opened: list[int]) -> None:
-    copy = pickle.loads(pickle.dumps(Parcels(4, BATCH, SIDE**2)))
+    copy = pickle.loads(pickle.dumps(Parcels(4, 4 * BATCH * SIDE**2)))
     assert all(is_right(cast(Batch, batch), number * BATCH) for number, batch in enumerate(loader_of(Numbered(8), copy)))
     assert not opened
 
 
 def test_a_lock_held_for_ever_only_costs_time(opened: list[int]) -> None:
     """As when a loader process is killed while it looks for a slot."""
-    parcels = Parcels(4, BATCH, SIDE**2)
+    parcels = Parcels(4, 4 * BATCH * SIDE**2)
     held = multiprocessing.Process(target=parcels._lock.acquire)
     held.start()
     held.join()
@@ -121,3 +122,14 @@ def test_the_data_module_sends_its_batches_so(tmp_path: Path, opened: list[int])
     next(iter(data.train_dataloader()))
     list(data.val_dataloader())
     assert len(opened) >= 2
+
+
+def test_a_loader_that_is_left_early_begins_with_all_slots(tmp_path: Path, opened: list[int]) -> None:
+    for number in range(60):
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    data = Folder(str(tmp_path), size=32, batch_size=1, workers=1, val_crops=5)
+    data.setup("fit")
+    loader = data.val_dataloader()
+    for _ in range(6):
+        assert len(list(islice(loader, 2))) == 2
+    assert len(opened) >= 12
