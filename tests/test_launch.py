@@ -14,6 +14,8 @@ from lit_inpaint.launch import (
     find_launch,
     settle_devices,
 )
+from lit_inpaint.settings import Stage
+from lit_inpaint.training.distributed import explain_strategy
 from lit_inpaint.types import UserError
 
 
@@ -162,3 +164,9 @@ def test_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         f"  SLURM job   17, start 2 (requeued 1 time), on {socket.gethostname()}",
     ]
     assert file_system(Path("/proc/self")) == "proc"
+
+
+def test_a_strategy_that_was_asked_for_is_not_explained_away() -> None:
+    asked = explain_strategy(4, "ddp_find_unused_parameters_true", (Stage("all"),), opponents=False)
+    assert asked == "ddp_find_unused_parameters_true, as asked for"
+    assert explain_strategy(4, "auto", (Stage("all"),), opponents=False).startswith("ddp, plain")

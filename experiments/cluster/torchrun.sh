@@ -17,6 +17,7 @@ set -euo pipefail
 : "${PORT:=29400}"           # free on number 0
 : "${GPUS:=gpu}"             # processes on each machine; `gpu`: as many as it has
 : "${THREADS:=8}"            # CPU threads of each process, without its loaders
+: "${LOGS:=}"                # a folder for a log of each process; its lines on the screen then begin with its number
 experiment=${1:?name an experiment, then settings of fit}
 shift
 
@@ -27,4 +28,4 @@ if [[ $NODES -gt 1 ]]; then
 else
     together=(--standalone)
 fi
-exec torchrun "${together[@]}" --nproc-per-node="$GPUS" -m lit_inpaint.fit --experiment "$experiment" "$@"
+exec torchrun "${together[@]}" ${LOGS:+--log-dir="$LOGS" --tee=3} --nproc-per-node="$GPUS" -m lit_inpaint.fit --experiment "$experiment" "$@"

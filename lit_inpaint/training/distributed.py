@@ -77,6 +77,8 @@ def explain_strategy(processes: int, strategy: object, stages: Iterable[Stage], 
     name = "ddp" if strategy == "auto" else str(strategy)
     if leaves_parameters_out(stages, opponents):
         return f"{name}, looking for unused parameters: some backward leaves a player or a frozen part out"
+    if "find_unused_parameters_true" in name:
+        return f"{name}, as asked for"
     return f"{name}, plain: every backward reaches every parameter"
 
 

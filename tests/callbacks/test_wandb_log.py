@@ -253,6 +253,7 @@ def test_modes(
 
 @pytest.mark.parametrize("machine", ["api.forge.coreweave.com", "api.wandb.ai"])
 def test_online_never_asks_for_a_key(machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb.teardown()  # which server an earlier test of this process spoke to, W&B would remember
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with pytest.raises(UserError, match="no W&B key is known here"):
         Wandb(mode="online").logger(tmp_path, "name", {})
