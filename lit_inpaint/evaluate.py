@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
     entries = [_read(path) for path in paths]
     labels = label_checkpoints([entry.model for entry in entries], paths)
     if protocol.original and not any(option.startswith(_SIZES) for option in data_options):
-        data_options = ["--data.val_view", "lit_inpaint.data.Original", *data_options]
+        data_options = [*data_options, "--data.val_view", "lit_inpaint.data.Original"]  # last: another class forgets the rest
     data, section = _data(options.experiment, entries[0], data_options)
     if data.val_view.square:
         protocol.require_size(data.size)

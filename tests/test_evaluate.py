@@ -390,6 +390,13 @@ def test_original_sizes_against_each_image_by_itself(
         assert (row["value"], row["n"]) == (pytest.approx(sum(values) / 6, rel=1e-4), 6)
 
 
+def test_original_sizes_of_another_class_of_data(
+    checkpoint: Path, tmp_path: Path, of_many_sizes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(checkpoint, tmp_path, "--protocol", "deepgin", "--data.class_path", "lit_inpaint.data.Folder", *of_many_sizes)
+    assert "test images of Folder, original sizes" in capsys.readouterr().out
+
+
 def test_an_evaluation_in_original_sizes_goes_on(
     checkpoint: Path, tmp_path: Path, of_many_sizes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
