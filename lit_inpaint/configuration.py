@@ -72,6 +72,8 @@ def load_experiment(name: str) -> Config:
 
 def _with_base(path: Path) -> Config:
     config = _read(path)
+    if {"method", "parameters"} <= config.keys():
+        raise UserError(f"{path} is a sweep; start it with `wandb sweep {path}`, then the `wandb agent …` that it prints")
     base = config.pop("base", None)
     for section in SECTIONS:
         if isinstance(config.get(section), str) and config[section].endswith((".yaml", ".yml")):

@@ -14,7 +14,7 @@ import yaml
 from fake_wandb import FakeWandb
 from wandb import wandb_agent
 
-from lit_inpaint import fit
+from lit_inpaint import configuration, fit
 from lit_inpaint.configuration import find_experiment
 from lit_inpaint.types import UserError
 
@@ -131,3 +131,8 @@ def test_sweep_and_agent_against_a_server(tmp_path: Path) -> None:
     assert uploaded.config["model"]["init_args"]["generator_optimizer"]["init_args"]["lr"] == 3e-05
     assert "val/psnr" in uploaded.summary
     assert json.loads(json.dumps(uploaded.about))["sweep"] == "sweep0"
+
+
+def test_a_sweep_is_no_experiment() -> None:
+    with pytest.raises(UserError, match="is a sweep; start it with `wandb sweep "):
+        configuration.load_experiment(str(SWEEPS[0]))
