@@ -1,7 +1,7 @@
 """How batches come from loader processes: through memory that is shared once, instead of new shared memory for each.
 
 torch puts each batch into shared memory of its own. The system then fills every page of it with zeros and maps it twice, in the
-process that writes and in the one that reads; on a virtual machine that took as long as decoding the images.
+process that writes and in the one that reads; on a virtual machine the first alone took 0.2 ms an image, decoding 0.3.
 """
 
 from __future__ import annotations

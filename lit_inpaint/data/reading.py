@@ -40,7 +40,7 @@ def read_image(path: str | Path) -> Tensor:
         UserError: naming the file, when it is missing, no image, or broken.
     """
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a `Path` takes longer)
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (`Path.read_bytes` takes twice as long)
             content = file.read()
     except OSError as error:
         raise _unreadable(str(path), error) from error

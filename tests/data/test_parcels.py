@@ -3,7 +3,7 @@ import pickle
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -50,9 +50,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     slots: list[int] = []
     before = Parcels.open
 
-    def counted(self: Parcels, slot: int, *content: object) -> Batch:
+    def counted(self: Parcels, slot: int, *content: Any) -> Batch:
         slots.append(slot)
-        return cast(Batch, before(self, slot, *content))  # type: ignore[arg-type]
+        return before(self, slot, *content)
 
     monkeypatch.setattr(Parcels, "open", counted)
     return slots
