@@ -14,12 +14,12 @@ __all__ = ["__version__", "data", "load", "masks", "metrics", "papers"]
 
 if TYPE_CHECKING:
     from lit_inpaint import data, masks, metrics, papers
-    from lit_inpaint.checkpoint import load
+    from lit_inpaint.runs.checkpoint_file import load
 
 
 def __getattr__(name: str) -> object:
     if name == "load":
-        return importlib.import_module("lit_inpaint.checkpoint").load
+        return importlib.import_module("lit_inpaint.runs.checkpoint_file").load
     if name in __all__:
         return importlib.import_module(f"lit_inpaint.{name}")
     raise AttributeError(f"module 'lit_inpaint' has no attribute {name!r}")

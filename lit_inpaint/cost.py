@@ -11,19 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from lit_inpaint import cli
-from lit_inpaint.arguments import VerbParser, whole_number
-from lit_inpaint.cost_notes import NOTES
-from lit_inpaint.output import output_file, write_json
+from lit_inpaint.config import entry_point
+from lit_inpaint.config.command_line import CommandParser, whole_number
+from lit_inpaint.errors import UserError
+from lit_inpaint.profiling.published_differences import NOTES
 from lit_inpaint.published import PublishedTable, cost_figure, tables
-from lit_inpaint.types import UserError
+from lit_inpaint.storage.output_files import output_file, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
     from torch import device as Device
 
-    from lit_inpaint.engine import Inpainter
-    from lit_inpaint.measuring import Kind, Size, Speed, Timing
+    from lit_inpaint.engine.inpainter import Inpainter
+    from lit_inpaint.profiling.latency import DevicePrecision, ModelSize, Speed, Timing
 
 _EPILOG = """
 Sizes, times and memory are of generators, as they are what is deployed; the parts are listed with their discriminators.
@@ -74,7 +74,7 @@ class Setting(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """Measure and print; returns the exit status."""
-    parser = VerbParser("cost", "Parameters, multiply-adds, memory, time and file size of the networks.", _EPILOG)
+    parser = CommandParser("cost", "Parameters, multiply-adds, memory, time and file size of the networks.", _EPILOG)
     parser.add_argument("--papers", metavar="NAME", nargs="+", help="classes or variants (default: all, unless --checkpoint)")
     parser.add_argument("--checkpoint", metavar="FILE", nargs="+", default=[], help=".ckpt files of runs")
     parser.add_argument(
@@ -104,10 +104,10 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler, asked for memory, complains of missing GPUs
     import torch
 
-    from lit_inpaint.measuring import Kind, has_bf16, size_of, speed_of
+    from lit_inpaint.profiling.latency import DevicePrecision, benchmark_forward, count_params_macs, has_bf16
 
-    cli.quieten()
-    cli.keep_freed_memory()
+    entry_point.silence_warnings()
+    entry_point.tune_malloc()
     networks = [] if options.checkpoint and options.papers is None else _networks(options.papers)
     networks += _checkpoints([Path(name) for name in options.checkpoint])
     devices = [torch.device("cpu")] + ([torch.device("cuda")] if torch.cuda.is_available() else [])
@@ -117,17 +117,17 @@ def main(argv: list[str]) -> int:
     size = options.size or _SIZE
     setting = Setting(size, batches)
     models = [network.model for network in networks]
-    sizes = [size_of(model, size) for model in models]
-    speeds: dict[Kind, list[Speed]] = {}
+    sizes = [count_params_macs(model, size) for model in models]
+    speeds: dict[DevicePrecision, list[Speed]] = {}
     without = []
     for device in devices:
         wanted = options.bf16 == "always" or (options.bf16 == "auto" and has_bf16(device))
         if options.bf16 == "auto" and not wanted:
             without.append(f"no bf16 on the {_DEVICES[device.type]}, which has no instructions for it (--bf16 always)")
-        for kind in [Kind(device, "float32")] + ([Kind(device, "bf16")] if wanted else []):
+        for kind in [DevicePrecision(device, "float32")] + ([DevicePrecision(device, "bf16")] if wanted else []):
             timed = [] if options.no_timing else [1, batches[device.type]]
             try:
-                speeds[kind] = speed_of(models, size, timed, options.runs, options.seconds, kind)
+                speeds[kind] = benchmark_forward(models, size, timed, options.runs, options.seconds, kind)
             except torch.OutOfMemoryError:
                 raise UserError(
                     f"out of memory on the GPU at {size}x{size}; give a smaller --size or --batch_size, or fewer --papers"
@@ -177,7 +177,7 @@ def _steps(
     """The time of a training step of each network, and a line for those that cannot be trained so."""
     import torch
 
-    from lit_inpaint.measuring import step_of
+    from lit_inpaint.profiling.latency import benchmark_train_step
 
     steps: list[Timing | None] = []
     complaints: dict[str, list[str]] = {}
@@ -185,7 +185,9 @@ def _steps(
         step = None
         try:
             with _quietly():
-                step = step_of(_trainable(network, epoch.size), epoch.size, epoch.batch, epoch.steps, runs, seconds, device)
+                step = benchmark_train_step(
+                    _trainable(network, epoch.size), epoch.size, epoch.batch, epoch.steps, runs, seconds, device
+                )
         except torch.OutOfMemoryError:
             complaints.setdefault("out of memory; give a smaller --epoch_batch", []).append(network.label)
         except UserError as error:
@@ -256,7 +258,9 @@ def _print_epochs(
     print(f"Published seconds were taken on other hardware, so they compare networks with one another only. {published.note}")
 
 
-def _too_large(networks: Sequence[Network], speeds: Sequence[Speed], batches: Sequence[int], kind: Kind) -> list[str]:
+def _too_large(
+    networks: Sequence[Network], speeds: Sequence[Speed], batches: Sequence[int], kind: DevicePrecision
+) -> list[str]:
     """A line for each number of images for which the GPU's memory was too small."""
     lines = []
     for batch in batches:
@@ -276,7 +280,7 @@ def _all_variants() -> set[str]:
 
 def _papers() -> list[type[Inpainter]]:
     from lit_inpaint import papers
-    from lit_inpaint.engine import Inpainter
+    from lit_inpaint.engine.inpainter import Inpainter
 
     listed = [getattr(papers, name) for name in papers.__all__]
     return [paper for paper in listed if inspect.isclass(paper) and issubclass(paper, Inpainter)]
@@ -298,8 +302,8 @@ def _networks(names: Sequence[str] | None) -> list[Network]:
 
 
 def _checkpoints(paths: Sequence[Path]) -> list[Network]:
-    from lit_inpaint.checkpoint import load
-    from lit_inpaint.labels import label_checkpoints, variant_of
+    from lit_inpaint.evaluation.method_labels import label_checkpoints, variant_of
+    from lit_inpaint.runs.checkpoint_file import load
 
     models = [load(path) for path in paths]
     labels = label_checkpoints(models, paths)
@@ -329,7 +333,7 @@ def _with_unit(value: float, unit: str) -> str:
     return f"{number} {_UNITS.get(unit, unit)}".rstrip()
 
 
-def _rows(network: Network, size: Size, speeds: Mapping[Kind, Speed], setting: Setting) -> list[dict[str, Any]]:
+def _rows(network: Network, size: ModelSize, speeds: Mapping[DevicePrecision, Speed], setting: Setting) -> list[dict[str, Any]]:
     """One row per number, with the keys of an evaluation's rows; `value` is exact, a published figure keeps its own unit.
 
     Each `metric` stands once: "latency", "throughput" and "peak_memory" are float32 on the GPU where there is one, else on the
@@ -340,7 +344,7 @@ def _rows(network: Network, size: Size, speeds: Mapping[Kind, Speed], setting: S
         where["checkpoint"] = str(network.checkpoint)
     numbers: list[tuple[str, float, str, int, dict[str, Any]]] = [
         ("parameters", size.parameters, "1", 1, {}),
-        ("multiply_adds", size.multiply_adds, "1", 1, {}),
+        ("macs", size.macs, "1", 1, {}),
         ("weights_file", size.weights_file, "byte", 1, {}),
     ]
     if network.checkpoint is not None:
@@ -363,7 +367,11 @@ def _rows(network: Network, size: Size, speeds: Mapping[Kind, Speed], setting: S
 
 
 def _print(
-    networks: Sequence[Network], sizes: Sequence[Size], speeds: Mapping[Kind, Sequence[Speed]], setting: Setting, machine: str
+    networks: Sequence[Network],
+    sizes: Sequence[ModelSize],
+    speeds: Mapping[DevicePrecision, Sequence[Speed]],
+    setting: Setting,
+    machine: str,
 ) -> None:
     from rich.console import Console
 
@@ -388,7 +396,7 @@ def _table(title: str, *headings: str) -> Table:
     return table
 
 
-def _size_table(networks: Sequence[Network], sizes: Sequence[Size], setting: Setting) -> Table:
+def _size_table(networks: Sequence[Network], sizes: Sequence[ModelSize], setting: Setting) -> Table:
     """LPI-Net's table 3 and the other papers' columns of parameters, with the rows of methods that are not here."""
     files = any(network.checkpoint is not None for network in networks)
     headings = ["parameters Mi", "published", "M", "multiply-adds G", "weights MiB", "published", "MB"]
@@ -397,7 +405,7 @@ def _size_table(networks: Sequence[Network], sizes: Sequence[Size], setting: Set
     for network, size in zip(networks, sizes, strict=True):
         printed = [_printed(network, metric) for metric in ("parameters", "weights_file")]
         cells = [f"{size.parameters / _MEBI:.3f}", printed[0], f"{size.parameters / 1e6:.3f}"]
-        cells += [f"{size.multiply_adds / 1e9:.3f}"]
+        cells += [f"{size.macs / 1e9:.3f}"]
         cells += [f"{size.weights_file / _MEBI:.2f}", printed[1], f"{size.weights_file / 1e6:.2f}"]
         if files:
             cells.append(f"{network.checkpoint.stat().st_size / 1e6:.2f}" if network.checkpoint is not None else "-")
@@ -417,7 +425,7 @@ def _size_table(networks: Sequence[Network], sizes: Sequence[Size], setting: Set
     return table
 
 
-def _part_table(networks: Sequence[Network], sizes: Sequence[Size]) -> Table:
+def _part_table(networks: Sequence[Network], sizes: Sequence[ModelSize]) -> Table:
     """PEPSI's table, for all networks."""
     table = _table("Parameters of each part, and of all with the discriminator", "part", "parameters", "published")
     for network, size in zip(networks, sizes, strict=True):
@@ -427,7 +435,9 @@ def _part_table(networks: Sequence[Network], sizes: Sequence[Size]) -> Table:
     return table
 
 
-def _speed_table(networks: Sequence[Network], speeds: Sequence[Speed], kind: Kind, setting: Setting, machine: str) -> Table:
+def _speed_table(
+    networks: Sequence[Network], speeds: Sequence[Speed], kind: DevicePrecision, setting: Setting, machine: str
+) -> Table:
     batch = setting.batches[kind.device.type]
     where = f"{_DEVICES[kind.device.type]}, {kind.precision}, {setting.size}x{setting.size}"
     title = f"{where} ({machine}); medians of n passes in turns"
@@ -447,4 +457,4 @@ def _speed_table(networks: Sequence[Network], speeds: Sequence[Speed], kind: Kin
 
 
 if __name__ == "__main__":
-    cli.run_verb(main)
+    entry_point.run_command(main)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from lit_inpaint import cli
-from lit_inpaint.arguments import VerbParser
-from lit_inpaint.output import output_file, write_json
-from lit_inpaint.types import UserError
+from lit_inpaint.config import entry_point
+from lit_inpaint.config.command_line import CommandParser
+from lit_inpaint.errors import UserError
+from lit_inpaint.storage.output_files import output_file, write_json
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Section, Workspace
@@ -27,7 +27,7 @@ WEIGHTS = r"^train/weight_.+$"
 
 def main(argv: list[str]) -> int:
     """Save the workspace, or write it down; returns the exit status."""
-    parser = VerbParser("dashboard", "A W&B workspace with the panels that show how inpainting runs go.", _EPILOG)
+    parser = CommandParser("dashboard", "A W&B workspace with the panels that show how inpainting runs go.", _EPILOG)
     parser.add_argument("--project", metavar="NAME", default="lit_inpaint", help="W&B project (default lit_inpaint)")
     parser.add_argument("--entity", metavar="NAME", help="user or team that the project belongs to (default: the key's own)")
     parser.add_argument("--name", metavar="NAME", default=_NAME, help=f"of the workspace (default {_NAME})")
@@ -41,9 +41,9 @@ def main(argv: list[str]) -> int:
     except ImportError:
         raise UserError("wandb-workspaces is not installed; run pip install 'lit_inpaint[dashboard]'") from None
 
-    from lit_inpaint.callbacks.wandb_log import key_known
+    from lit_inpaint.loggers.wandb import key_known
 
-    cli.quieten()
+    entry_point.silence_warnings()
     os.environ.setdefault("WANDB_SILENT", "true")
     known = key_known()
     entity = options.entity or (_own_entity() if known else "")
@@ -74,10 +74,10 @@ def build(name: str, entity: str, project: str) -> Workspace:
     """
     from wandb_workspaces import workspaces as ws
 
-    from lit_inpaint.callbacks.wandb_log import STEP
+    from lit_inpaint.loggers.wandb import STEP
 
     columns = ["config:experiment", "config:effective_batch", "summary:train/stage", "summary:cost/parameters"]
-    columns += [f"summary:{name}" for name in ("cost/multiply_adds", "val/psnr", "val/ssim", "val/l1")]
+    columns += [f"summary:{name}" for name in ("cost/macs", "val/psnr", "val/ssim", "val/l1")]
     return ws.Workspace(
         name=name,
         entity=entity,
@@ -93,7 +93,7 @@ def sections() -> list[Section]:
     from wandb_workspaces import workspaces as ws
     from wandb_workspaces.reports import v2 as wr
 
-    from lit_inpaint.callbacks.wandb_log import STEP
+    from lit_inpaint.loggers.wandb import STEP
     from lit_inpaint.metrics import LPI
 
     def lines(title: str, *keys: str, **more: Any) -> wr.LinePlot:
@@ -125,7 +125,7 @@ def sections() -> list[Section]:
         ws.Section(
             name="Cost against quality, a point for each run",
             is_open=True,
-            panels=[cloud("multiply_adds", "psnr"), cloud("parameters", "psnr"), cloud("multiply_adds", "ssim")],
+            panels=[cloud("macs", "psnr"), cloud("parameters", "psnr"), cloud("macs", "ssim")],
         ),
         ws.Section(
             name="Training",
@@ -155,4 +155,4 @@ def _first_line(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    cli.run_verb(main)
+    entry_point.run_command(main)

@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from lit_inpaint import cli, configuration
-from lit_inpaint.arguments import VerbParser, build_data
-from lit_inpaint.output import output_file, replacing, write_json
-from lit_inpaint.types import UserError
+from lit_inpaint.config import entry_point, load_yaml
+from lit_inpaint.config.command_line import CommandParser, build_data
+from lit_inpaint.errors import UserError
+from lit_inpaint.storage.output_files import output_file, replacing, write_json
 
 if TYPE_CHECKING:
     from lit_inpaint.data import InpaintingData
-    from lit_inpaint.engine import Inpainter
-    from lit_inpaint.metrics import Scores
+    from lit_inpaint.engine.inpainter import Inpainter
+    from lit_inpaint.evaluation.comparison_tables import Table
+    from lit_inpaint.metrics import EvaluationResult
     from lit_inpaint.published import PublishedTable
-    from lit_inpaint.tables import Table
 
 _EPILOG = """
 The images and holes are those of --experiment, else those that the first checkpoint was trained with. Any setting of the data
 can be given by its place in the YAML: --data.root DIR  --data.batch_size 16  --data.val_images 100
 The holes of an evaluation are data.val_masks, in both splits. The protocol deepgin shows images in their original sizes, unless
---data.size or --data.val_view is given; any other does so with --data.val_view lit_inpaint.data.Original
+--data.size or --data.val_transform is given; any other does so with --data.val_transform lit_inpaint.data.NativeSize
 
 An evaluation with --output that was interrupted goes on when the same command is given again; not one with fid or kid, whose
 features of the samples before are not kept.
@@ -35,7 +35,7 @@ SUFFIXES = (".json", ".csv", ".md", ".tex")
 """What --output writes."""
 MANIFEST, IMAGES = ".manifest.csv", ".images.csv"
 """In place of its suffix, what the files beside an output end with: which samples, and the scores of each."""
-_SIZES = ("--data.size", "--data.init_args.size", "--data.val_view", "--data.init_args.val_view")
+_SIZES = ("--data.size", "--data.init_args.size", "--data.val_transform", "--data.init_args.val_transform")
 _SHOWN = 120  # characters of a setting in a warning
 
 
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
     path: Path
     model: Inpainter
     step: int | None
-    config: configuration.Config | None
+    config: load_yaml.Config | None
 
 
 def main(argv: list[str]) -> int:
@@ -59,17 +59,17 @@ def main(argv: list[str]) -> int:
 
     import torch
 
-    from lit_inpaint.baselines import find_baselines
+    from lit_inpaint.data.inpainting_dataset import EvalDataset
     from lit_inpaint.data.manifest import SHOWN
-    from lit_inpaint.data.photos import EvalPhotos
-    from lit_inpaint.evaluation import comparison, comparison_grid, evaluate, measured_on, paired, seen_by
-    from lit_inpaint.labels import label_checkpoints, variant_of
+    from lit_inpaint.evaluation.baselines import find_baselines
+    from lit_inpaint.evaluation.comparison_tables import MARK, arrange, print_table
+    from lit_inpaint.evaluation.evaluator import comparison, comparison_grid, evaluate, measured_on, paired, seen_by
+    from lit_inpaint.evaluation.method_labels import label_checkpoints, variant_of
+    from lit_inpaint.evaluation.partial_results import PartialResults, key_of, stamp_of
     from lit_inpaint.metrics import extend, find_protocol
-    from lit_inpaint.tables import MARK, arrange, print_table
-    from lit_inpaint.unfinished import Unfinished, key_of, stamp_of
 
-    cli.quieten()
-    cli.keep_freed_memory()
+    entry_point.silence_warnings()
+    entry_point.tune_malloc()
     protocol, of_sets = find_protocol(options.protocol), None
     baselines = find_baselines(options.baselines) if options.baselines is not None else {}
     if options.published is not None:
@@ -80,15 +80,19 @@ def main(argv: list[str]) -> int:
     entries = [_read(path) for path in paths]
     labels = label_checkpoints([entry.model for entry in entries], paths)
     if protocol.original and not any(option.startswith(_SIZES) for option in data_options):
-        data_options = [*data_options, "--data.val_view", "lit_inpaint.data.Original"]  # last: another class forgets the rest
+        data_options = [
+            *data_options,
+            "--data.val_transform",
+            "lit_inpaint.data.NativeSize",
+        ]  # last: another class forgets the rest
     data, section = _data(options.experiment, entries[0], data_options)
-    if data.val_view.square:
+    if data.val_transform.square:
         protocol.require_size(data.size)
     _warn(labels, entries, section, data_options)
     data.prepare_data()
     data.setup("validate" if options.split == "val" else "test")
     loader = data.val_dataloader() if options.split == "val" else data.test_dataloader()
-    if not data.val_view.square:
+    if not data.val_transform.square:
         protocol.require_size(*data.smallest(options.split))
     manifest = data.manifest(options.split)
     print(data.describe())
@@ -99,9 +103,9 @@ def main(argv: list[str]) -> int:
     unfinished = None
     if outputs and of_sets is None:
         whose = {**dict(zip(labels, paths, strict=True)), **dict.fromkeys(baselines)}
-        stamp = stamp_of(cast(EvalPhotos, loader.dataset).shelf.pictures)
+        stamp = stamp_of(cast(EvalDataset, loader.dataset).shelf.pictures)
         keys = {name: key_of(path or name, protocol, manifest.digest, stamp) for name, path in whose.items()}
-        unfinished = Unfinished(outputs[0].with_suffix(".unfinished.jsonl"), keys)
+        unfinished = PartialResults(outputs[0].with_suffix(".unfinished.jsonl"), keys)
         if done := unfinished.count():
             print(f"Goes on after {done:,} samples that an interrupted evaluation left in {unfinished.path}")
     elif outputs:
@@ -109,7 +113,7 @@ def main(argv: list[str]) -> int:
     scores = evaluate(compared, loader, protocol, device, of_sets, unfinished)
     found, pairs = scores.rows(), scores.pairs(labels)
 
-    about_images = f"{options.split} images of {type(data).__name__}, {data.val_view.describe(data.size)}"
+    about_images = f"{options.split} images of {type(data).__name__}, {data.val_transform.describe(data.size)}"
     beside = _published(protocol.paper, type(data).__name__, options.published)
     notes = [
         *measured_on(scores, data, manifest),
@@ -169,8 +173,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> VerbParser:
-    parser = VerbParser("evaluate", "Score checkpoints, and classical methods, on the same images and holes.", _EPILOG)
+def _parser() -> CommandParser:
+    parser = CommandParser("evaluate", "Score checkpoints, and classical methods, on the same images and holes.", _EPILOG)
     parser.add_argument("--checkpoint", metavar="FILE", nargs="+", required=True, help="one or more .ckpt files of runs")
     parser.add_argument("--experiment", metavar="NAME|FILE", help="evaluate on the data of this experiment")
     parser.add_argument("--protocol", metavar="NAME", default="lpi", help="what is measured and how (default: lpi)")
@@ -219,9 +223,9 @@ def _outputs(names: Sequence[str]) -> list[Path]:
     return found
 
 
-def _write(output: Path, content: dict[str, Any], table: Table, scores: Scores, units: dict[str, str]) -> None:
+def _write(output: Path, content: dict[str, Any], table: Table, scores: EvaluationResult, units: dict[str, str]) -> None:
     """One output file; beside a .json the scores of each image."""
-    from lit_inpaint.tables import images_csv, to_csv, to_latex, to_markdown
+    from lit_inpaint.evaluation.comparison_tables import images_csv, to_csv, to_latex, to_markdown
 
     if output.suffix.lower() == ".json":
         columns = {
@@ -285,7 +289,7 @@ def _published_rows(table: PublishedTable) -> list[dict[str, object]]:
 
 
 def _read(path: Path) -> Entry:
-    from lit_inpaint.checkpoint import read_checkpoint, revive
+    from lit_inpaint.runs.checkpoint_file import read_checkpoint, revive
 
     content = read_checkpoint(path)
     model = revive(content, path)  # the rest of the content, mostly optimizer state, is let go
@@ -295,7 +299,7 @@ def _read(path: Path) -> Entry:
 def _data(experiment: str | None, first: Entry, options: Sequence[str]) -> tuple[InpaintingData, dict[str, Any]]:
     """The images and holes to evaluate on, built, and as plain data."""
     if experiment is not None:
-        config = configuration.load_experiment(experiment)
+        config = load_yaml.load_experiment(experiment)
     elif first.config is not None:
         config = {key: first.config[key] for key in ("model", "data", "seed") if key in first.config}
     else:
@@ -326,4 +330,4 @@ def _print_warning(text: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_verb(main)
+    entry_point.run_command(main)

@@ -12,11 +12,11 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 
-from lit_inpaint import cli
-from lit_inpaint.arguments import VerbParser
-from lit_inpaint.cache import cache_folder
-from lit_inpaint.pretrained import ALEXNET, INCEPTION, VGG16, VGG19, WeightsFile
-from lit_inpaint.types import UserError
+from lit_inpaint.config import entry_point
+from lit_inpaint.config.command_line import CommandParser
+from lit_inpaint.errors import UserError
+from lit_inpaint.storage.cache_dir import cache_dir
+from lit_inpaint.storage.pretrained_weights import ALEXNET, INCEPTION, VGG16, VGG19, WeightsFile
 
 FILES: tuple[WeightsFile, ...] = (VGG16, VGG19, INCEPTION, ALEXNET)
 
@@ -29,7 +29,7 @@ and copy the folder, or put a folder of such files in place of the internet: --m
 
 def main(argv: list[str]) -> int:
     """Fetch what is named, or everything; returns the exit status."""
-    parser = VerbParser("fetch", "Download the weights of networks that losses and metrics look through.", _EPILOG)
+    parser = CommandParser("fetch", "Download the weights of networks that losses and metrics look through.", _EPILOG)
     parser.add_argument("names", metavar="NAME", nargs="*", help="what to fetch (default: everything that --list shows)")
     parser.add_argument("--list", action="store_true", help="show what can be fetched and what is there, and stop")
     parser.add_argument("--mirror", metavar="URL", help="fetch URL/<file name> in place of the publishers' addresses")
@@ -84,7 +84,7 @@ def fetch(file: WeightsFile, mirror: str | None = None) -> None:
 
 
 def _make_cache() -> None:
-    folder = cache_folder()
+    folder = cache_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()  # asks the file system itself: permission bits do not tell all
@@ -107,4 +107,4 @@ def _sha256(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    cli.run_verb(main)
+    entry_point.run_command(main)

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from lit_inpaint import cli, configuration
-from lit_inpaint.agreement import agree, first_to_say, forget
-from lit_inpaint.arguments import VerbParser
-from lit_inpaint.launch import Devices, Launch, batch_line, describe, find_launch, settle_devices
-from lit_inpaint.machine import machine
-from lit_inpaint.run_folder import RunFolder, choose_run
-from lit_inpaint.signals import Interrupted, Signals
-from lit_inpaint.slurm import current_job
-from lit_inpaint.types import UserError
+from lit_inpaint.cluster.agree_on_run_dir import broadcast_run_dir, cleanup, should_print
+from lit_inpaint.cluster.launch_info import Devices, LaunchInfo, batch_line, find_launch, launch_summary, resolve_devices
+from lit_inpaint.cluster.signal_handlers import GracefulExit, Signals
+from lit_inpaint.cluster.slurm_job import current_job
+from lit_inpaint.config import entry_point, load_yaml
+from lit_inpaint.config.command_line import CommandParser
+from lit_inpaint.errors import UserError
+from lit_inpaint.runs.environment_snapshot import environment_info
+from lit_inpaint.runs.run_dir import RunDir, choose_run
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
     from lightning.pytorch.loggers import Logger
 
-    from lit_inpaint.callbacks import Wandb
     from lit_inpaint.data import InpaintingData
-    from lit_inpaint.engine import Inpainter
+    from lit_inpaint.engine.inpainter import Inpainter
+    from lit_inpaint.loggers.wandb import Wandb
 
 _CHOSEN = "LIT_INPAINT_RUN_DIR"
 _EPILOG = """
@@ -52,33 +52,33 @@ def main(argv: list[str]) -> int:
     try:
         launch = find_launch()
     except UserError as mistake:  # not yet, as the settings may only be shown
-        launch, misfit = Launch("Lightning"), mistake
+        launch, misfit = LaunchInfo("Lightning"), mistake
     # Early, since either would end a SLURM job that could come back: its last minutes may begin while the data is listed.
     early = (signal.SIGUSR1, signal.SIGTERM) if current_job() is not None else (signal.SIGUSR1,)
     try:
-        with signals.noting(*early):
+        with signals.handling(*early):
             return _main(argv, launch, misfit, signals)
     except UserError as mistake:
-        if not first_to_say(launch, str(mistake)):
+        if not should_print(launch, str(mistake)):
             raise SystemExit(2) from mistake
         raise
 
 
-def _main(argv: list[str], launch: Launch, misfit: UserError | None, signals: Signals) -> int:
+def _main(argv: list[str], launch: LaunchInfo, misfit: UserError | None, signals: Signals) -> int:
     options, rest = _parser().parse_known_args(argv)
     start = _start(options)
-    config = configuration.override(start, rest)
+    config = load_yaml.override(start, rest)
     if options.init_from is not None:
         config["init_from"] = None if options.init_from == "null" else options.init_from
-    checked = configuration.check(config)
+    checked = load_yaml.check(config)
     if options.print_config:
-        print(configuration.dump(checked), end="")
+        print(load_yaml.dump(checked), end="")
         return 0
     if misfit is not None:
         raise misfit
     gpus = _preflight(checked.trainer, launch)
     trainer = checked.trainer
-    devices = settle_devices(launch, trainer.devices, trainer.num_nodes, trainer.strategy, gpus)
+    devices = resolve_devices(launch, trainer.devices, trainer.num_nodes, trainer.strategy, gpus)
     if devices.processes > 1:
         _refuse_shares(trainer)
     return _train(_Start(options, checked, launch, devices, signals, _papers_batch(start, checked)))
@@ -90,14 +90,14 @@ class _Start:
 
     options: argparse.Namespace
     checked: Namespace
-    launch: Launch
+    launch: LaunchInfo
     devices: Devices
     signals: Signals
     papers_batch: int
 
 
-def _parser() -> VerbParser:
-    parser = VerbParser("fit", "Train one experiment. A run folder is made below runs/, or where --run_dir says.", _EPILOG)
+def _parser() -> CommandParser:
+    parser = CommandParser("fit", "Train one experiment. A run folder is made below runs/, or where --run_dir says.", _EPILOG)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--experiment", metavar="NAME|FILE", help="a file of experiments/, by name or path")
     source.add_argument("--config", metavar="FILE", help="the config.yaml of a run folder, to repeat that run")
@@ -115,7 +115,7 @@ def _parser() -> VerbParser:
         help="start a new run from the weights alone of this checkpoint, as far as they have the same names and shapes",
     )
     parser.add_argument(
-        "--hang_after",
+        "--watchdog_timeout",
         metavar="SECONDS",
         type=_seconds,
         default=480,
@@ -133,7 +133,7 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _start(options: argparse.Namespace) -> configuration.Config:
+def _start(options: argparse.Namespace) -> load_yaml.Config:
     if options.resume == "must" and options.init_from not in (None, "null"):
         raise UserError(
             "--init_from starts a new run, --resume must goes on with an old one; leave --resume must out (auto goes on where "
@@ -143,15 +143,15 @@ def _start(options: argparse.Namespace) -> configuration.Config:
         path = Path(options.config)
         if not path.is_file():
             raise UserError(f"no configuration at {path}; a run folder holds one as config.yaml")
-        return configuration.load_experiment(str(path))
+        return load_yaml.load_experiment(str(path))
     if options.experiment is None:
-        folder = configuration.experiments_folder()
+        folder = load_yaml.experiments_dir()
         names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "defaults")) or "none found"
         raise UserError(f"name an experiment: --experiment NAME (in {folder}: {names}) or --config FILE")
-    return configuration.load_experiment(options.experiment)
+    return load_yaml.load_experiment(options.experiment)
 
 
-def _preflight(trainer: Namespace, launch: Launch) -> int | None:
+def _preflight(trainer: Namespace, launch: LaunchInfo) -> int | None:
     """Refuse devices that are not there; unasked, Lightning would start as many CPU processes instead.
 
     Returns the number of GPUs that this process sees, None where the run does not use them.
@@ -197,7 +197,7 @@ def _enough_to_validate(data: InpaintingData, processes: int) -> None:
         )
 
 
-def _papers_batch(start: configuration.Config, checked: Namespace) -> int:
+def _papers_batch(start: load_yaml.Config, checked: Namespace) -> int:
     """Samples per batch as the experiment's file says, before any option of the command line."""
     data = start.get("data")
     given = data.get("init_args", data).get("batch_size") if isinstance(data, dict) else None  # a class may stand alone
@@ -211,16 +211,16 @@ def _train(start: _Start) -> int:
     import torch
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    from lit_inpaint.callbacks import end_helper
-    from lit_inpaint.checkpoint import read_checkpoint
-    from lit_inpaint.closing import close
-    from lit_inpaint.initialisation import initialise
+    from lit_inpaint.loggers.wandb import end_helper
+    from lit_inpaint.runs.checkpoint_file import read_checkpoint
+    from lit_inpaint.runs.final_evaluation import evaluate_final_weights
+    from lit_inpaint.runs.init_from import init_from
 
     checked, launch, first = start.checked, start.launch, start.launch.rank == start.launch.node == 0
-    cli.quieten()
-    cli.keep_freed_memory()
+    entry_point.silence_warnings()
+    entry_point.tune_malloc()
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs that have it; the CPU computes as before
-    config = yaml.safe_load(configuration.dump(checked))
+    config = yaml.safe_load(load_yaml.dump(checked))
     run, going_on = _choose(start, config)
     try:
         content = read_checkpoint(run.last) if going_on else None
@@ -232,13 +232,13 @@ def _train(start: _Start) -> int:
             return 0
 
         torch.manual_seed(checked.seed)  # the weights' initialisation
-        objects = configuration.build(checked)
+        objects = load_yaml.build(checked)
         model, data = cast("Inpainter", objects.model), cast("InpaintingData", objects.data)
         model.seed = checked.seed
         if first and (start.devices.processes > 1 or current_job() is not None):
             print(*_plan(start, model, run, going_on), sep="\n")
         # Before anything copies or wraps the weights. A run that goes on has its own; the file may be gone by then.
-        news = initialise(model, checked.init_from) if checked.init_from is not None and content is None else []
+        news = init_from(model, checked.init_from) if checked.init_from is not None and content is None else []
         data.prepare_data()
         data.setup("fit")  # before the run folder: a missing image folder leaves nothing behind
         if checked.trainer.limit_val_batches != 0:
@@ -249,7 +249,7 @@ def _train(start: _Start) -> int:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # the first process closes the run alone
         if trainer.is_global_zero:
-            close(trainer, model, data, run, checked.baselines, start.signals.heed)
+            evaluate_final_weights(trainer, model, data, run, checked.baselines, start.signals.check_deadline)
             run.finish(trainer.global_step)
     except MisconfigurationException as error:  # Lightning's word for settings that do not fit together
         run.discard()
@@ -257,7 +257,7 @@ def _train(start: _Start) -> int:
     except UserError:
         run.discard()
         raise
-    except Interrupted as leaving:
+    except GracefulExit as leaving:
         run.unlock()
         if first and (job := current_job()) is not None and not leaving.complete and leaving.number != signal.SIGINT:
             end_helper()
@@ -265,11 +265,11 @@ def _train(start: _Start) -> int:
         raise
     finally:
         run.unlock()
-        forget(launch, run.path)
+        cleanup(launch, run.path)
     return 0
 
 
-def _choose(start: _Start, config: configuration.Config) -> tuple[RunFolder, bool]:
+def _choose(start: _Start, config: load_yaml.Config) -> tuple[RunDir, bool]:
     """The run folder, the same in all processes, and whether it holds a checkpoint to go on from."""
     options, experiment = start.options, start.checked.experiment
     if (chosen := os.environ.get(_CHOSEN)) is not None:
@@ -278,7 +278,7 @@ def _choose(start: _Start, config: configuration.Config) -> tuple[RunFolder, boo
         raise UserError(
             "processes that are started by hand on several nodes cannot agree on a run folder; name one: --run_dir DIR"
         )
-    taken: list[RunFolder] = []
+    taken: list[RunDir] = []
 
     def choose() -> tuple[Path, bool]:
         first = start.launch.rank == start.launch.node == 0
@@ -289,25 +289,25 @@ def _choose(start: _Start, config: configuration.Config) -> tuple[RunFolder, boo
         return run.path, going_on
 
     wanted = Path(options.run_dir) if options.run_dir is not None else Path("runs") / experiment
-    path, going_on = agree(start.launch, wanted, choose)
-    return (taken or [RunFolder(path)])[0], going_on
+    path, going_on = broadcast_run_dir(start.launch, wanted, choose)
+    return (taken or [RunDir(path)])[0], going_on
 
 
-def _plan(start: _Start, model: Inpainter, run: RunFolder, going_on: bool) -> Sequence[str]:
+def _plan(start: _Start, model: Inpainter, run: RunDir, going_on: bool) -> Sequence[str]:
     import torch
 
-    from lit_inpaint.training.distributed import explain_strategy
+    from lit_inpaint.engine.ddp_strategy import describe_strategy
 
     trainer, processes = start.checked.trainer, start.devices.processes
     gpu = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     kind = torch.cuda.get_device_name(0) if gpu else "CPU"
     batch = batch_line(start.checked.data.init_args.batch_size, processes, start.papers_batch)
-    strategy = explain_strategy(processes, trainer.strategy, model.stages(), model.discriminator is not None)
+    strategy = describe_strategy(processes, trainer.strategy, model.stages(), model.discriminator is not None)
     precision = str(trainer.precision or "32-true")
-    return describe(start.launch, start.devices, kind, batch, strategy, precision, run.path, going_on)
+    return launch_summary(start.launch, start.devices, kind, batch, strategy, precision, run.path, going_on)
 
 
-def _same_paper(content: dict[str, Any], class_path: str, run: RunFolder) -> None:
+def _same_paper(content: dict[str, Any], class_path: str, run: RunDir) -> None:
     paper = content["lit_inpaint"]["paper"].rpartition(".")[2]
     if paper != class_path.rpartition(".")[2]:
         raise UserError(f"{run.last} is of {paper}, not of {class_path.rpartition('.')[2]}; name another --run_dir")
@@ -316,35 +316,41 @@ def _same_paper(content: dict[str, Any], class_path: str, run: RunFolder) -> Non
 def _fit(
     model: Inpainter,
     data: InpaintingData,
-    run: RunFolder,
+    run: RunDir,
     start: _Start,
-    config: configuration.Config,
+    config: load_yaml.Config,
     wandb: Wandb,
     content: dict[str, Any] | None,
     news: Sequence[str],
 ) -> Trainer:
     """Everything between an opened and a closed run; `content` is the checkpoint to go on from, `news` lines to print."""
     from lit_inpaint import callbacks
-    from lit_inpaint.training.distributed import ending_together, settle_strategy
+    from lit_inpaint.cluster.checkpoint_on_signal import GracefulShutdown
+    from lit_inpaint.cluster.watchdog import Watchdog
+    from lit_inpaint.engine.ddp_strategy import ending_together, validate_strategy
+    from lit_inpaint.loggers import CSVLogger, finish, tensorboard_logger
+    from lit_inpaint.runs.launch_record import LaunchRecord
 
     checked, launch = start.checked, start.launch
     step = content["global_step"] if content is not None else None
     dashboard = wandb.logger(run.path, name=f"{checked.experiment}/{run.path.name}", config=config)
-    checkpoint = callbacks.RunCheckpoint(run.checkpoints, checked.save_every)
+    checkpoint = callbacks.RunCheckpoint(run.checkpoints, checked.checkpoint_every)
     failed = True
     try:
-        csv = callbacks.CSVLog(run.metrics)
-        interruption = callbacks.Interruption(checkpoint, start.signals, requeued=current_job() is not None)
-        watchdog = callbacks.Watchdog(run.ranks, start.options.hang_after, run.last)
-        attendance = callbacks.Attendance(run.machines, launch.launcher, lambda: forget(launch, run.path))
+        csv = CSVLogger(run.metrics)
+        interruption = GracefulShutdown(checkpoint, start.signals, requeued=current_job() is not None)
+        watchdog = Watchdog(run.ranks, start.options.watchdog_timeout, run.last)
+        attendance = LaunchRecord(run.machines, launch.launcher, lambda: cleanup(launch, run.path))
         loggers: list[Logger] = [csv, *([dashboard] if dashboard is not None else [])]
         if checked.tensorboard:
-            loggers.append(callbacks.tensorboard_logger(run.path, step))
-        cost = [callbacks.CostLog(*_cost(model, data.size))] if content is None else []
+            loggers.append(tensorboard_logger(run.path, step))
+        cost = [callbacks.LogMACs(*_cost(model, data.size))] if content is None else []
         trainer = _trainer(run, start, config, loggers, [*cost, attendance, watchdog, interruption, checkpoint])
-        settle_strategy(trainer.strategy, model.stages(), model.discriminator is not None)  # one complaint, not one per process
+        validate_strategy(
+            trainer.strategy, model.stages(), model.discriminator is not None
+        )  # one complaint, not one per process
         if trainer.is_global_zero:
-            run.open(configuration.dump(checked))
+            run.open(load_yaml.dump(checked))
             csv.rewind(step if step is not None else -1)
             print(data.describe())
             print(f"Run folder: {run.path}" + (f", going on at step {step}" if step is not None else ""))
@@ -352,7 +358,7 @@ def _fit(
             if dashboard is not None:
                 processes = trainer.world_size
                 batch = {"processes": processes, "effective_batch": data.batch_size * processes}
-                dashboard.start({"machine": machine(), **batch}, model, checked.trainer.log_every_n_steps or 0)
+                dashboard.start({"machine": environment_info(), **batch}, model, checked.trainer.log_every_n_steps or 0)
         known = _known_to_children(run.path, trainer.world_size)
         with interruption.listening(), known, ending_together(trainer), watchdog.watching():
             trainer.fit(model, data, ckpt_path=str(run.last) if content is not None else None, weights_only=True)
@@ -360,19 +366,19 @@ def _fit(
                 trainer.validate(model, data, verbose=False)
         failed = False
     finally:
-        callbacks.finish(dashboard, failed, checkpoint)
+        finish(dashboard, failed, checkpoint)
     return trainer
 
 
 def _cost(model: Inpainter, size: int) -> tuple[int, int]:
     """Parameters and multiply-adds of the generator; the model is left as it was."""
-    from lit_inpaint.measuring import size_of
+    from lit_inpaint.profiling.latency import count_params_macs
 
     modes = [(module, module.training) for module in model.modules()]
-    found = size_of(model, size)
+    found = count_params_macs(model, size)
     for module, training in modes:
         module.training = training
-    return found.parameters, found.multiply_adds
+    return found.parameters, found.macs
 
 
 @contextmanager
@@ -387,16 +393,17 @@ def _known_to_children(path: Path, processes: int) -> Iterator[None]:
 
 
 def _trainer(
-    run: RunFolder,
+    run: RunDir,
     start: _Start,
-    config: configuration.Config,
+    config: load_yaml.Config,
     loggers: list[Logger],
     last_callbacks: list[Callback],
 ) -> Trainer:
     from lightning.pytorch import Trainer
 
     from lit_inpaint import callbacks
-    from lit_inpaint.training.sync_batch_norm import SyncBatchNorm
+    from lit_inpaint.engine.sync_batchnorm import SyncBatchNorm
+    from lit_inpaint.runs.config_in_checkpoint import ConfigInCheckpoint
 
     checked, launch = start.checked, start.launch
     given = checked.trainer.as_dict()
@@ -414,11 +421,11 @@ def _trainer(
             # The order matters: the average is swapped in before anything measures or draws, and out before anything saves.
             callbacks=[
                 *([callbacks.GeneratorEMA(checked.ema)] if checked.ema is not None else []),
-                callbacks.Quality(),
-                callbacks.SampleGrids(run.samples, checked.sample_rows, checked.sample_every),
+                callbacks.ValidationMetrics(),
+                callbacks.SampleGrids(run.samples, checked.num_samples, checked.sample_every),
                 callbacks.TrainingLog(),
                 callbacks.NaNGuard(run.nan),
-                callbacks.Provenance(config),
+                ConfigInCheckpoint(config),
                 *([callbacks.RunProgress()] if checked.trainer.enable_progress_bar is not False else []),
                 *last_callbacks,
             ],
@@ -427,17 +434,17 @@ def _trainer(
         raise UserError(f"the trainer refuses its settings: {error}") from error
 
 
-def _environment(launch: Launch) -> list[ClusterEnvironment]:
+def _environment(launch: LaunchInfo) -> list[ClusterEnvironment]:
     """Whom Lightning is to believe; in a SLURM job it would take one process for one of many, and requeue by itself."""
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
-    from lit_inpaint.training.srun import Srun
+    from lit_inpaint.cluster.slurm_cluster_environment import SrunEnvironment
 
     if launch.launcher == "srun":
-        return [Srun()]
+        return [SrunEnvironment()]
     return [LightningEnvironment()] if launch.launcher == "Lightning" and "SLURM_JOB_ID" in os.environ else []
 
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log file shows what a terminal would
-    cli.run_verb(main)
+    entry_point.run_command(main)

@@ -6,17 +6,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lit_inpaint import cli
-from lit_inpaint.arguments import VerbParser
-from lit_inpaint.output import replacing, require_writable_folder
-from lit_inpaint.types import UserError
+from lit_inpaint.config import entry_point
+from lit_inpaint.config.command_line import CommandParser
+from lit_inpaint.errors import UserError
+from lit_inpaint.storage.output_files import replacing, require_writable_folder
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
     from torch import Tensor
 
-    from lit_inpaint.engine import Inpainter
+    from lit_inpaint.engine.inpainter import Inpainter
 
 _EPILOG = """
 Masks are white where pixels are missing; grey is cut at a half. The mask of x.jpg is x.png or x_mask.png in the masks' folder;
@@ -33,8 +33,8 @@ def main(argv: list[str]) -> int:
 
     import torch
 
-    from lit_inpaint.checkpoint import load
-    from lit_inpaint.pairing import check_pairs, pair_up, read_pairs
+    from lit_inpaint.data.pair_inpaint_inputs import check_pairs, pair_up, read_pairs
+    from lit_inpaint.runs.checkpoint_file import load
 
     pairs = pair_up(Path(options.images), Path(options.masks), output)
     model = load(options.checkpoint)
@@ -77,8 +77,8 @@ def complete(model: Inpainter, image: Tensor, mask: Tensor, device: torch.device
     return Pillow.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
-def _parser() -> VerbParser:
-    parser = VerbParser("inpaint", "Complete the holes of images with a trained network.", _EPILOG)
+def _parser() -> CommandParser:
+    parser = CommandParser("inpaint", "Complete the holes of images with a trained network.", _EPILOG)
     parser.add_argument("--checkpoint", metavar="FILE", required=True, help="a .ckpt file of a run")
     parser.add_argument("--images", metavar="FILE|DIR", required=True, help="an image, or a folder of images")
     parser.add_argument("--masks", metavar="FILE|DIR", required=True, help="a mask, or a folder with a mask for each image")
@@ -107,4 +107,4 @@ def _share(text: str) -> float:
 
 
 if __name__ == "__main__":
-    cli.run_verb(main)
+    entry_point.run_command(main)

@@ -14,13 +14,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from lit_inpaint import cli, configuration
-from lit_inpaint.arguments import VerbParser, build_data, whole_number
-from lit_inpaint.types import UserError
+from lit_inpaint.config import entry_point, load_yaml
+from lit_inpaint.config.command_line import CommandParser, build_data, whole_number
+from lit_inpaint.errors import UserError
 
 if TYPE_CHECKING:
-    from lit_inpaint.data import InpaintingData, Lists
-    from lit_inpaint.preparation import Recipe, Tally
+    from lit_inpaint.data import InpaintingData, Splits
+    from lit_inpaint.data.preparation import PreparationSummary, ResizeOptions
 
 _EPILOG = """
 What to prepare is a folder of images, a data set of ours by its name (--data CelebA), a YAML file,
@@ -49,9 +49,9 @@ def main(argv: list[str]) -> int:
         data_options = ["--data.size", str(options.size), *data_options]
     data, _ = build_data(_config(options.data, options.experiment, data_options), data_options)
 
-    from lit_inpaint.preparation import prepare
+    from lit_inpaint.data.preparation import prepare
 
-    cli.quieten()
+    entry_point.silence_warnings()
     lists = data.lists()
     if not any(map(len, (lists.train, lists.val, lists.test))):
         raise UserError(f"{type(data).__name__}: no images at {data.root}; put {data.content} there, or name another folder")
@@ -66,8 +66,8 @@ def main(argv: list[str]) -> int:
     return int(options.strict and bool(tally.left_out.total()))
 
 
-def _parser() -> VerbParser:
-    parser = VerbParser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         "prepare", "Check every image of a data set, and write it anew so that training reads it faster.", _EPILOG
     )
     what = parser.add_mutually_exclusive_group(required=True)
@@ -90,15 +90,15 @@ def _parser() -> VerbParser:
     return parser
 
 
-def _config(data: str | None, experiment: str | None, options: Sequence[str]) -> configuration.Config:
+def _config(data: str | None, experiment: str | None, options: Sequence[str]) -> load_yaml.Config:
     """The configuration that holds the data set, whichever way it was named."""
     if experiment is not None:
-        return configuration.load_experiment(experiment)
+        return load_yaml.load_experiment(experiment)
     network = {"model": {"class_path": "lit_inpaint.papers.LPINet"}}  # a configuration is checked as a whole; it is not built
     if data is None:
         raise RuntimeError("the parser demands one of --data and --experiment")
     if data.endswith((".yaml", ".yml")):
-        config = configuration.load_experiment(data)
+        config = load_yaml.load_experiment(data)
         if "data" in config:
             return network | config
         section = {"class_path": "lit_inpaint.data.Folder"} | {
@@ -130,23 +130,23 @@ def _class_path(name: str) -> str:
     return name
 
 
-def _recipe(data: InpaintingData, check_only: bool, shorter_side: int | None, format: str, quality: int) -> Recipe:
-    from lit_inpaint import preparation
+def _recipe(data: InpaintingData, check_only: bool, shorter_side: int | None, format: str, quality: int) -> ResizeOptions:
+    from lit_inpaint.data import preparation
 
     if check_only:
-        return preparation.Recipe(data.size, None)
+        return preparation.ResizeOptions(data.size, None)
     if shorter_side is None:
         needs = []
-        for view in (data.train_view, data.val_view):
+        for view in (data.train_transform, data.val_transform):
             if (need := preparation.shorter_side(view, data.size)) is None:
                 shown = f"{type(view).__name__} may show images at their own resolution"
                 raise UserError(f"{shown}; say how far they may shrink: --shorter_side N")
             needs.append(need)
         shorter_side = max(needs)
-    return preparation.Recipe(data.size, shorter_side, "png" if format == "png" else "jpg", quality)
+    return preparation.ResizeOptions(data.size, shorter_side, "png" if format == "png" else "jpg", quality)
 
 
-def _print_plan(data: InpaintingData, lists: Lists, recipe: Recipe, output: str | None) -> None:
+def _print_plan(data: InpaintingData, lists: Splits, recipe: ResizeOptions, output: str | None) -> None:
     counts = f"{len(lists.train):,} train, {len(lists.val):,} val, {len(lists.test):,} test"
     _print(f"{type(data).__name__}{f' {data.root}' if data.root else ''}: {counts} images ({lists.note})")
     if recipe.shorter_side is None:
@@ -155,9 +155,9 @@ def _print_plan(data: InpaintingData, lists: Lists, recipe: Recipe, output: str 
     _print(f"Shorter side at most {recipe.shorter_side} px, for samples of {recipe.size} px; {saved}; into {output}")
 
 
-def _print_findings(tally: Tally, data: InpaintingData) -> None:
+def _print_findings(tally: PreparationSummary, data: InpaintingData) -> None:
     """What is odd about the pictures: first what is left out, then what is used all the same."""
-    from lit_inpaint.preparation import LEFT_OUT, TAKEN
+    from lit_inpaint.data.preparation import LEFT_OUT, TAKEN
 
     usable, left_out = tally.usable.total(), tally.left_out.total()
     root = Path(data.root or "/")
@@ -172,7 +172,7 @@ def _print_findings(tally: Tally, data: InpaintingData) -> None:
             _print(f"{tally.kinds[kind]:9,} {kind:12}  {kinds[kind]}: {', '.join(names)}{more}", indent=26)
 
 
-def _print_result(tally: Tally, recipe: Recipe, output: Path, experiment: str | None) -> None:
+def _print_result(tally: PreparationSummary, recipe: ResizeOptions, output: Path, experiment: str | None) -> None:
     if recipe.shorter_side is not None:
         done = [f"{tally.usable.total():,} images in {output}, {_size(tally.after)}"]
         if tally.before:
@@ -200,7 +200,7 @@ def _train_on(output: Path, experiment: str | None) -> str:
     if experiment is None:
         return f"--experiment NAME {root}"
     try:
-        build_data(configuration.load_experiment(experiment), ["--data.root", str(output)])[0].lists()
+        build_data(load_yaml.load_experiment(experiment), ["--data.root", str(output)])[0].lists()
     except UserError:
         root = f"--data.class_path lit_inpaint.data.Folder {root}"
     return f"--experiment {shlex.quote(experiment)} {root}"
@@ -240,4 +240,4 @@ def _stoppable() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    cli.run_verb(main)
+    entry_point.run_command(main)

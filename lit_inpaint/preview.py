@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, cast
 
 import yaml
 
-from lit_inpaint import cli, configuration
-from lit_inpaint.arguments import VerbParser, build_data, whole_number
-from lit_inpaint.complaints import readable, refusal
-from lit_inpaint.output import output_file, replacing
-from lit_inpaint.types import UserError
+from lit_inpaint.config import entry_point, load_yaml
+from lit_inpaint.config.command_line import CommandParser, build_data, whole_number
+from lit_inpaint.config.error_messages import constructor_error, format_config_error
+from lit_inpaint.errors import UserError
+from lit_inpaint.storage.output_files import output_file, replacing
 
 if TYPE_CHECKING:
-    from lit_inpaint.drawing import Strip
     from lit_inpaint.masks import MaskSource
+    from lit_inpaint.visualization.grids import MaskRow
 
 COLUMNS = ("image", "mask", "masked input")
 ROWS = 16
@@ -42,7 +42,7 @@ With --masks, a SPEC is the name of a source, the import path of one's own, a fo
 
 def main(argv: list[str]) -> int:
     """Draw the first training batch, or masks; returns the exit status."""
-    parser = VerbParser("preview", "Draw one real training batch as a network would get it, or masks alone.", _EPILOG)
+    parser = CommandParser("preview", "Draw one real training batch as a network would get it, or masks alone.", _EPILOG)
     parser.add_argument("--experiment", metavar="NAME|FILE", help="a file of experiments/, by name or path: its first batch")
     parser.add_argument("--masks", metavar="SPEC", nargs="*", help="masks of these sources, or of all")
     parser.add_argument("--output", metavar="FILE.png", required=True, help="where the picture goes")
@@ -80,11 +80,11 @@ def _require_one_kind(options: argparse.Namespace, data_options: Sequence[str]) 
 
 
 def _draw_batch(experiment: str, data_options: Sequence[str], output: Path) -> None:
-    config = configuration.load_experiment(experiment)
+    config = load_yaml.load_experiment(experiment)
     data, _ = build_data(config, data_options)
 
-    from lit_inpaint.drawing import Row, draw_grid, show_holes
     from lit_inpaint.types import check_batch
+    from lit_inpaint.visualization.grids import GridRow, draw_grid, overlay_mask
 
     data.workers = 0  # one batch is not worth their start; what it holds does not depend on them
     data.prepare_data()
@@ -93,7 +93,7 @@ def _draw_batch(experiment: str, data_options: Sequence[str], output: Path) -> N
     share = check_batch(batch)
     images, masks, names = batch["image"], batch["mask"], batch["name"]
     drawn = [
-        Row(f"{name.rpartition('/')[2]}\nhole {float(mask.mean()):.1%}", [image, mask, show_holes(image, mask)])
+        GridRow(f"{name.rpartition('/')[2]}\nhole {float(mask.mean()):.1%}", [image, mask, overlay_mask(image, mask)])
         for image, mask, name in zip(images[:ROWS], masks[:ROWS], names[:ROWS], strict=True)
     ]
     title = f"{config['experiment']}: first training batch, {len(names)} x {data.size}x{data.size} px, mean hole {share:.1%}"
@@ -106,22 +106,22 @@ def _draw_batch(experiment: str, data_options: Sequence[str], output: Path) -> N
 
 
 def _draw_masks(sources: Sequence[MaskSource], output: Path, size: int, count: int, seed: int) -> None:
-    from lit_inpaint.drawing import draw_strips
+    from lit_inpaint.visualization.grids import draw_mask_rows
 
     strips = [_strip(source, size, count, seed) for source in sources]
     title = f"{size}x{size} px, seed {seed}, white = hole; hole shares are means and standard deviations of {DRAWS} masks"
     with replacing(output) as part:
-        draw_strips(strips, title).save(part, format="PNG")
+        draw_mask_rows(strips, title).save(part, format="PNG")
     for strip in strips:
         print(f"{strip.name}: {strip.figures}")
     print(f"Drawn in {output}: {count} masks of each source; shares are of {DRAWS}")
 
 
-def _strip(source: MaskSource, size: int, count: int, seed: int) -> Strip:
+def _strip(source: MaskSource, size: int, count: int, seed: int) -> MaskRow:
     import torch
 
-    from lit_inpaint.drawing import Strip
-    from lit_inpaint.masks import hole_share
+    from lit_inpaint.masks import mask_ratio
+    from lit_inpaint.visualization.grids import MaskRow
 
     rng = torch.Generator().manual_seed(seed)
     shown, shares = [], []
@@ -130,10 +130,10 @@ def _strip(source: MaskSource, size: int, count: int, seed: int) -> Strip:
         if number < count:
             shown.append(mask)
         if number < DRAWS:
-            shares.append(float(hole_share(mask)))
+            shares.append(float(mask_ratio(mask)))
     mean, deviation = statistics.fmean(shares), statistics.pstdev(shares)
     figures = f"hole {mean:.1%} ± {deviation:.1%}, from {min(shares):.1%} to {max(shares):.1%}"
-    return Strip(type(source).__name__, _options(source), figures, shown, shares)
+    return MaskRow(type(source).__name__, _options(source), figures, shown, shares)
 
 
 def _options(value: object, brief: bool = False) -> str:
@@ -191,7 +191,9 @@ def _source(spec: str, known: dict[str, type[MaskSource]]) -> MaskSource:
     except yaml.YAMLError:
         raise UserError(f"--masks {spec} is not valid YAML") from None
     if isinstance(said, str):
-        said = {"class_path": "FromFolder", "init_args": {"root": said}} if _is_folder(said, known) else {"class_path": said}
+        said = (
+            {"class_path": "RandomFromFolder", "init_args": {"root": said}} if _is_folder(said, known) else {"class_path": said}
+        )
     if not isinstance(said, dict) or not isinstance(name := said.get("class_path"), str):
         raise UserError(f"--masks {spec}: expected the name of a source, a folder, or {{class_path: NAME, init_args: {{…}}}}")
     if "." not in name and name not in known:
@@ -203,7 +205,11 @@ def _source(spec: str, known: dict[str, type[MaskSource]]) -> MaskSource:
     try:
         return cast(MaskSource, parser.instantiate(parser.parse_object({"masks": said})).masks)
     except (ArgumentError, TypeError, ValueError) as error:
-        complaint = (refusal(str(error)) or readable(str(error))).removeprefix('Parser key "masks": ').removeprefix("masks: ")
+        complaint = (
+            (constructor_error(str(error)) or format_config_error(str(error)))
+            .removeprefix('Parser key "masks": ')
+            .removeprefix("masks: ")
+        )
         raise UserError(f"--masks {spec}: {complaint}") from None
 
 
@@ -231,4 +237,4 @@ def _is_folder(text: str, known: Container[str]) -> bool:
 
 
 if __name__ == "__main__":
-    cli.run_verb(main)
+    entry_point.run_command(main)

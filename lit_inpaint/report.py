@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lit_inpaint import cli
-from lit_inpaint.arguments import VerbParser, build_data, whole_number
-from lit_inpaint.output import output_file, replacing
-from lit_inpaint.types import UserError
+from lit_inpaint.config import entry_point
+from lit_inpaint.config.command_line import CommandParser, build_data, whole_number
+from lit_inpaint.errors import UserError
+from lit_inpaint.storage.output_files import output_file, replacing
 
 if TYPE_CHECKING:
-    from lit_inpaint.reporting.page import Gallery, Grids
-    from lit_inpaint.reporting.runs import RunRecord
+    from lit_inpaint.reporting.html_page import Gallery, Grids
+    from lit_inpaint.reporting.load_runs import RunRecord
 
 _EPILOG = """
 One HTML file, for one run or several side by side, which needs neither a server nor a network. Worst and best images are those
@@ -27,7 +27,7 @@ _LARGE = 15e6  # bytes
 
 def main(argv: list[str]) -> int:
     """Write the page; returns the exit status."""
-    parser = VerbParser("report", "Curves, tables, samples and settings of runs as one HTML page.", _EPILOG)
+    parser = CommandParser("report", "Curves, tables, samples and settings of runs as one HTML page.", _EPILOG)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders")
     parser.add_argument("--output", metavar="FILE.html", required=True, help="where the page goes")
     parser.add_argument("--images", metavar="N", type=whole_number(1), help="complete the validation set anew: N worst, N best")
@@ -40,10 +40,10 @@ def main(argv: list[str]) -> int:
     if data_options and options.images is None:
         raise UserError(f"{data_options[0]} goes with --images N; without it no image is read")
 
-    from lit_inpaint.reporting.page import render
-    from lit_inpaint.reporting.runs import read_runs
+    from lit_inpaint.reporting.html_page import render
+    from lit_inpaint.reporting.load_runs import read_runs
 
-    cli.quieten()
+    entry_point.silence_warnings()
     runs = read_runs([Path(name) for name in options.runs])
     grids = [_grids(run, options.grids) for run in runs]
     if options.images is None:
@@ -61,8 +61,8 @@ def main(argv: list[str]) -> int:
 
 def _grids(run: RunRecord, count: int) -> Grids:
     """Up to `count` of the sample grids, the first and the last among them."""
-    from lit_inpaint.reporting.page import Grids
-    from lit_inpaint.reporting.pictures import data_uri, read_picture
+    from lit_inpaint.reporting.html_page import Grids
+    from lit_inpaint.reporting.image_examples import data_uri, read_picture
 
     last = len(run.samples) - 1
     count = min(count, len(run.samples))
@@ -71,8 +71,8 @@ def _grids(run: RunRecord, count: int) -> Grids:
 
 
 def _from_grid(run: RunRecord) -> Gallery:
-    from lit_inpaint.reporting.page import Gallery
-    from lit_inpaint.reporting.pictures import cut_grid, read_picture, worst_and_best
+    from lit_inpaint.reporting.html_page import Gallery
+    from lit_inpaint.reporting.image_examples import cut_grid, read_picture, worst_and_best
 
     if not run.samples:
         return Gallery((), (), "There are no grids in samples/; --images N completes validation samples anew.")
@@ -89,9 +89,9 @@ def _completed(run: RunRecord, count: int, weights: str, data_options: Sequence[
     """Worst and best of the whole validation set, with the run's own data and checkpoint."""
     import torch
 
-    from lit_inpaint.checkpoint import load
-    from lit_inpaint.reporting.page import Gallery
-    from lit_inpaint.reporting.pictures import evaluate_examples
+    from lit_inpaint.reporting.html_page import Gallery
+    from lit_inpaint.reporting.image_examples import evaluate_examples
+    from lit_inpaint.runs.checkpoint_file import load
 
     path = run.path / "checkpoints" / f"{weights}.ckpt"
     model = load(path)
@@ -124,4 +124,4 @@ def _made_with() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    cli.run_verb(main)
+    entry_point.run_command(main)

@@ -146,7 +146,7 @@ class Stage:
 
     Attributes:
         name: shown in the progress bar and the log.
-        update: order of the two players within one batch, see `lit_inpaint.engine`.
+        update: order of the two players within one batch, see `lit_inpaint.engine.inpainter`.
         generator: whether the generator learns.
         discriminator: whether the discriminator learns.
         iterations: batches this stage lasts; None (and no `epochs`) lasts to the end of the run, which only the last stage may.
@@ -174,7 +174,7 @@ class Stage:
     discriminator_optimizer: OptimizerSettings | None = None
     fresh_optimizers: bool = False
     frozen: tuple[str, ...] = ()
-    evaluating: tuple[str, ...] = ()
+    eval_modules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (self.generator or self.discriminator):

@@ -22,16 +22,6 @@ A term that costs much may be a function instead, called only where its weight i
 """
 
 
-class UserError(Exception):
-    """A mistake the user can mend: one line that names the mistake and the remedy. The verbs print it and exit with 2.
-
-    torch re-raises an error of a loader's worker with the worker's traceback as its message; only its last line is kept.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
-
-
 class Batch(TypedDict):
     """One batch of images with their holes.
 

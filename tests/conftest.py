@@ -27,7 +27,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The last checkpoint of a finished run of two steps on 32x32 crops of the demo photographs."""
     run = tmp_path_factory.mktemp("runs") / "tiny"
     argv = ["--experiment", "lpi_demo", "--run_dir", str(run), "--wandb.mode", "disabled", "--baselines", "false"]
-    argv += ["--data.size", "32", "--data.batch_size", "2", "--data.val_crops", "1", "--sample_rows", "1"]
+    argv += ["--data.size", "32", "--data.batch_size", "2", "--data.val_crops", "1", "--num_samples", "1"]
     argv += ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.enable_progress_bar", "false"]
     try:
         assert fit.main(argv) == 0

@@ -9,13 +9,15 @@ import torch
 from tiny_gan import TinyGAN, make_tiny
 from torch import nn
 
-from lit_inpaint import cost, measuring
-from lit_inpaint.cost_notes import NOTES
-from lit_inpaint.engine import Inpainter
-from lit_inpaint.labels import variant_of
+from lit_inpaint import cost
+from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
+from lit_inpaint.evaluation.method_labels import variant_of
 from lit_inpaint.papers import PEPSI, DeepGIN, LPINet, PConv, UNet, WaveMix
+from lit_inpaint.profiling import latency
+from lit_inpaint.profiling.published_differences import NOTES
 from lit_inpaint.settings import Stage
-from lit_inpaint.types import Batch, Prediction, Terms, UserError
+from lit_inpaint.types import Batch, Prediction, Terms
 
 
 def rows_of(argv: list[str], tmp_path: Path) -> list[dict[str, object]]:
@@ -90,8 +92,8 @@ def test_peak_memory_of_a_network_whose_need_is_known() -> None:
     model = LPINet(blocks=1)
     model.generator = Adding()
     model.forward = lambda image, mask: model.generator(image)
-    kind = measuring.Kind(torch.device("cpu"), "float32")
-    peak = measuring.speed_of([model], 128, (), 1, 1, kind)[0].peak
+    kind = latency.DevicePrecision(torch.device("cpu"), "float32")
+    peak = latency.benchmark_forward([model], 128, (), 1, 1, kind)[0].peak
     image, mask = 3 * 128 * 128 * 4, 128 * 128 * 4
     assert 0 <= peak - (image + mask + 2 * image) < 1024
 
@@ -101,15 +103,15 @@ def test_turns_end_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     slow, fast = LPINet(blocks=1), LPINet(blocks=1)
     asked = []
 
-    def passed(model: LPINet, example: tuple[torch.Tensor, torch.Tensor], kind: measuring.Kind) -> float:
+    def passed(model: LPINet, example: tuple[torch.Tensor, torch.Tensor], kind: latency.DevicePrecision) -> float:
         asked.append((model, len(example[0])))
         if asked.count(asked[-1]) == 1:
             return 100.0  # the first pass of a shape warms up and does not count
         return 5.0 if model is slow else 0.25
 
-    monkeypatch.setattr(measuring, "_pass", passed)
-    monkeypatch.setattr(measuring, "_peak", lambda *given: 0)
-    speeds = measuring.speed_of([slow, fast], 16, (1, 2), 3, 1, measuring.Kind(torch.device("cpu"), "float32"))
+    monkeypatch.setattr(latency, "_pass", passed)
+    monkeypatch.setattr(latency, "_peak", lambda *given: 0)
+    speeds = latency.benchmark_forward([slow, fast], 16, (1, 2), 3, 1, latency.DevicePrecision(torch.device("cpu"), "float32"))
     assert [speed.timings for speed in speeds] == [{1: (5.0, 1), 2: (5.0, 1)}, {1: (0.25, 3), 2: (0.25, 3)}]
     assert asked[:4] == 2 * [(slow, 1), (fast, 1)]
 
@@ -118,15 +120,15 @@ def test_too_little_memory_on_a_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What does not fit is left out by name; all else is measured."""
-    whole, most = measuring._pass, 2
+    whole, most = latency._pass, 2
 
-    def passed(model: LPINet, example: tuple[torch.Tensor, torch.Tensor], kind: measuring.Kind) -> float:
+    def passed(model: LPINet, example: tuple[torch.Tensor, torch.Tensor], kind: latency.DevicePrecision) -> float:
         if len(model.generator.state_dict()) > small and len(example[0]) > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
         return whole(model, example, kind)
 
     small = len(LPINet(blocks=1).generator.state_dict())
-    monkeypatch.setattr(measuring, "_pass", passed)
+    monkeypatch.setattr(latency, "_pass", passed)
     argv = ["--papers", "LPINet", "--size", "16", "--runs", "1", "--bf16", "never", "--batch_size", "3"]
     rows = rows_of(argv, tmp_path)
     assert [row["method"] for row in rows if row["metric"] == "latency"] == ["LPI", "LPI-Large"]
@@ -150,7 +152,7 @@ def test_multiply_adds_against_a_count_by_hooks() -> None:
         per_pixel = module.in_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
         counted += output.numel() * per_pixel
 
-    measured = measuring.size_of(model, 48).multiply_adds
+    measured = latency.count_params_macs(model, 48).macs
     for module in model.generator.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(count)
@@ -211,11 +213,11 @@ def test_seconds_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     """The time of a step, times the whole batches of an epoch; beside what the paper prints, and only on request."""
     asked = []
 
-    def step(model: Inpainter, *given: object) -> measuring.Timing:
+    def step(model: Inpainter, *given: object) -> latency.Timing:
         asked.append((type(model).__name__, *given[:-1]))
-        return measuring.Timing(0.25, 3)
+        return latency.Timing(0.25, 3)
 
-    monkeypatch.setattr(measuring, "step_of", step)
+    monkeypatch.setattr(latency, "benchmark_train_step", step)
     argv = ["--papers", "WaveMix", "LPI", "--no_timing", "--bf16", "never", "--runs", "7", "--seconds", "5", "--epoch"]
     rows = {row["method"]: row for row in rows_of([*argv, "--size", "32"], tmp_path) if row["metric"] == "epoch"}
     assert asked == [("WaveMix", 32, 40, 2000, 7, 5), ("LPINet", 32, 40, 2000, 7, 5)]
@@ -252,11 +254,11 @@ def test_a_step_is_one_of_the_longest_stage(monkeypatch: pytest.MonkeyPatch) -> 
         return whole(self, batch, prediction)
 
     monkeypatch.setattr(TinyGAN, "discriminator_losses", spy)
-    timing = measuring.step_of(model, 16, 3, 5, 4, 60, torch.device("cpu"))
+    timing = latency.benchmark_train_step(model, 16, 3, 5, 4, 60, torch.device("cpu"))
     assert seen == [(step, True, (3, 3, 16, 16)) for step in range(10, 15)]
     assert timing.n == 4
     assert timing.seconds > 0
-    assert measuring.step_of(model, 16, 3, 5, 4, 1e-9, torch.device("cpu")).n == 1
+    assert latency.benchmark_train_step(model, 16, 3, 5, 4, 1e-9, torch.device("cpu")).n == 1
 
 
 def test_networks_learn_from_the_images_of_the_epoch(checkpoint: Path) -> None:
@@ -272,10 +274,10 @@ def test_networks_learn_from_the_images_of_the_epoch(checkpoint: Path) -> None:
 def test_what_cannot_be_trained_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(model: Inpainter, *given: object) -> measuring.Timing:
+    def refuse(model: Inpainter, *given: object) -> latency.Timing:
         raise torch.OutOfMemoryError("CUDA out of memory") if isinstance(model, WaveMix) else UserError("no weights")
 
-    monkeypatch.setattr(measuring, "step_of", refuse)
+    monkeypatch.setattr(latency, "benchmark_train_step", refuse)
     argv = ["--papers", "WaveMix", "LPINet", "--no_timing", "--bf16", "never", "--size", "16", "--epoch"]
     assert not [row for row in rows_of(argv, tmp_path) if row["metric"] == "epoch"]
     printed = capsys.readouterr().out

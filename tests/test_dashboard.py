@@ -13,7 +13,7 @@ from tiny_runs import run
 from wandb_files import configuration, files, history
 
 from lit_inpaint import dashboard
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str]
 def damage(tenth: int) -> dict[str, Any]:
     source = {"class_path": "lit_inpaint.masks.FreeForm"}
     arguments = {"source": source, "low": tenth / 10, "high": (tenth + 1) / 10}
-    return {"class_path": "lit_inpaint.masks.DamageRatio", "init_args": arguments}
+    return {"class_path": "lit_inpaint.masks.MaskRatio", "init_args": arguments}
 
 
 def panels(content: dict[str, Any]) -> Iterator[dict[str, Any]]:

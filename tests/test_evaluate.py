@@ -13,15 +13,16 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from lit_inpaint import evaluate, metrics, unfinished
-from lit_inpaint.baselines import telea
-from lit_inpaint.checkpoint import load, read_checkpoint
-from lit_inpaint.data.seeds import Stream, generator
-from lit_inpaint.engine import Inpainter
+from lit_inpaint import evaluate, metrics
+from lit_inpaint.data.rng import RngStream, generator
+from lit_inpaint.engine.any_size import fill_subsampled
+from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
+from lit_inpaint.evaluation import partial_results
+from lit_inpaint.evaluation.baselines import telea
 from lit_inpaint.masks import Boxes, CrossedStrokes
-from lit_inpaint.metrics.extra import Extended
-from lit_inpaint.nets.subsampling import fill_subsampled
-from lit_inpaint.types import UserError
+from lit_inpaint.metrics.extra_metrics import Extended
+from lit_inpaint.runs.checkpoint_file import load, read_checkpoint
 
 QUICK = ["--data.val_crops", "1", "--data.batch_size", "4"]
 
@@ -210,8 +211,8 @@ def test_an_interrupted_evaluation_is_known_by_its_pictures_too(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures, keys = list[Path](), list[tuple[object, ...]]()
-    monkeypatch.setattr(unfinished, "stamp_of", lambda found: pictures.extend(found) or "of these pictures")
-    monkeypatch.setattr(unfinished, "key_of", lambda *known: keys.append(known) or str(len(keys)))
+    monkeypatch.setattr(partial_results, "stamp_of", lambda found: pictures.extend(found) or "of these pictures")
+    monkeypatch.setattr(partial_results, "key_of", lambda *known: keys.append(known) or str(len(keys)))
     run(checkpoint, tmp_path, "--baselines", "mean", "--data.test_images", "2")
     assert len(pictures) == 2
     assert all(path.is_file() for path in pictures)
@@ -223,14 +224,14 @@ def test_both_splits_can_be_named(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_other_holes_are_pointed_out(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    content = run(checkpoint, tmp_path, "--data.val_masks", "[{class_path: lit_inpaint.masks.Centre}]")
+    content = run(checkpoint, tmp_path, "--data.val_masks", "[{class_path: lit_inpaint.masks.Center}]")
     counts = {row["bucket"]: row["n"] for row in content["rows"]}
     assert counts["20-30%"] == counts["all"] == 2
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
     assert len(warnings) == 1
     assert "val_masks" in warnings[0]
-    assert "Centre" in warnings[0]
-    run(checkpoint, tmp_path, "--data.masks", "{class_path: lit_inpaint.masks.Centre}")
+    assert "Center" in warnings[0]
+    run(checkpoint, tmp_path, "--data.masks", "{class_path: lit_inpaint.masks.Center}")
     assert "data.val_masks" in capsys.readouterr().err
 
 
@@ -370,7 +371,7 @@ def test_original_sizes_against_each_image_by_itself(
         width, height = SIZES[name]
         truth = np.asarray(Image.open(tmp_path / "tree" / "test" / f"{name}.png"))
         image = torch.from_numpy(truth.copy()).permute(2, 0, 1)[None].float() / 255
-        mask = (CrossedStrokes(), Boxes())[number % 2]((height, width), generator(0, Stream.EVAL_MASK, number))[None]
+        mask = (CrossedStrokes(), Boxes())[number % 2]((height, width), generator(0, RngStream.EVAL_MASK, number))[None]
         assert float(images[label]["hole"]) == pytest.approx(float(mask.double().mean()))
         filled = fill_subsampled(model.complete, image, mask, 256) if width > 256 else model.complete(image, mask)
         for method, prediction in (("LPINet", filled), ("OpenCV Telea", telea(image, mask))):
@@ -433,13 +434,13 @@ def test_another_protocol_and_more_measures_in_original_sizes(
     checkpoint: Path, tmp_path: Path, of_many_sizes: list[str]
 ) -> None:
     """Networks see the images whole; LPIPS takes images of several sizes; a grid shows them."""
-    own, grid = ["--data.val_view", "lit_inpaint.data.Original"], tmp_path / "grid.png"
+    own, grid = ["--data.val_transform", "lit_inpaint.data.NativeSize"], tmp_path / "grid.png"
     argv = [*of_many_sizes, *own, "--data.test_images", "2", "--grid", str(grid)]
     content = run(checkpoint, tmp_path, *argv, "--metrics", "lpips_alex_random_weights")
     found = {row["metric"]: row for row in content["rows"] if row["bucket"] == "all"}
     assert {row["n"] for row in found.values()} == {4}
     assert all(row["value"] is not None for row in found.values())
-    assert content["data"]["init_args"]["val_view"]["class_path"] == "lit_inpaint.data.Original"
+    assert content["data"]["init_args"]["val_transform"]["class_path"] == "lit_inpaint.data.NativeSize"
     with Image.open(grid) as picture:
         assert picture.width > 3 * 160
     with pytest.raises(

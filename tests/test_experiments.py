@@ -7,7 +7,7 @@ from jsonargparse import Namespace
 from PIL import Image
 
 from lit_inpaint import fit
-from lit_inpaint.configuration import check, dump, load_experiment
+from lit_inpaint.config.load_yaml import check, dump, load_experiment
 from lit_inpaint.papers import DeepGIN
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -172,4 +172,4 @@ def test_states_deepgins_settings(ablation: str, data: str) -> None:
     images = config.data.init_args
     assert (images.size, images.batch_size, len(images.masks)) == (256, 12, 3)
     assert images.root == f"data/{data}"
-    assert images.train_view.init_args.every == 2
+    assert images.train_transform.init_args.every == 2

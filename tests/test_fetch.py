@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from lit_inpaint import fetch
-from lit_inpaint.pretrained import WeightsFile
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
+from lit_inpaint.storage.pretrained_weights import WeightsFile
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lit_inpaint import inpaint
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
 
 Pixels = NDArray[np.uint8]
 Run = Callable[..., int]

@@ -23,28 +23,29 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lit_inpaint import preparation, prepare
+from lit_inpaint import prepare
 from lit_inpaint.data import (
     CelebA,
-    CentreSquare,
     Folder,
     InpaintingData,
     ListFile,
-    Lists,
-    RandomSquare,
-    Subsampled,
-    View,
+    PolyphaseSubsample,
+    RandomResizedCrop,
+    ResizedCenterCrop,
+    Splits,
+    Transform,
+    preparation,
     read_image,
 )
 from lit_inpaint.data.archives import members
-from lit_inpaint.data.augmentation import Distortions, RandomAffine
-from lit_inpaint.data.lists import split
-from lit_inpaint.data.pictures import Files, Pictures, Places
-from lit_inpaint.data.reading import UnreadableImageError
-from lit_inpaint.preparation import Recipe, Tally, shorter_side
-from lit_inpaint.types import UserError
+from lit_inpaint.data.image_decode import UnreadableImageError
+from lit_inpaint.data.image_source import ImageFiles, ImageSource, Places
+from lit_inpaint.data.preparation import PreparationSummary, ResizeOptions, shorter_side
+from lit_inpaint.data.splits import split
+from lit_inpaint.data.transforms.augmentation import LamaAugment, RandomAffine
+from lit_inpaint.errors import UserError
 
-USUAL = Recipe(size=256, shorter_side=512)
+USUAL = ResizeOptions(size=256, shorter_side=512)
 FORK = multiprocessing.get_context("fork")
 
 
@@ -64,7 +65,7 @@ def run(*argv: object, workers: int = 0) -> int:
     return prepare.main([str(word) for word in (*argv, "--workers", workers)])
 
 
-def write(source: Path | InpaintingData, output: Path, recipe: Recipe = USUAL, workers: int = 0) -> Tally:
+def write(source: Path | InpaintingData, output: Path, recipe: ResizeOptions = USUAL, workers: int = 0) -> PreparationSummary:
     """Without the command line, whose configuration takes longer than all else here."""
     data = Folder(root=str(source)) if isinstance(source, Path) else source
     return preparation.prepare(data, data.lists(), output, recipe, workers)
@@ -90,7 +91,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
-def names(pictures: Pictures) -> list[str]:
+def names(pictures: ImageSource) -> list[str]:
     return [pictures.name(number) for number in range(len(pictures))]
 
 
@@ -197,7 +198,7 @@ def test_the_split_and_each_batch_are_those_of_the_direct_run(workers: int, tmp_
     fill(top / "b", 12, endings=("png",))
     (top / "b" / "bad.png").write_bytes(b"no")
     output = tmp_path / "output"
-    write(Folder(root=str(top), seed=3), output, Recipe(32, 64, "png"), workers)
+    write(Folder(root=str(top), seed=3), output, ResizeOptions(32, 64, "png"), workers)
     settings: dict[str, Any] = {"size": 32, "batch_size": 6, "workers": 0}
     direct = Folder(root=str(top), seed=3, **settings)
     with pytest.warns(UserWarning, match=r"bad\.png"):
@@ -238,7 +239,7 @@ def test_shrunk_but_never_enlarged_and_copied_where_that_will_do(tmp_path: Path)
     noise(0, (6, 8)).resize((900, 1200), Image.Resampling.BICUBIC).save(top / "train" / "large.png")
     noise(1, (80, 64)).save(top / "train" / "small.jpg", quality=30)
     noise(2, (80, 50)).save(top / "train" / "other.png")
-    write(top, tmp_path / "output", Recipe(32, 64))
+    write(top, tmp_path / "output", ResizeOptions(32, 64))
     train = tmp_path / "output" / "train"
     assert {path.name: tuple(read_image(path).shape[1:]) for path in train.iterdir()} == {
         "large.jpg": (85, 64),
@@ -256,14 +257,14 @@ def test_shrunk_but_never_enlarged_and_copied_where_that_will_do(tmp_path: Path)
 
 
 def test_what_views_need() -> None:
-    assert shorter_side(CentreSquare(), 256) == 256
+    assert shorter_side(ResizedCenterCrop(), 256) == 256
     assert shorter_side(RandomAffine(), 256) == 256
-    assert shorter_side(RandomSquare(scale=(0.5, 1.0)), 256) == 512
-    assert shorter_side(RandomSquare(scale=(0.77, 1.0)), 96) == 125
-    assert shorter_side(Subsampled(every=2), 256) == 512
-    assert shorter_side(Distortions(), 96) is None
+    assert shorter_side(RandomResizedCrop(scale=(0.5, 1.0)), 256) == 512
+    assert shorter_side(RandomResizedCrop(scale=(0.77, 1.0)), 96) == 125
+    assert shorter_side(PolyphaseSubsample(every=2), 256) == 512
+    assert shorter_side(LamaAugment(), 96) is None
 
-    class Own(View):
+    class Own(Transform):
         def __call__(self, image: Tensor, size: int, rng: torch.Generator) -> Tensor:
             raise AssertionError
 
@@ -290,7 +291,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     top, output = tmp_path_factory.mktemp("images"), tmp_path_factory.mktemp("undisturbed")
     fill(top, 24, size=(240, 200))
     (top / "broken.jpg").write_bytes(b"no")
-    write(top, output, Recipe(64, 190, "png"))
+    write(top, output, ResizeOptions(64, 190, "png"))
     return top, output
 
 
@@ -318,7 +319,7 @@ def test_killed_and_started_again(number: signal.Signals, undisturbed: tuple[Pat
     assert not json.loads((output / "lists.json").read_text())["complete"]
     (output / "train" / ".007.png.part").write_bytes(b"half a pict")
 
-    write(top, output, Recipe(64, 190, "png"), workers=2)
+    write(top, output, ResizeOptions(64, 190, "png"), workers=2)
     after = written(output)
     assert {name: after[name] for name in finished} == {name: before[name] for name in finished}
     assert tree(output) == tree(expected)
@@ -353,8 +354,8 @@ def test_what_changed_meanwhile(tmp_path: Path) -> None:
     assert (output / "train" / "from_elsewhere.jpg").exists()
 
 
-@pytest.mark.parametrize("recipe", [USUAL, Recipe(256, None)])
-def test_a_file_that_could_not_be_read_is_tried_again(recipe: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", [USUAL, ResizeOptions(256, None)])
+def test_a_file_that_could_not_be_read_is_tried_again(recipe: ResizeOptions, tmp_path: Path) -> None:
     top, output = fill(tmp_path / "in", 20), tmp_path / "output"
     content = (top / "003.jpg").read_bytes()
     (top / "003.jpg").write_bytes(b"?" * len(content))
@@ -386,7 +387,7 @@ def test_lists_for_a_paper(tmp_path: Path) -> None:
     content = json.loads((output / "lists.json").read_text())
     lists = Folder(root=str(top), seed=2).lists()
     assert content["complete"]
-    assert (content["data"], content["root"], content["seed"]) == ("lit_inpaint.data.folder.Folder", str(top), 2)
+    assert (content["data"], content["root"], content["seed"]) == ("lit_inpaint.data.datasets.folder.Folder", str(top), 2)
     assert content["recipe"] == {"size": 256, "shorter_side": 512, "format": "jpg", "quality": 95}
     prepared = Folder(root=str(output)).lists()
     for name in ("train", "val", "test"):
@@ -440,7 +441,7 @@ def test_a_check_without_a_folder_may_be_of_any(tmp_path: Path, monkeypatch: pyt
         preparation.prepare(data, data.lists(), None, USUAL, 0)
 
 
-class Rows(Pictures):
+class Rows(ImageSource):
     """Pictures in one array, as in a binary of many; the fifth is broken."""
 
     def __init__(self, places: Places) -> None:
@@ -471,23 +472,23 @@ class Rows(Pictures):
 class Binary(InpaintingData):
     content = "a binary"
 
-    def lists(self) -> Lists:
+    def lists(self) -> Splits:
         return split(Rows(np.arange(30)), self.seed)
 
 
 class Backwards(InpaintingData):
     content = "images"
 
-    def lists(self) -> Lists:
+    def lists(self) -> Splits:
         assert self.root is not None
-        files = Files.of(sorted(Path(self.root).iterdir(), reverse=True))
-        return Lists(files.take(np.arange(4)), files.take(np.arange(4, 6)), files.take(np.arange(4, 6)), "backwards")
+        files = ImageFiles.of(sorted(Path(self.root).iterdir(), reverse=True))
+        return Splits(files.take(np.arange(4)), files.take(np.arange(4, 6)), files.take(np.arange(4, 6)), "backwards")
 
 
 class Archive(InpaintingData):
     content = "an archive"
 
-    def lists(self) -> Lists:
+    def lists(self) -> Splits:
         assert self.root is not None
         return split(members(Path(self.root)), self.seed)
 
@@ -495,7 +496,7 @@ class Archive(InpaintingData):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_pictures_without_files(workers: int, tmp_path: Path) -> None:
     output = tmp_path / "output"
-    tally = write(Binary(), output, Recipe(16, 32, "png"), workers)
+    tally = write(Binary(), output, ResizeOptions(16, 32, "png"), workers)
     assert (tally.usable.total(), tally.left_out.total(), tally.differs) == (29, 1, "")
     direct, prepared = Binary(size=16).lists(), Folder(root=str(output), size=16).lists()
     for name in ("train", "val", "test"):
@@ -507,7 +508,7 @@ def test_pictures_without_files(workers: int, tmp_path: Path) -> None:
         for number, place in enumerate(kept):
             assert torch.equal(mine.read(number), its.read(place))
     before = written(output)
-    assert write(Binary(), output, Recipe(16, 32, "png"), workers).reused == 29
+    assert write(Binary(), output, ResizeOptions(16, 32, "png"), workers).reused == 29
     assert written(output) == before
 
 
@@ -581,7 +582,14 @@ def test_an_experiment_and_a_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--data", "IN", "--output", "NEW", "--data.sise", "3"], r"data\.sise.*size"),
         (["--data", "IN", "--output", "NEW", "--shortside", "3"], "did you mean --shorter_side"),
         (
-            ["--data", "IN", "--output", "NEW", "--data.train_view", "lit_inpaint.data.augmentation.Distortions"],
+            [
+                "--data",
+                "IN",
+                "--output",
+                "NEW",
+                "--data.train_transform",
+                "lit_inpaint.data.transforms.augmentation.LamaAugment",
+            ],
             "at their own resolution",
         ),
         (["--data", "BAD", "--output", "NEW"], "no train image can be used; .*report.csv"),
@@ -604,21 +612,21 @@ def test_mistakes(argv: list[str], message: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "root", "seed", "recipe", "message"),
     [
-        (Folder, "in", 0, Recipe(30, 40, "jpg", 90), "with quality 95, not 90"),
-        (Folder, "in", 0, Recipe(30, 40, "png"), "with format jpg, not png"),
-        (Folder, "in", 0, Recipe(30, 32), "with shorter_side 40, not 32"),
-        (Folder, "in", 0, Recipe(20, 40), "with size 30, not 20"),
-        (Folder, "in", 1, Recipe(30, 40), "with seed 0, not 1"),
-        (Folder, "other", 0, Recipe(30, 40), "with root .*in, not .*other"),
-        (CelebA, "in", 0, Recipe(30, 40), "with data .*Folder, not .*CelebA"),
+        (Folder, "in", 0, ResizeOptions(30, 40, "jpg", 90), "with quality 95, not 90"),
+        (Folder, "in", 0, ResizeOptions(30, 40, "png"), "with format jpg, not png"),
+        (Folder, "in", 0, ResizeOptions(30, 32), "with shorter_side 40, not 32"),
+        (Folder, "in", 0, ResizeOptions(20, 40), "with size 30, not 20"),
+        (Folder, "in", 1, ResizeOptions(30, 40), "with seed 0, not 1"),
+        (Folder, "other", 0, ResizeOptions(30, 40), "with root .*in, not .*other"),
+        (CelebA, "in", 0, ResizeOptions(30, 40), "with data .*Folder, not .*CelebA"),
     ],
 )
 def test_changed_settings_are_not_mixed(
-    kind: type[InpaintingData], root: str, seed: int, recipe: Recipe, message: str, tmp_path: Path
+    kind: type[InpaintingData], root: str, seed: int, recipe: ResizeOptions, message: str, tmp_path: Path
 ) -> None:
     fill(tmp_path / "in", 3)
     fill(tmp_path / "other", 3)
-    write(tmp_path / "in", tmp_path / "output", Recipe(30, 40))
+    write(tmp_path / "in", tmp_path / "output", ResizeOptions(30, 40))
     before = tree(tmp_path / "output")
     with pytest.raises(UserError, match=message):
         write(kind(root=str(tmp_path / root), seed=seed), tmp_path / "output", recipe)
@@ -648,7 +656,7 @@ def test_a_full_disk_is_one_line_and_can_be_mended(workers: int, tmp_path: Path,
 def test_a_process_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     top, output = fill(tmp_path / "in", 20), tmp_path / "output"
     with monkeypatch.context() as patch:
-        patch.setattr(Recipe, "encode", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        patch.setattr(ResizeOptions, "encode", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         with pytest.raises(UserError, match=r"a process was killed.* fewer --workers"):
             write(top, output, workers=1)
     assert not written(output)

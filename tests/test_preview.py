@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from lit_inpaint import masks, preview
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
 
 
 def test_a_batch_as_a_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,21 +57,21 @@ def test_at_most_sixteen_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["--masks", "FreForm", "--output", "preview.png"], "no source or folder 'FreForm'; the nearest are FreeForm"),
         (["--masks", "xyz", "--output", "preview.png"], "'xyz'; there are Boxes, .*FreeForm"),
         (["--masks", "MaskSource", "--output", "preview.png"], "no source or folder 'MaskSource'"),
-        (["--masks", "hole_share", "--output", "preview.png"], "no source or folder 'hole_share'"),
+        (["--masks", "mask_ratio", "--output", "preview.png"], "no source or folder 'mask_ratio'"),
         (
             ["--masks", "torch.Tensor", "--output", "preview.png"],
             "--masks torch.Tensor: Import path torch.Tensor does not",
         ),
         (["--masks", "/no/such/folder", "--output", "preview.png"], "the mask folder /no/such/folder does not exist"),
-        (["--masks", "FromFolder", "--output", "preview.png"], "FromFolder needs root"),
+        (["--masks", "RandomFromFolder", "--output", "preview.png"], "RandomFromFolder needs root"),
         (["--masks", "{class_path: Boxes, cont: 3}", "--output", "preview.png"], "'masks.cont'; did you mean 'count'"),
         (["--masks", "{class_path: Boxes, count: 3}", "--output", "preview.png"], "masks.count: expected tuple, got '3'"),
         (["--masks", "{class_path: Boxes, count: [3, 1]}", "--output", "preview.png"], r"Boxes\.count is \(3, 1\)"),
         (
-            ["--masks", "{class_path: DamageRatio, source: {class_path: Boxes, cont: 3}}", "--output", "preview.png"],
+            ["--masks", "{class_path: MaskRatio, source: {class_path: Boxes, cont: 3}}", "--output", "preview.png"],
             "unknown key 'masks.source.cont'; did you mean 'count'",
         ),
-        (["--masks", "{class_path: Centre, init_args: {size: 300}}", "--output", "preview.png"], "larger than the image"),
+        (["--masks", "{class_path: Center, init_args: {size: 300}}", "--output", "preview.png"], "larger than the image"),
         (["--masks", "[Boxes", "--output", "preview.png"], r"--masks \[Boxes is not valid YAML"),
         (["--masks", "3", "--output", "preview.png"], "--masks 3: expected the name of a source, a folder, or"),
     ],
@@ -92,12 +92,12 @@ def drawn(tmp_path: Path, *argv: str) -> np.ndarray:
 
 def test_a_contact_sheet_of_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     boxes = "{class_path: Boxes, count: [1, 1], init_args: {side: [0.5, 0.5], margin: 0}}"
-    picture = drawn(tmp_path, "--masks", "Centre", boxes, "--count", "3")
+    picture = drawn(tmp_path, "--masks", "Center", boxes, "--count", "3")
     black, white = ((picture == value).all(axis=2) for value in (0, 255))
     assert white.sum() == 2 * 3 * 80 * 80  # 20x20 of 40x40 pixels, shown four times as large
     assert black[:, : 3 * 166].sum() >= 2 * 3 * (160 * 160 - 80 * 80)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[:2] == [f"{name}: hole 25.0% ± 0.0%, from 25.0% to 25.0%" for name in ("Centre", "Boxes")]
+    assert printed[:2] == [f"{name}: hole 25.0% ± 0.0%, from 25.0% to 25.0%" for name in ("Center", "Boxes")]
     assert printed[2].startswith("Drawn in")
     assert [path.name for path in tmp_path.iterdir()] == ["masks.png"]
 
@@ -125,7 +125,7 @@ def test_all_sources_that_need_no_option(
             ready.append(type(source()).__name__)
         except TypeError:  # abstract, or something is required
             continue
-    assert {"Boxes", "CellularAutomaton", "Centre", "DamageRatio", "FreeForm"} <= set(ready)
+    assert {"Boxes", "CellularAutomaton", "Center", "MaskRatio", "FreeForm"} <= set(ready)
     assert re.findall(r"^(\w+): hole", capsys.readouterr().out, re.MULTILINE) == ready
 
 
@@ -143,21 +143,21 @@ def test_a_folder_and_a_class_of_ones_own(
     (tmp_path / "folder").mkdir()
     Image.fromarray(np.repeat([[255], [0]], [1, 9], axis=0).astype(np.uint8)).save(tmp_path / "folder" / "tenth.png")
     monkeypatch.chdir(tmp_path)
-    folder = "{class_path: lit_inpaint.masks.FromFolder, root: folder, augment: false}"
+    folder = "{class_path: lit_inpaint.masks.RandomFromFolder, root: folder, augment: false}"
     drawn(tmp_path, "--masks", "own_masks.Rows", folder, "folder", "./folder")
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "Rows: hole 20.0% ± 0.0%, from 20.0% to 20.0%"
-    assert printed[1] == "FromFolder: hole 10.0% ± 0.0%, from 10.0% to 10.0%"
-    assert [line.split(":")[0] for line in printed[2:4]] == ["FromFolder", "FromFolder"]
+    assert printed[1] == "RandomFromFolder: hole 10.0% ± 0.0%, from 10.0% to 10.0%"
+    assert [line.split(":")[0] for line in printed[2:4]] == ["RandomFromFolder", "RandomFromFolder"]
 
 
 def test_options_are_written_as_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lit_inpaint import drawing
+    from lit_inpaint.visualization import grids
 
     shown = []
     monkeypatch.setattr(preview, "DRAWS", 2)
-    monkeypatch.setattr(drawing, "draw_strips", lambda strips, title: shown.extend(strips) or Image.new("RGB", (1, 1)))
-    spec = "{class_path: DamageRatio, source: {class_path: Mixture, sources: [Boxes, {class_path: FreeForm, step: 0.3}]}}"
+    monkeypatch.setattr(grids, "draw_mask_rows", lambda strips, title: shown.extend(strips) or Image.new("RGB", (1, 1)))
+    spec = "{class_path: MaskRatio, source: {class_path: Mixture, sources: [Boxes, {class_path: FreeForm, step: 0.3}]}}"
     drawn(tmp_path, "--masks", spec, "Boxes")
     assert shown[0].options == "source=Mixture(sources=(Boxes(), FreeForm(step=0.3))), low=0.4, high=0.5, attempts=8"
     assert shown[1].options == "count=(1, 4), side=(0.117, 0.586), margin=0.0391"
@@ -168,7 +168,7 @@ def test_masks_of_the_wrong_polarity_are_told_of_where_a_run_is_configured(
 ) -> None:
     (tmp_path / "inverted").mkdir()
     Image.fromarray(np.repeat([[255], [0]], [9, 1], axis=0).astype(np.uint8)).save(tmp_path / "inverted" / "m.png")
-    source = ["--data.masks.class_path", "lit_inpaint.masks.FromFolder", "--data.masks.root", str(tmp_path / "inverted")]
+    source = ["--data.masks.class_path", "lit_inpaint.masks.RandomFromFolder", "--data.masks.root", str(tmp_path / "inverted")]
     preview.main(["--experiment", "lpi_demo", "--output", str(tmp_path / "batch.png"), *source])
     (warning,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("warning"))
     assert re.search(r"is 90%; probably black, not white, marks their holes: set `white_is_hole: false`", warning)
@@ -187,5 +187,7 @@ def test_masks_as_a_command(tmp_path: Path) -> None:
     argv = ["--masks", "FreForm", "--output", str(tmp_path / "masks.png")]
     done = subprocess.run([sys.executable, "-m", "lit_inpaint.preview", *argv], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["error: --masks: no source or folder 'FreForm'; the nearest are FreeForm, FromFolder"]
+    assert done.stderr.splitlines() == [
+        "error: --masks: no source or folder 'FreForm'; the nearest are FreeForm, RandomFromFolder"
+    ]
     assert not any(tmp_path.iterdir())

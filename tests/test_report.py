@@ -16,11 +16,12 @@ from PIL import Image
 
 from lit_inpaint import report
 from lit_inpaint.callbacks.samples import COLUMNS
-from lit_inpaint.drawing import Row, draw_grid, show_holes
-from lit_inpaint.reporting.charts import Line, chart
-from lit_inpaint.reporting.pictures import cut_grid, evaluate_examples, worst_and_best
-from lit_inpaint.reporting.runs import read_runs
-from lit_inpaint.types import UserError, composite
+from lit_inpaint.errors import UserError
+from lit_inpaint.reporting.charts import ChartLine, chart
+from lit_inpaint.reporting.image_examples import cut_grid, evaluate_examples, worst_and_best
+from lit_inpaint.reporting.load_runs import read_runs
+from lit_inpaint.types import composite
+from lit_inpaint.visualization.grids import GridRow, draw_grid, overlay_mask
 
 STEPS = (10, 20, 30)
 RATES = {"val/psnr": 20.25, "val/ssim": 0.625, "val/l1": 4.75, "val/10-20%/psnr": 23.5, "val/20-30%/psnr": 19.125}
@@ -39,7 +40,9 @@ def grid(step: int, rows: int = 4) -> Image.Image:
         mask[:, 8:24, 8:32] = 1
         output = truth + 0.02 * (number + 1) * 30 / step
         whole = composite(truth[None], output[None].clamp(0, 1), mask[None])[0]
-        found.append(Row(f"photo {number} with a name\nhole 24%\n20.0 dB", [show_holes(truth, mask), output, whole, truth]))
+        found.append(
+            GridRow(f"photo {number} with a name\nhole 24%\n20.0 dB", [overlay_mask(truth, mask), output, whole, truth])
+        )
     return draw_grid(found, COLUMNS, title=f"LPINet, step {step}")
 
 
@@ -283,7 +286,7 @@ def test_cutting_a_grid() -> None:
 
 def test_a_long_line_is_averaged() -> None:
     points = tuple((step, float(step % 2)) for step in range(5000))
-    html = chart("loss", [Line("run", 0, points)])
+    html = chart("loss", [ChartLine("run", 0, points)])
     about = json.loads(html.partition('json">')[2].partition("</script>")[0])
     shown = about["lines"][0]["points"]
     assert len(shown) <= 800

@@ -216,7 +216,7 @@ class Everything:
     optimizer: OptimizerSettings = field(default_factory=lambda: SGD(Steps(0.1, 0.5, (3, 9), "epoch"), 0.9, True))
     plan: tuple[Stage, ...] = (
         Stage("a", iterations=4, weights={"l1": Linear(1.0, 0.25, 3, 8, "epoch")}, frozen=("generator.*",)),
-        Stage("b", generator_optimizer=Adam(Cosine(1e-3, 1e-5, hold=1)), fresh_optimizers=True, evaluating=("generator.1",)),
+        Stage("b", generator_optimizer=Adam(Cosine(1e-3, 1e-5, hold=1)), fresh_optimizers=True, eval_modules=("generator.1",)),
     )
 
 

@@ -14,9 +14,10 @@ import yaml
 from fake_wandb import FakeWandb
 from wandb import wandb_agent
 
-from lit_inpaint import configuration, fit
-from lit_inpaint.configuration import find_experiment
-from lit_inpaint.types import UserError
+from lit_inpaint import fit
+from lit_inpaint.config import load_yaml
+from lit_inpaint.config.load_yaml import find_experiment
+from lit_inpaint.errors import UserError
 
 FOLDER = Path(__file__).parents[1] / "experiments" / "sweeps"
 SWEEPS = sorted(FOLDER.glob("*.yaml"))
@@ -101,7 +102,7 @@ def test_sweep_and_agent_against_a_server(tmp_path: Path) -> None:
     small += (
         "--trainer.max_steps 2 --trainer.val_check_interval 2 --trainer.log_every_n_steps 1 --run_dir run --baselines false"
     )
-    masks = "--data.val_masks=[{class_path: lit_inpaint.masks.Centre}]"
+    masks = "--data.val_masks=[{class_path: lit_inpaint.masks.Center}]"
     sweep["command"][4:7] = ["--experiment=lpi_demo", *small.split(), masks]
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
     (tmp_path / "experiments").symlink_to(FOLDER.parent)
@@ -135,4 +136,4 @@ def test_sweep_and_agent_against_a_server(tmp_path: Path) -> None:
 
 def test_a_sweep_is_no_experiment() -> None:
     with pytest.raises(UserError, match="is a sweep; start it with `wandb sweep "):
-        configuration.load_experiment(str(SWEEPS[0]))
+        load_yaml.load_experiment(str(SWEEPS[0]))

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.engine.inpainter import Inpainter
 
 
 class GeneratorEMA(Callback):

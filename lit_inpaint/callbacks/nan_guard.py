@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lit_inpaint.engine import Inpainter
-from lit_inpaint.types import UserError
+from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
 
 
 class NaNGuard(Callback):

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from lit_inpaint.callbacks.training_log import stage_name
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.engine.inpainter import Inpainter
 
 
 class RunProgress(ProgressBar):
@@ -41,7 +41,7 @@ class RunProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar where the run stands."""
         self._bar = tqdm(
-            total=cast(Inpainter, pl_module).run_plan.length,
+            total=cast(Inpainter, pl_module).stage_schedule.length,
             initial=trainer.global_step,
             desc=stage_name(trainer, pl_module),
             unit="it",

@@ -9,9 +9,10 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
-from lit_inpaint.drawing import Row, draw_grid, show_holes, spread
+from lit_inpaint.errors import UserError
 from lit_inpaint.metrics import psnr
-from lit_inpaint.types import UserError, composite
+from lit_inpaint.types import composite
+from lit_inpaint.visualization.grids import GridRow, draw_grid, evenly_spaced, overlay_mask
 
 COLUMNS = ("masked input", "output", "composite", "truth")
 
@@ -30,11 +31,11 @@ class SampleGrids(Callback):
 
     def __init__(self, folder: Path, count: int = 8, every: int = 0) -> None:
         if count < 0 or every < 0:
-            raise UserError(f"sample_rows is {count} and sample_every {every}; neither may be negative")
+            raise UserError(f"num_samples is {count} and sample_every {every}; neither may be negative")
         self.folder = folder
         self.count = count
         self.every = every
-        self._rows: list[Row] = []
+        self._rows: list[GridRow] = []
         self._position = 0
         self._wanted: frozenset[int] = frozenset()
 
@@ -43,7 +44,7 @@ class SampleGrids(Callback):
         self._rows, self._position = [], 0
         draws = trainer.is_global_zero and self._due(trainer.global_step)
         total = len(cast(Any, trainer.val_dataloaders).sampler) if draws else 0
-        self._wanted = frozenset(spread(total, self.count))
+        self._wanted = frozenset(evenly_spaced(total, self.count))
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -55,7 +56,7 @@ class SampleGrids(Callback):
             image, mask, output = batch["image"][i], batch["mask"][i], outputs["image"][i].float()
             whole = composite(image[None], output[None].clamp(0, 1), mask[None])
             label = f"{batch['name'][i]}\nhole {float(mask.mean()):.0%}\n{float(psnr(whole, image[None])):.1f} dB"
-            self._rows.append(Row(label, [x.cpu() for x in (show_holes(image, mask), output, whole[0], image)]))
+            self._rows.append(GridRow(label, [x.cpu() for x in (overlay_mask(image, mask), output, whole[0], image)]))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""

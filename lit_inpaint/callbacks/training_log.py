@@ -11,8 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
-from lit_inpaint.callbacks.csv_log import CSVLog
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.loggers.csv import CSVLogger
 
 
 class TrainingLog(Callback):
@@ -20,7 +20,7 @@ class TrainingLog(Callback):
 
     `train/<term>` and `train/<player>` are the losses of the batch that the step ended with, over all processes; `train/d_real`
     and `train/d_fake` the discriminator's mean score of real and of completed images, where the paper says so (see
-    `Inpainter.judged`); `train/hole` is how much of its images was hole, a share in [0, 1].
+    `Inpainter.record_logits`); `train/hole` is how much of its images was hole, a share in [0, 1].
     `train/lr_<player>` and `train/weight_<term>` are the schedules' values *at* the step, with which training goes on: at step
     k, what the formula says for k. `train/stage` is the name of the stage that the batch belonged to.
 
@@ -71,7 +71,7 @@ def log(trainer: Trainer, values: Mapping[str, float | str]) -> None:
     """Write `values` to every logger at the current step; on rank 0 only, as the loggers see to."""
     numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
     for logger in trainer.loggers:
-        words = isinstance(logger, CSVLog | WandbLogger)  # others would try to draw them
+        words = isinstance(logger, CSVLogger | WandbLogger)  # others would try to draw them
         logger.log_metrics(cast(Any, dict(values if words else numbers)), step=trainer.global_step)
         if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
             for name, value in values.items():

@@ -3,23 +3,31 @@
 Batches keep the contract of `lit_inpaint.types`. `read_image` reads any picture the way the data modules do.
 """
 
-from lit_inpaint.data.ade20k import ADE20K
-from lit_inpaint.data.augmentation import Distortions, RandomAffine
-from lit_inpaint.data.cars import StanfordCars
-from lit_inpaint.data.celeba import CelebA
-from lit_inpaint.data.celebahq import CelebAHQ
-from lit_inpaint.data.cub200 import CUB200
-from lit_inpaint.data.demo import DemoPhotos
-from lit_inpaint.data.ffhq import FFHQ
-from lit_inpaint.data.folder import Folder
-from lit_inpaint.data.list_file import ListFile
-from lit_inpaint.data.lists import Lists
-from lit_inpaint.data.module import InpaintingData
-from lit_inpaint.data.oxford import Oxford
-from lit_inpaint.data.places2 import Places2
-from lit_inpaint.data.reading import read_image
-from lit_inpaint.data.stl10 import STL10
-from lit_inpaint.data.views import CentreSquare, Original, RandomCrop, RandomSquare, Resized, Subsampled, View
+from lit_inpaint.data.datamodule import InpaintingData
+from lit_inpaint.data.datasets.ade20k import ADE20K
+from lit_inpaint.data.datasets.celeba import CelebA
+from lit_inpaint.data.datasets.celebahq import CelebAHQ
+from lit_inpaint.data.datasets.cub200 import CUB200
+from lit_inpaint.data.datasets.demo_photos import DemoPhotos
+from lit_inpaint.data.datasets.ffhq import FFHQ
+from lit_inpaint.data.datasets.folder import Folder
+from lit_inpaint.data.datasets.list_file import ListFile
+from lit_inpaint.data.datasets.oxford_buildings import Oxford
+from lit_inpaint.data.datasets.places2 import Places2
+from lit_inpaint.data.datasets.stanford_cars import StanfordCars
+from lit_inpaint.data.datasets.stl10 import STL10
+from lit_inpaint.data.image_decode import read_image
+from lit_inpaint.data.splits import Splits
+from lit_inpaint.data.transforms.augmentation import LamaAugment, RandomAffine
+from lit_inpaint.data.transforms.crops import (
+    NativeSize,
+    PolyphaseSubsample,
+    RandomCrop,
+    RandomResizedCrop,
+    Resize,
+    ResizedCenterCrop,
+    Transform,
+)
 
 __all__ = [
     "ADE20K",
@@ -28,22 +36,22 @@ __all__ = [
     "STL10",
     "CelebA",
     "CelebAHQ",
-    "CentreSquare",
     "DemoPhotos",
-    "Distortions",
     "Folder",
     "InpaintingData",
+    "LamaAugment",
     "ListFile",
-    "Lists",
-    "Original",
+    "NativeSize",
     "Oxford",
     "Places2",
+    "PolyphaseSubsample",
     "RandomAffine",
     "RandomCrop",
-    "RandomSquare",
-    "Resized",
+    "RandomResizedCrop",
+    "Resize",
+    "ResizedCenterCrop",
+    "Splits",
     "StanfordCars",
-    "Subsampled",
-    "View",
+    "Transform",
     "read_image",
 ]

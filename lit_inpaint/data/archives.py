@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_inpaint.cache import Kept, joined
-from lit_inpaint.data import listing
-from lit_inpaint.data.listing import SUFFIXES
-from lit_inpaint.data.pictures import Files, Places
-from lit_inpaint.data.reading import UnreadableImageError, decode_image, decode_shape
-from lit_inpaint.types import UserError
+from lit_inpaint.data import list_image_files
+from lit_inpaint.data.file_index import FileIndex, joined
+from lit_inpaint.data.image_decode import UnreadableImageError, decode_image, decode_shape
+from lit_inpaint.data.image_source import ImageFiles, Places
+from lit_inpaint.data.list_image_files import SUFFIXES
+from lit_inpaint.errors import UserError
 
 READABLE = (".zip", ".tar")
 """Archives whose members can be read in any order."""
@@ -39,7 +39,7 @@ LISTS = (".txt", ".csv", ".flist")
 _TAR = 255  # in place of a zip method: bytes as they are, without a header before them or a checksum
 
 
-class Archived(Files):
+class ArchiveImages(ImageFiles):
     """Image files in a zip or tar archive; `where` is `archive.zip/member`.
 
     A member is read by its place in the archive. That moves no position in the open file, so threads and forked loader
@@ -47,8 +47,8 @@ class Archived(Files):
 
     Args:
         top: the archive.
-        names: as in `Files`: the members' paths.
-        ends: as in `Files`.
+        names: as in `ImageFiles`: the members' paths.
+        ends: as in `ImageFiles`.
         spots: (N, 4) where each member is: its first byte, stored bytes, zip method (255 in a tar), CRC-32 (0 in a tar).
     """
 
@@ -57,16 +57,16 @@ class Archived(Files):
         self._spots = spots
 
     @classmethod
-    def at(cls, files: Files, spots: Places) -> Self:
+    def at(cls, files: ImageFiles, spots: Places) -> Self:
         """Members whose paths are `files`."""
         return cls(files.top, files._names, files._ends, spots)
 
     def read(self, index: int) -> Tensor:
-        """See `Pictures`."""
+        """See `ImageSource`."""
         return decode_image(self.content(index), self.where(index))
 
     def shape(self, index: int) -> tuple[int, int]:
-        """See `Pictures`."""
+        """See `ImageSource`."""
         return decode_shape(self.content(index), self.where(index))
 
     def content(self, index: int) -> bytes:
@@ -133,7 +133,7 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(READABLE)
 
 
-def members(archive: Path) -> Archived:
+def members(archive: Path) -> ArchiveImages:
     """The images and lists in a zip or tar archive, sorted by path; hidden files and folders are left out, as in a folder.
 
     From as many as `listing.KEPT_FROM` on, what was found is kept in the cache beside the archive's size and time, as a tar
@@ -143,20 +143,20 @@ def members(archive: Path) -> Archived:
         UserError: it is no archive, is not whole, or its images are stored in a way that cannot be read in place.
     """
     archive = Path(archive)
-    kept = Kept(os.fsencode(archive.absolute()) + b"/members")
+    kept = FileIndex(os.fsencode(archive.absolute()) + b"/members")
     state = archive.stat()
     stamp = np.array([state.st_size, state.st_mtime_ns], np.int64)
 
-    def unchanged(content: Mapping[str, NDArray[Any]]) -> Archived | None:
+    def unchanged(content: Mapping[str, NDArray[Any]]) -> ArchiveImages | None:
         if not np.array_equal(content["stamp"], stamp):
             return None
-        return Archived.at(Files.joined(archive, content["names"].tobytes()), content["spots"])
+        return ArchiveImages.at(ImageFiles.joined(archive, content["names"].tobytes()), content["spots"])
 
-    def looked_through() -> Archived:
+    def looked_through() -> ArchiveImages:
         names, spots = _contents(archive)
-        if len(names) >= listing.KEPT_FROM:
+        if len(names) >= list_image_files.KEPT_FROM:
             kept.write(state.st_mtime, names=joined(names), spots=spots, stamp=stamp)
-        return Archived.at(Files.below(archive, names), spots)
+        return ArchiveImages.at(ImageFiles.below(archive, names), spots)
 
     return kept.find(unchanged, looked_through)
 

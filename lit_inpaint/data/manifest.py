@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from lit_inpaint.data.photos import EvalPhotos
+from lit_inpaint.data.inpainting_dataset import EvalDataset
 
 SHOWN = 12
 """Digits of the hash that lines and tables show."""
@@ -28,7 +28,7 @@ class Manifest:
         photos: the samples.
     """
 
-    def __init__(self, photos: EvalPhotos) -> None:
+    def __init__(self, photos: EvalDataset) -> None:
         self._photos = photos
         self.text = "".join(self._lines())
 

@@ -1,7 +1,7 @@
 """Losses on the features of a VGG network: perceptual and style (Gatys et al. 2015, Johnson et al. 2016).
 
 The network is torchvision's, without its classifier and without the layers behind the last one asked for. It is held by a
-`FrozenNetwork`, so it is in no checkpoint and no optimizer. Images are on the [0, 1] scale; ImageNet's normalisation happens
+`FeatureExtractor`, so it is in no checkpoint and no optimizer. Images are on the [0, 1] scale; ImageNet's normalisation happens
 inside. Everything is computed in float32 or better, also under autocast: sums over thousands of products need it.
 """
 
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from lit_inpaint.losses.frozen_network import FrozenNetwork
-from lit_inpaint.pretrained import VGG16, VGG19
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
+from lit_inpaint.losses.feature_extractor import FeatureExtractor
+from lit_inpaint.storage.pretrained_weights import VGG16, VGG19
 
 Depth = Literal[16, 19]
 VGGWeights = Literal["imagenet", "random"]
@@ -57,7 +57,7 @@ class VGGFeatures(nn.Module):
     Args:
         depth: 16 or 19.
         layers: names, such as "conv1_1" (before its activation), "relu3_2", "pool1"; `forward` returns them in this order.
-        weights: "imagenet" reads torchvision's file (see `lit_inpaint.pretrained`). "random" is He's initialisation
+        weights: "imagenet" reads torchvision's file (see `lit_inpaint.storage.pretrained_weights`). "random" is He's initialisation
             (normal, fan-in) with biases 0 from a fixed seed: no published loss, but one that runs anywhere and says so.
 
     Raises:
@@ -73,14 +73,14 @@ class VGGFeatures(nn.Module):
         self.layers = layers
         self.weights = weights
         self.scale = ImageNetScale()
-        self.frozen: FrozenNetwork | None = None
+        self.frozen: FeatureExtractor | None = None
 
     @property
     def about(self) -> str:
         """What the losses look through, for logs and tables."""
         return f"VGG-{self.depth} with {'ImageNet' if self.weights == 'imagenet' else f'RANDOM weights (seed {_SEED})'}"
 
-    def load(self) -> FrozenNetwork:
+    def load(self) -> FeatureExtractor:
         """The network; read, or drawn, when this is first called.
 
         Raises:
@@ -94,7 +94,7 @@ class VGGFeatures(nn.Module):
                 self._read_into(layers)
             else:
                 _draw_into(layers)
-            self.frozen = FrozenNetwork(_Taps(layers, taps)).to(self.scale.mean)
+            self.frozen = FeatureExtractor(_Taps(layers, taps)).to(self.scale.mean)
         return self.frozen
 
     def forward(self, image: Tensor) -> list[Tensor]:

@@ -11,8 +11,8 @@ What the papers, or their public code, train and test with:
 | DeepFill v1, rectangle | `Boxes(count=(1, 1), side=(0.375, 0.5), margin=0.0)` |
 | DeepFill v2, strokes and a rectangle | `Union((FreeForm(), Boxes(count=(1, 1), side=(0.375, 0.5), margin=0.0)))` |
 | EdgeConnect, types 1 and 2 | `Boxes(count=(1, 1), side=(0.5, 0.5), margin=0.0)`, `HalfImage()` |
-| EdgeConnect, type 3; LPI-Net | `FromFolder(DIR)` with files; `DamageRatio(FreeForm(), 0.1, 0.2)` and so on stand in for them |
-| PEPSI, training | `Dihedral(PepsiStrokes())` |
+| EdgeConnect, type 3; LPI-Net | `RandomFromFolder(DIR)` with files; `MaskRatio(FreeForm(), 0.1, 0.2)` and so on stand in for them |
+| PEPSI, training | `RandomFlipRot90(PepsiStrokes())` |
 | PEPSI, samples | `PepsiStrokes(strokes=(3, 6), pieces=(5, 10), radius=(15 / 256, 20 / 256))` |
 | DeepGIN, three types | `Boxes(count=(1, 1), side=(0.3, 0.7), margin=0.0)`, `CellularAutomaton()`, `CrossedStrokes()` |
 | LaMa, training | `Lama("train")`, ablation `Lama("train_small")` |
@@ -22,45 +22,45 @@ What the papers, or their public code, train and test with:
 | partial convolutions, naoto0804's port | `RandomWalk()` |
 """
 
-from lit_inpaint.masks.base import MaskSource, PaintedSource, hole_share
+from lit_inpaint.masks.base import MaskSource, NumpyMaskSource, mask_ratio
 from lit_inpaint.masks.boxes import Boxes
 from lit_inpaint.masks.cellular_automaton import CellularAutomaton
-from lit_inpaint.masks.centre import Centre
+from lit_inpaint.masks.center import Center
 from lit_inpaint.masks.crossed_strokes import CrossedStrokes
-from lit_inpaint.masks.damage_ratio import DamageRatio
-from lit_inpaint.masks.dihedral import Dihedral
 from lit_inpaint.masks.free_form import FreeForm
-from lit_inpaint.masks.from_folder import FromFolder, read_mask
 from lit_inpaint.masks.half_image import HalfImage
 from lit_inpaint.masks.lama import Lama
 from lit_inpaint.masks.lama_irregular import LamaIrregular
+from lit_inpaint.masks.mask_ratio import MaskRatio
+from lit_inpaint.masks.mask_union import MaskUnion
 from lit_inpaint.masks.mixture import Mixture
-from lit_inpaint.masks.paired import Paired
 from lit_inpaint.masks.pepsi_strokes import PepsiStrokes
+from lit_inpaint.masks.per_image_masks import PerImageMasks
+from lit_inpaint.masks.random_flip_rot90 import RandomFlipRot90
+from lit_inpaint.masks.random_from_folder import RandomFromFolder, read_mask
 from lit_inpaint.masks.random_walk import RandomWalk
 from lit_inpaint.masks.shapes import Shapes
-from lit_inpaint.masks.union import Union
 
 __all__ = [
     "Boxes",
     "CellularAutomaton",
-    "Centre",
+    "Center",
     "CrossedStrokes",
-    "DamageRatio",
-    "Dihedral",
     "FreeForm",
-    "FromFolder",
     "HalfImage",
     "Lama",
     "LamaIrregular",
+    "MaskRatio",
     "MaskSource",
+    "MaskUnion",
     "Mixture",
-    "PaintedSource",
-    "Paired",
+    "NumpyMaskSource",
     "PepsiStrokes",
+    "PerImageMasks",
+    "RandomFlipRot90",
+    "RandomFromFolder",
     "RandomWalk",
     "Shapes",
-    "Union",
-    "hole_share",
+    "mask_ratio",
     "read_mask",
 ]

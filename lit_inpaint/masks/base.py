@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
 
 
 class MaskSource(ABC):
     """Draws masks of any size. A source holds options only: all chance comes from the generator it is called with.
 
     Sources are frozen dataclasses, so that they can be compared, printed, sent to workers and written to YAML. A new one
-    needs typed fields, `__call__`, and for its random numbers `dice(rng)`; one that paints on bytes derives from
-    `PaintedSource` and needs `pixels` instead.
+    needs typed fields, `__call__`, and for its random numbers `python_rng(rng)`; one that paints on bytes derives from
+    `NumpyMaskSource` and needs `pixels` instead.
     """
 
     @abstractmethod
@@ -56,7 +56,7 @@ class MaskSource(ABC):
         return drawn
 
 
-class PaintedSource(MaskSource):
+class NumpyMaskSource(MaskSource):
     """A source that paints on bytes: a quarter of a float mask's memory, so most of a mask's work is four times faster."""
 
     def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
@@ -68,7 +68,7 @@ class PaintedSource(MaskSource):
         """One mask as (H, W) bytes, exactly 0 or 1, 1 = hole, in memory of its own."""
 
 
-def dice(rng: torch.Generator) -> random.Random:
+def python_rng(rng: torch.Generator) -> random.Random:
     """Python's generator, seeded by one draw from `rng`.
 
     Sources need a handful of scalars of several distributions: Python draws them some ten times faster than a tensor per
@@ -77,7 +77,7 @@ def dice(rng: torch.Generator) -> random.Random:
     return random.Random(int(torch.randint(2**63 - 1, (), generator=rng, device=rng.device)))
 
 
-def coins(chance: random.Random, count: int) -> NDArray[np.uint8]:
+def random_bits(chance: random.Random, count: int) -> NDArray[np.uint8]:
     """(count,) bytes, 0 or 1 equally often: where a source fills whole arrays, each of the bits that `chance` draws is one."""
     return np.unpackbits(np.frombuffer(chance.randbytes(-(-count // 8)), np.uint8), count=count)
 
@@ -90,7 +90,7 @@ def fingerprint_of(files: Iterable[Path], folder: Path) -> str:
     return content.hexdigest()
 
 
-def hole_share(mask: Tensor) -> Tensor:
+def mask_ratio(mask: Tensor) -> Tensor:
     """Share of the pixels of each mask that is hole.
 
     Args:

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import PaintedSource, dice, require_range
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
+from lit_inpaint.masks.base import NumpyMaskSource, python_rng, require_range
 
 
 @dataclass(frozen=True)
-class Boxes(PaintedSource):
+class Boxes(NumpyMaskSource):
     """The union of a few axis-parallel rectangles, which may overlap.
 
     The defaults are LaMa's training boxes at 256x256 (advimman/lama@786f593): 1-4 boxes with sides of 30-150 pixels that keep
@@ -40,7 +40,7 @@ class Boxes(PaintedSource):
 
     def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole, empty if there is no box."""
-        chance = dice(rng)
+        chance = python_rng(rng)
         mask = np.zeros(size, np.uint8)
         for _ in range(chance.randint(*self.count)):
             rows, columns = (self._span(length, chance) for length in size)

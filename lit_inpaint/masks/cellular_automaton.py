@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import PaintedSource, coins, dice, require_range
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
+from lit_inpaint.masks.base import NumpyMaskSource, python_rng, random_bits, require_range
 
 _MOST_DRAWS = 100
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 @dataclass(frozen=True)
-class CellularAutomaton(PaintedSource):
+class CellularAutomaton(NumpyMaskSource):
     """Noise in which each cell again and again takes the value that most of its neighbourhood has (DeepGIN, section 5.1).
 
     The numbers are those of the public code (rlct1/gin @cfcef5d): a grid of fair coins, 2 to 6 rounds of a 3x3 median in which
@@ -45,7 +45,7 @@ class CellularAutomaton(PaintedSource):
             UserError: on an image of a few pixels nothing survives the rounds.
         """
         for _ in range(_MOST_DRAWS):
-            chance = dice(rng)
+            chance = python_rng(rng)
             scale, rounds = chance.choice(self.scales), chance.randint(*self.rounds)
             cells = _grow(-(-size[0] // scale), -(-size[1] // scale), rounds, chance)
             if np.count_nonzero(cells):  # several times faster than any()
@@ -58,7 +58,7 @@ def _grow(rows: int, columns: int, rounds: int, chance: Random) -> NDArray[np.ui
     # Nothing lives around the grid. The ring stays empty by itself: OpenCV continues it outwards, and a cell of it has three
     # neighbours inside at most, whom the others outvote.
     ringed = np.zeros((rows + 2, columns + 2), np.uint8)
-    ringed[1:-1, 1:-1] = coins(chance, rows * columns).reshape(rows, columns)
+    ringed[1:-1, 1:-1] = random_bits(chance, rows * columns).reshape(rows, columns)
     for _ in range(rounds):
         ringed = np.asarray(cv2.medianBlur(ringed, 3), np.uint8)
     return ringed[1:-1, 1:-1].copy()

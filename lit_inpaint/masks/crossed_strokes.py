@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import PaintedSource, require_range
+from lit_inpaint.masks.base import NumpyMaskSource, require_range
 from lit_inpaint.masks.straight_strokes import directions, straight_strokes
 
 # The public code takes OpenCV's x for y: its strokes are LaMa's, transposed.
@@ -16,7 +16,7 @@ _BACK, _FORTH = ([(cosine, sine) for sine, cosine in one] for one in directions(
 
 
 @dataclass(frozen=True)
-class CrossedStrokes(PaintedSource):
+class CrossedStrokes(NumpyMaskSource):
     """The free-form masks of DeepGIN's public code (rlct1/gin @cfcef5d): many short strokes of flat brushes.
 
     Each stroke starts anywhere and walks its pieces, out of the image too. A piece has one of four angles (0.01 plus 0, 1, 2 or

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from lit_inpaint.masks.base import PaintedSource, dice, require_range
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
+from lit_inpaint.masks.base import NumpyMaskSource, python_rng, require_range
 
 _TURN = 2 * math.pi / 5
 _TURN_SPREAD = 2 * math.pi / 15
@@ -21,7 +21,7 @@ _FLIPS = {(True, False): 0, (False, True): 1, (True, True): -1}  # OpenCV's code
 
 
 @dataclass(frozen=True)
-class FreeForm(PaintedSource):
+class FreeForm(NumpyMaskSource):
     """Zigzag strokes of a round brush (Yu et al., "Free-Form Image Inpainting with Gated Convolution", 2019).
 
     The numbers are those of the public code (JiahuiYu/generative_inpainting, v2): each stroke starts anywhere, turns by
@@ -51,7 +51,7 @@ class FreeForm(PaintedSource):
 
     def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole, never empty."""
-        chance = dice(rng)
+        chance = python_rng(rng)
         height, width = size
         pixels = np.zeros(size, np.uint8)
         canvas = Image.frombuffer("L", (width, height), pixels, "raw", "L", 0, 1)

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import PaintedSource, dice
+from lit_inpaint.masks.base import NumpyMaskSource, python_rng
 
 
 @dataclass(frozen=True)
-class HalfImage(PaintedSource):
+class HalfImage(NumpyMaskSource):
     """The left or the right half of the image is lost, equally often (EdgeConnect's second type, knazeri/edge-connect@3142579).
 
     Of an odd width the half is rounded down.
@@ -22,7 +22,7 @@ class HalfImage(PaintedSource):
         """One mask (H, W), 1 = hole."""
         mask = np.zeros(size, np.uint8)
         half = size[1] // 2
-        if dice(rng).random() < 0.5:
+        if python_rng(rng).random() < 0.5:
             mask[:, :half] = 1
         else:
             mask[:, half : 2 * half] = 1

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import PaintedSource
+from lit_inpaint.errors import UserError
+from lit_inpaint.masks.base import NumpyMaskSource
 from lit_inpaint.masks.boxes import Boxes
 from lit_inpaint.masks.lama_irregular import LamaIrregular
 from lit_inpaint.masks.mixture import Mixture
-from lit_inpaint.types import UserError
 
 LamaSet = Literal[
     "train",
@@ -32,7 +32,7 @@ _MOST_DRAWS = 1000
 
 
 @dataclass(frozen=True)
-class Lama(PaintedSource):
+class Lama(NumpyMaskSource):
     """Irregular strokes or boxes, as a set of LaMa's has them (advimman/lama@786f593) or of WaveMix's (97b502f).
 
     | set | strokes: number, length, width | boxes: how often, number, side, margin | mean hole |
@@ -51,7 +51,7 @@ class Lama(PaintedSource):
     Lengths are pixels of an image of 256, where the name says so of 512 or 224, and for STL-10 of 96 pixels, and scale with
     the image. A stroke has 1-5 pieces. The test sets, `thin` to `thick_512`, leave out masks that cover more than half of the
     image. Not here: the public code cuts squares out of test pictures, such that a mask's hole lies in it. A tenth of the
-    masks of `wavemix_stl10` is empty, as there, since there may be no box: `DamageRatio` around it excludes that. All others
+    masks of `wavemix_stl10` is empty, as there, since there may be no box: `MaskRatio` around it excludes that. All others
     have a hole.
 
     Args:

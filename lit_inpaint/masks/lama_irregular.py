@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import PaintedSource, require_range
+from lit_inpaint.errors import UserError
+from lit_inpaint.masks.base import NumpyMaskSource, require_range
 from lit_inpaint.masks.straight_strokes import directions, straight_strokes
-from lit_inpaint.types import UserError
 
 
 @dataclass(frozen=True)
-class LamaIrregular(PaintedSource):
+class LamaIrregular(NumpyMaskSource):
     """Strokes of straight pieces inside the image, each with a brush of its own (LaMa, advimman/lama@786f593).
 
     The defaults are those of LaMa's training at 256x256: pieces of 10-209 pixels, brushes of 5-104, and 46 % of the image

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import MaskSource, PaintedSource, dice
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
+from lit_inpaint.masks.base import MaskSource, NumpyMaskSource, python_rng
 
 
 @dataclass(frozen=True)
-class Mixture(PaintedSource):
+class Mixture(NumpyMaskSource):
     """Each mask comes from one of several sources, chosen at random.
 
     Args:
@@ -36,5 +36,5 @@ class Mixture(PaintedSource):
 
     def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole, from the source that the dice choose."""
-        (source,) = dice(rng).choices(self.sources, self.weights)
+        (source,) = python_rng(rng).choices(self.sources, self.weights)
         return source.pixels(size, rng)

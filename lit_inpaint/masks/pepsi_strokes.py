@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import PaintedSource, dice, require_range
+from lit_inpaint.masks.base import NumpyMaskSource, python_rng, require_range
 
 _LARGEST_ANGLE = 3.14
 
 
 @dataclass(frozen=True)
-class PepsiStrokes(PaintedSource):
+class PepsiStrokes(NumpyMaskSource):
     """Strokes of a round brush that turn anywhere at each vertex (PEPSI's public code, be4e487).
 
     A stroke starts anywhere and has one brush; its pieces have uniform angles and lengths, and vertices are moved back into
@@ -45,7 +45,7 @@ class PepsiStrokes(PaintedSource):
 
     def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole, never empty."""
-        chance = dice(rng)
+        chance = python_rng(rng)
         height, width = size
         side = min(size)
         shortest, longest = (round(share * side) for share in self.length)

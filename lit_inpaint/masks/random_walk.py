@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import PaintedSource, coins, dice
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
+from lit_inpaint.masks.base import NumpyMaskSource, python_rng, random_bits
 
 _PIECE = 2**16  # steps at a time: their arrays stay in the processor's cache
 
 
 @dataclass(frozen=True)
-class RandomWalk(PaintedSource):
+class RandomWalk(NumpyMaskSource):
     """Each pixel that a walk has visited (naoto0804/pytorch-inpainting-with-partial-conv@8d64e7e).
 
     The walk starts anywhere on a square canvas and goes one pixel up, down, left or right at a time, as often as the canvas has
@@ -41,12 +41,12 @@ class RandomWalk(PaintedSource):
         """One mask (H, W), 1 = hole; it may be empty where a short track, or a tiny image, is lost in the scaling."""
         side = self.canvas
         steps = side**2 if self.steps is None else self.steps
-        chance = dice(rng)
+        chance = python_rng(rng)
         x, y = chance.randrange(side), chance.randrange(side)
         track = np.zeros(side**2, np.uint8)
         for made in range(0, steps, _PIECE):
             piece = min(_PIECE, steps - made)
-            along, forward = coins(chance, 2 * piece).reshape(2, piece).view(np.int8)
+            along, forward = random_bits(chance, 2 * piece).reshape(2, piece).view(np.int8)
             move = 2 * forward - 1
             columns, x = _walk(x, move * along, side)
             rows, y = _walk(y, move * (1 - along), side)

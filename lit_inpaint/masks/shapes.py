@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import PaintedSource, dice, require_range
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
+from lit_inpaint.masks.base import NumpyMaskSource, python_rng, require_range
 
 
 @dataclass(frozen=True)
-class Shapes(PaintedSource):
+class Shapes(NumpyMaskSource):
     """Lines, discs and arcs of ellipses, some of each (MathiasGruber/PConv-Keras@7c8f2cb).
 
     Everything is uniform: ends and centres lie anywhere, the half axes of an ellipse are up to the width and the height long,
@@ -48,7 +48,7 @@ class Shapes(PaintedSource):
         """One mask (H, W), 1 = hole, never empty where it has a line or a disc."""
         height, width = size
         thickness = self.thinnest, max(self.thinnest, int((height + width) * self.thickest))
-        chance = dice(rng)
+        chance = python_rng(rng)
         canvas = np.zeros(size, np.uint8)
         for _ in range(chance.randint(*self.lines)):
             begin, end = _point(size, chance), _point(size, chance)

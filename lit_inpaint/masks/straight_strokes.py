@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lit_inpaint.masks.base import dice
+from lit_inpaint.masks.base import python_rng
 
 Directions = list[tuple[float, float]]
 
@@ -52,7 +52,7 @@ def straight_strokes(
     Returns:
         (H, W), 1 where a stroke passed; never empty.
     """
-    chance = dice(rng)
+    chance = python_rng(rng)
     draw = chance.random  # int(draw() * n) is uniform below n, in a third of the time of randrange(n)
     height, wide = size
     (shortest, longest), (narrowest, widest) = length, width

@@ -1,70 +1,70 @@
 """How completions are judged: pure functions on [0, 1] tensors, and named protocols that fix everything around them."""
 
-from lit_inpaint.metrics.buckets import ALL_DAMAGE_BUCKETS, DAMAGE_BUCKETS, Bucket, bucket_of
-from lit_inpaint.metrics.extra import Extended, SetMeasures, extend
+from lit_inpaint.metrics.bootstrap import bootstrap_intervals
+from lit_inpaint.metrics.bucketed_means import ALL, OUTSIDE, BucketedMeans, Mean
+from lit_inpaint.metrics.distribution_metric import DistributionMetric
+from lit_inpaint.metrics.extra_metrics import DistributionMetrics, Extended, extend
 from lit_inpaint.metrics.fid import FID
-from lit_inpaint.metrics.grey import box_psnr, grey_psnr, grey_relative_l1, grey_ssim_51, luma_ssim
-from lit_inpaint.metrics.intervals import intervals
+from lit_inpaint.metrics.grayscale import box_psnr, grey_psnr, grey_relative_l1, grey_ssim_51, luma_ssim
 from lit_inpaint.metrics.kid import KID
 from lit_inpaint.metrics.l1 import l1
 from lit_inpaint.metrics.lpips import LPIPS
-from lit_inpaint.metrics.protocols import (
+from lit_inpaint.metrics.mask_ratio_buckets import ALL_MASK_RATIO_BUCKETS, MASK_RATIO_BUCKETS, Bucket, bucket_of
+from lit_inpaint.metrics.paper_protocols import (
     LPI,
     PROTOCOLS,
-    Measure,
+    Metric,
     Protocol,
-    cut_to_8_bits,
     find_protocol,
+    round_uint8,
     score,
-    to_8_bits,
+    truncate_uint8,
     unrounded,
 )
+from lit_inpaint.metrics.per_image_scores import DistributionScore, EvaluationResult
 from lit_inpaint.metrics.psnr import psnr
-from lit_inpaint.metrics.rows import Pair, Row, rows
-from lit_inpaint.metrics.scores import Scores, SetScore
-from lit_inpaint.metrics.set_measure import SetMeasure
+from lit_inpaint.metrics.score_rows import PairedComparison, ScoreRow, score_rows
 from lit_inpaint.metrics.ssim import ssim
 from lit_inpaint.metrics.ssim_uniform import ssim_uniform
-from lit_inpaint.metrics.tally import ALL, OUTSIDE, Mean, Tally
 
 __all__ = [
     "ALL",
-    "ALL_DAMAGE_BUCKETS",
-    "DAMAGE_BUCKETS",
+    "ALL_MASK_RATIO_BUCKETS",
     "FID",
     "KID",
     "LPI",
     "LPIPS",
+    "MASK_RATIO_BUCKETS",
     "OUTSIDE",
     "PROTOCOLS",
     "Bucket",
+    "BucketedMeans",
+    "DistributionMetric",
+    "DistributionMetrics",
+    "DistributionScore",
+    "EvaluationResult",
     "Extended",
     "Mean",
-    "Measure",
-    "Pair",
+    "Metric",
+    "PairedComparison",
     "Protocol",
-    "Row",
-    "Scores",
-    "SetMeasure",
-    "SetMeasures",
-    "SetScore",
-    "Tally",
+    "ScoreRow",
+    "bootstrap_intervals",
     "box_psnr",
     "bucket_of",
-    "cut_to_8_bits",
     "extend",
     "find_protocol",
     "grey_psnr",
     "grey_relative_l1",
     "grey_ssim_51",
-    "intervals",
     "l1",
     "luma_ssim",
     "psnr",
-    "rows",
+    "round_uint8",
     "score",
+    "score_rows",
     "ssim",
     "ssim_uniform",
-    "to_8_bits",
+    "truncate_uint8",
     "unrounded",
 ]

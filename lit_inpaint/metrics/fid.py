@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lit_inpaint.metrics.features import Features
-from lit_inpaint.metrics.frechet import frechet_distance
-from lit_inpaint.metrics.inception import Inception
-from lit_inpaint.metrics.set_measure import SetMeasure
+from lit_inpaint.metrics.distribution_metric import DistributionMetric
+from lit_inpaint.metrics.frechet_distance import frechet_distance
+from lit_inpaint.metrics.inception_features import Features
+from lit_inpaint.metrics.inception_network import Inception
 
 
-class FID(SetMeasure):
+class FID(DistributionMetric):
     """Fréchet inception distance (Heusel et al. 2017) of the completions and the truths; lower is better.
 
     The number that pytorch-fid prints for two folders of PNG files of the same images: its Inception and weights, 8-bit images,

@@ -7,12 +7,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, distributed
 
-from lit_inpaint.metrics.features import Features
-from lit_inpaint.metrics.inception import Inception
-from lit_inpaint.metrics.set_measure import SetMeasure
+from lit_inpaint.metrics.distribution_metric import DistributionMetric
+from lit_inpaint.metrics.inception_features import Features
+from lit_inpaint.metrics.inception_network import Inception
 
 
-class KID(SetMeasure):
+class KID(DistributionMetric):
     """Kernel inception distance (Bińkowski et al. 2018) of the completions and the truths; lower is better.
 
     The squared maximum mean discrepancy of Inception's features under the kernel (x·y / dimensions + 1)³, estimated without
@@ -62,7 +62,7 @@ class KID(SetMeasure):
         self.pairs.append(found if together else found.cpu())
 
     def compute(self) -> Tensor:
-        """See `SetMeasure`."""
+        """See `DistributionMetric`."""
         self.spread = None
         return super().compute()
 

@@ -8,8 +8,8 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from lit_inpaint.pretrained import ALEXNET, VGG16
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
+from lit_inpaint.storage.pretrained_weights import ALEXNET, VGG16
 
 LPIPSNet = Literal["alex", "vgg"]
 LPIPSWeights = Literal["imagenet", "random"]
@@ -29,7 +29,7 @@ class LPIPS:
     Args:
         net: "alex", the authors' choice for measuring, or "vgg".
         weights: of the network; the linear layers behind it are always the package's. "imagenet" reads torchvision's file (see
-            `lit_inpaint.pretrained`). "random" is He's initialisation from a fixed seed: no published number, but one that runs
+            `lit_inpaint.storage.pretrained_weights`). "random" is He's initialisation from a fixed seed: no published number, but one that runs
             anywhere and says so in its name.
 
     Attributes:

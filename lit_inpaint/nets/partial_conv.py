@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-from lit_inpaint.nets.convolution import Conv2d, conv2d
+from lit_inpaint.nets.cpu.convolution import Conv2d, conv2d
 
 
 class PartialConv2d(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import register_parametrization
 
-from lit_inpaint.nets.depthwise import DepthwiseConv2d
+from lit_inpaint.nets.cpu.depthwise_convolution import DepthwiseConv2d
 
 
 class SeparableConv2d(nn.Module):

@@ -49,16 +49,17 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, mse_loss, normalize
 from torch.nn.utils.parametrizations import spectral_norm
 
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.engine.any_size import bicubic, fill_subsampled
+from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
 from lit_inpaint.losses.perceptual import VGGFeatures, VGGWeights, of_output_and_composite, perceptual_loss, style_loss
 from lit_inpaint.losses.total_variation import total_variation
-from lit_inpaint.nets.convolution import Conv2d
+from lit_inpaint.nets.cpu.convolution import Conv2d
 from lit_inpaint.nets.self_attention import SelfAttention
-from lit_inpaint.nets.subsampling import bicubic, fill_subsampled
 from lit_inpaint.schedules import Linear, Value
 from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
-from lit_inpaint.types import Batch, Prediction, Terms, UserError, composite
+from lit_inpaint.types import Batch, Prediction, Terms, composite
 
 Block = Literal["standard", "dilated", "pyramid"]
 Attention = Literal["none", "single", "multi"]
@@ -409,7 +410,7 @@ class DeepGIN(Inpainter):
     def setup(self, stage: str) -> None:
         """Fetch the loss network before training, if any loss looks through it."""
         super().setup(stage)
-        if stage == "fit" and self.ever_weighs("perceptual", "style"):
+        if stage == "fit" and self.uses_loss("perceptual", "style"):
             self.vgg.load()
             rank_zero_info(f"Perceptual and style losses look through {self.vgg.about}")
 
@@ -422,7 +423,7 @@ class DeepGIN(Inpainter):
         if any(side % self.multiple for side in image.shape[-2:]):
             height, width = image.shape[-2:]
             raise UserError(f"DeepGIN learns from images whose sides are multiples of 16, not {width}x{height}: --data.size 64")
-        prediction: Prediction = self.generator(whitened(image, mask), mask)
+        prediction: Prediction = self.generator(whiten_holes(image, mask), mask)
         return prediction
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
@@ -443,7 +444,7 @@ class DeepGIN(Inpainter):
         return {
             "hole": _total([((a - b) * m).abs().mean() for a, b, m in pairs]),
             "valid": _total([((a - b) * (1 - m)).abs().mean() for a, b, m in pairs]),
-            "adversarial": lambda: hinge_generator(self.discriminator(whitened(image, mask), complete)),
+            "adversarial": lambda: hinge_generator(self.discriminator(whiten_holes(image, mask), complete)),
             "perceptual": lambda: both(partial(perceptual_loss, weights=weights)),
             "style": lambda: both(distance),
             "tv": 2 * total_variation(complete, squared=True) if official else total_variation(complete),
@@ -452,10 +453,10 @@ class DeepGIN(Inpainter):
     def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Eq. 3."""
         image, mask = batch["image"], batch["mask"]
-        masked, complete = whitened(image, mask), composite(image, prediction.image, mask)
+        masked, complete = whiten_holes(image, mask), composite(image, prediction.image, mask)
         return {
-            "real": hinge_real(self.judged("real", self.discriminator(masked, image))),
-            "fake": hinge_fake(self.judged("fake", self.discriminator(masked, complete))),
+            "real": hinge_real(self.record_logits("real", self.discriminator(masked, image))),
+            "fake": hinge_fake(self.record_logits("fake", self.discriminator(masked, complete))),
         }
 
     def fill(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -463,7 +464,7 @@ class DeepGIN(Inpainter):
         height, width = image.shape[-2:]
         if self.any_size == "whole" or (self.any_size == "subsampled" and max(height, width) <= self.size):
             return super().fill(image, mask)
-        whole = fill_subsampled(self._fill_part, whitened(image, mask), mask, self.size)
+        whole = fill_subsampled(self._fill_part, whiten_holes(image, mask), mask, self.size)
         if self.any_size == "official":
             half = bicubic(whole, (max(1, height // 2), max(1, width // 2)))
             whole = bicubic(half, (height, width))
@@ -518,7 +519,7 @@ class DeepGIN(Inpainter):
         rank_zero_info(f"Loaded the public weights of netG{'' if discriminator is None else ' and netD'}")
 
 
-def whitened(image: Tensor, mask: Tensor) -> Tensor:
+def whiten_holes(image: Tensor, mask: Tensor) -> Tensor:
     """`image` (B, 3, H, W) with its holes (`mask` = 1) white."""
     return torch.where(mask > 0.5, 1.0, image)
 

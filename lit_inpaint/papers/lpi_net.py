@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, l1_loss
 
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.losses.adversarial import bce_fake, bce_real, minimax_generator
 from lit_inpaint.nets.patch_discriminator import PatchDiscriminator
 from lit_inpaint.schedules import Value
@@ -182,6 +182,6 @@ class LPINet(Inpainter):
     def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Eq. 1, negated to be minimised."""
         return {
-            "real": bce_real(self.judged("real", self.discriminator(batch["image"]))),
-            "fake": bce_fake(self.judged("fake", self.discriminator(prediction.image))),
+            "real": bce_real(self.record_logits("real", self.discriminator(batch["image"]))),
+            "fake": bce_fake(self.record_logits("fake", self.discriminator(prediction.image))),
         }

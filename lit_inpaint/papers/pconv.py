@@ -27,7 +27,7 @@ Deviations and choices, where the report is silent or its sources differ:
   of them, as VGG has no 7x7 and 5x5 kernels; VGG-16 is in the losses.
 - Adam with PyTorch's defaults; the report names no optimizer. 65,000 batches (60 to 70 epochs of 1000) at 2e-4, then 50,000 at
   5e-5 with a fresh Adam, since only weights are loaded. Batch norm goes on learning in both: the report, told to freeze the
-  encoder's in the second stage, had better results without. `still_norm` freezes its statistics, as Liu et al. recommend; scale
+  encoder's in the second stage, had better results without. `freeze_bn_stats` freezes its statistics, as Liu et al. recommend; scale
   and shift go on learning (as in both codes).
 - Sizes need not be multiples of 2^levels: what up-sampling adds to an odd size is cut off.
 - 8 levels leave 1x1 of 256x256, where batch norm has nothing to learn from in a batch of one: that is refused; and little in a
@@ -47,7 +47,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
 from lit_inpaint.losses.perceptual import (
     ImageNetScale,
     VGGFeatures,
@@ -60,7 +61,7 @@ from lit_inpaint.losses.total_variation import hole_and_rim, total_variation
 from lit_inpaint.nets.partial_conv import PartialConv2d
 from lit_inpaint.schedules import Value
 from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
-from lit_inpaint.types import Batch, Prediction, Terms, UserError, composite, empty_holes
+from lit_inpaint.types import Batch, Prediction, Terms, composite, empty_holes
 
 Variant = Literal["paper", "official"]
 Bias = Literal["none", "last", "everywhere"]
@@ -169,7 +170,7 @@ class PConv(Inpainter):
         variant: whose losses; see the head of this file.
         vgg: weights of the VGG-16 in the perceptual and style losses: ImageNet's, or random ones from a fixed seed. With both
             losses at weight 0 throughout, no VGG is made.
-        still_norm: after the first stage, the encoder's batch norm runs on its running statistics.
+        freeze_bn_stats: after the first stage, the encoder's batch norm runs on its running statistics.
         weights: of the loss terms.
         generator_optimizer: Adam 2e-4 (section V).
         plan: 65,000 batches as they are, then 50,000 at 5e-5 (section V: 60 to 70 and about 50 epochs of 1000).
@@ -187,7 +188,7 @@ class PConv(Inpainter):
         head: Head = "linear",
         variant: Variant = "paper",
         vgg: VGGWeights = "imagenet",
-        still_norm: bool = False,
+        freeze_bn_stats: bool = False,
         weights: Weights = Weights(),
         generator_optimizer: OptimizerSettings = Adam(lr=2e-4),
         plan: tuple[Stage, ...] = (
@@ -205,7 +206,7 @@ class PConv(Inpainter):
         super().__init__(weights, generator_optimizer, None, training)
         self.levels = levels
         self.variant = variant
-        self.still_norm = still_norm
+        self.freeze_bn_stats = freeze_bn_stats
         self.plan = plan
         self.generator = PConvUNet(levels, width, bias, head)
         self.discriminator = None
@@ -213,16 +214,16 @@ class PConv(Inpainter):
         self.vgg = VGGFeatures(16, ("pool1", "pool2", "pool3"), vgg)
 
     def stages(self) -> tuple[Stage, ...]:
-        """The plan that was given; with `still_norm`, its later stages hold the encoder's batch norm still."""
-        if not self.still_norm:
+        """The plan that was given; with `freeze_bn_stats`, its later stages hold the encoder's batch norm still."""
+        if not self.freeze_bn_stats:
             return self.plan
         still = "generator.encoder.*.norm"
-        return (self.plan[0], *(replace(stage, evaluating=(*stage.evaluating, still)) for stage in self.plan[1:]))
+        return (self.plan[0], *(replace(stage, eval_modules=(*stage.eval_modules, still)) for stage in self.plan[1:]))
 
     def setup(self, stage: str) -> None:
         """Fetch the loss network before training, if any loss looks through it."""
         super().setup(stage)
-        if stage == "fit" and self.ever_weighs("perceptual", "style"):
+        if stage == "fit" and self.uses_loss("perceptual", "style"):
             self.vgg.load()
             rank_zero_info(f"Perceptual and style losses look through {self.vgg.about}")
 

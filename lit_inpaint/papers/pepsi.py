@@ -46,13 +46,14 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, elu, l1_loss, leaky_relu, normalize, pad
 from torch.nn.utils.parametrizations import spectral_norm
 
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
 from lit_inpaint.nets.contextual_attention import truncated_distance_attention
 from lit_inpaint.nets.separable_conv import SeparableConv2d, spectrally_normed
 from lit_inpaint.schedules import Linear, Value
 from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
-from lit_inpaint.types import Batch, Prediction, Terms, UserError, composite, empty_holes
+from lit_inpaint.types import Batch, Prediction, Terms, composite, empty_holes
 
 Variant = Literal["paper", "official"]
 Diet = Literal["bias", "channel", "pair", "unit"]
@@ -395,8 +396,8 @@ class PEPSI(Inpainter):
     def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """The hinge loss."""
         return {
-            "real": hinge_real(self.judged("real", self._judge(batch["image"]))),
-            "fake": hinge_fake(self.judged("fake", self._judge(_composite(batch, prediction)))),
+            "real": hinge_real(self.record_logits("real", self._judge(batch["image"]))),
+            "fake": hinge_fake(self.record_logits("fake", self._judge(_composite(batch, prediction)))),
         }
 
     def _judge(self, image: Tensor) -> Tensor:

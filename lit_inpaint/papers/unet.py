@@ -27,11 +27,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, pad
 
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
 from lit_inpaint.losses.ssim import ssim_loss
 from lit_inpaint.schedules import Value
 from lit_inpaint.settings import SGD, AdamW, OptimizerSettings, Stage, Training
-from lit_inpaint.types import Batch, Prediction, Terms, UserError, composite, empty_holes
+from lit_inpaint.types import Batch, Prediction, Terms, composite, empty_holes
 
 
 @dataclass(frozen=True)

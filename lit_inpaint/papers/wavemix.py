@@ -52,14 +52,15 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, pad
 
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
 from lit_inpaint.losses.ssim import ssim_loss
-from lit_inpaint.nets.convolution import Conv2d, ConvTranspose2d
-from lit_inpaint.nets.depthwise import DepthwiseConv2d
+from lit_inpaint.nets.cpu.convolution import Conv2d, ConvTranspose2d
+from lit_inpaint.nets.cpu.depthwise_convolution import DepthwiseConv2d
 from lit_inpaint.nets.haar import haar
 from lit_inpaint.schedules import Value
 from lit_inpaint.settings import SGD, AdamW, OptimizerSettings, Stage, Training
-from lit_inpaint.types import Batch, Prediction, Terms, UserError, composite, empty_holes
+from lit_inpaint.types import Batch, Prediction, Terms, composite, empty_holes
 
 Variant = Literal["paper", "official", "wavepaint"]
 

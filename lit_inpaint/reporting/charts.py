@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
-from lit_inpaint.reporting.runs import Points, is_finite
+from lit_inpaint.reporting.load_runs import Points, is_finite
 
 MOST_POINTS = 800
 """Of a line; longer ones are averaged over equal stretches of rows."""
@@ -18,7 +18,7 @@ COLOURS = 8
 """Lines with a colour of their own in the style sheet; the next ones begin again, dashed."""
 
 
-class Line(NamedTuple):
+class ChartLine(NamedTuple):
     """One line of a chart: what the legend calls it, and which colour it has everywhere on the page."""
 
     name: str
@@ -26,7 +26,7 @@ class Line(NamedTuple):
     points: Points
 
 
-def chart(title: str, lines: Sequence[Line], unit: str = "") -> str:
+def chart(title: str, lines: Sequence[ChartLine], unit: str = "") -> str:
     """A figure with a legend.
 
     Args:
@@ -93,7 +93,7 @@ def chart(title: str, lines: Sequence[Line], unit: str = "") -> str:
     )
 
 
-def _key(line: Line) -> str:
+def _key(line: ChartLine) -> str:
     """A line's entry in the legend."""
     dashed = " dashed" if line.colour >= COLOURS else ""
     return f'<span class="key"><i class="c{line.colour % COLOURS}{dashed}"></i>{escape(line.name)}</span>'

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lit_inpaint.nets.depthwise import DepthwiseConv2d
+from lit_inpaint.nets.cpu.depthwise_convolution import DepthwiseConv2d
 
 LAYERS = {  # channels, side, kernel, stride, dilation; without padding
     "encoder 1": (6, 260, 5, 1, 1),

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import l1_loss, softplus
 
 from lit_inpaint.callbacks import GeneratorEMA, NaNGuard, TrainingLog
-from lit_inpaint.cli import keep_freed_memory, quieten
+from lit_inpaint.config.entry_point import silence_warnings, tune_malloc
 from lit_inpaint.papers import LPINet
 from lit_inpaint.settings import Stage
 from lit_inpaint.types import Batch
@@ -119,8 +119,8 @@ def main() -> None:
     for name, default in (("--steps", 40), ("--rounds", 5), ("--batch", 16), ("--size", 64)):
         parser.add_argument(name, type=int, default=default)
     options = parser.parse_args()
-    quieten()
-    keep_freed_memory()
+    silence_warnings()
+    tune_malloc()
     torch.manual_seed(0)
     batches: list[Batch] = [
         {

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lit_inpaint.cli import keep_freed_memory
-from lit_inpaint.evaluation import evaluate
-from lit_inpaint.masks import DamageRatio, FreeForm
-from lit_inpaint.metrics import LPI, PROTOCOLS, Scores, score
+from lit_inpaint.config.entry_point import tune_malloc
+from lit_inpaint.evaluation.evaluator import evaluate
+from lit_inpaint.masks import FreeForm, MaskRatio
+from lit_inpaint.metrics import LPI, PROTOCOLS, EvaluationResult, score
 from lit_inpaint.papers import PEPSI, LPINet, PConv, UNet, WaveMix
 
 NETWORKS: dict[str, Callable[[], torch.nn.Module]] = {
@@ -45,9 +45,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=1000)
     options = parser.parse_args()
-    keep_freed_memory()
+    tune_malloc()
     torch.manual_seed(0)
-    source, rng = DamageRatio(FreeForm(), 0.1, 0.5), torch.Generator().manual_seed(0)
+    source, rng = MaskRatio(FreeForm(), 0.1, 0.5), torch.Generator().manual_seed(0)
     side = (options.size, options.size)
     image = (torch.rand(options.batch, 3, *side) * 255).byte().float() / 255
     mask = torch.stack([source(side, rng) for _ in range(options.batch)]).float()
@@ -95,7 +95,7 @@ def intervals(images: int) -> None:
     values = {name: torch.rand(4 * images, 3, generator=rng, dtype=torch.float64) for name in ("a", "b")}
     shares = torch.arange(4 * images, dtype=torch.float64) % 4 / 10 + 0.15
     names = [f"{number // 4}.png" for number in range(4 * images)]
-    scores = Scores(LPI, names, names, shares, values)
+    scores = EvaluationResult(LPI, names, names, shares, values)
     spent = seconds(scores.rows), seconds(lambda: scores.pairs(["a", "b"]))
     print(
         f"intervals of {images:,} pictures under 4 masks, two methods: {spent[0]:.1f} s, and compared in pairs {spent[1]:.1f} s"

@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.functional import to_tensor
 
 from lit_inpaint.metrics.fid import FID
-from lit_inpaint.metrics.inception import Inception, draw_into, torchvision_skeleton
-from lit_inpaint.pretrained import INCEPTION
+from lit_inpaint.metrics.inception_network import Inception, draw_into, torchvision_skeleton
+from lit_inpaint.storage.pretrained_weights import INCEPTION
 
 
 def main() -> None:

@@ -21,12 +21,12 @@ import torch
 from PIL import Image
 
 from lit_inpaint import masks
-from lit_inpaint.cli import keep_freed_memory, quieten
-from lit_inpaint.data import CentreSquare, Folder, RandomSquare, read_image
-from lit_inpaint.data.listing import images_in
-from lit_inpaint.data.photos import collate
-from lit_inpaint.data.reading import decode_image
-from lit_inpaint.data.seeds import Stream, generator
+from lit_inpaint.config.entry_point import silence_warnings, tune_malloc
+from lit_inpaint.data import Folder, RandomResizedCrop, ResizedCenterCrop, read_image
+from lit_inpaint.data.image_decode import decode_image
+from lit_inpaint.data.inpainting_dataset import collate
+from lit_inpaint.data.list_image_files import images_in
+from lit_inpaint.data.rng import RngStream, generator
 from lit_inpaint.types import as_floats
 
 SIZE, BATCH = 256, 16
@@ -40,7 +40,7 @@ def jpegs(source: Path, count: int, quality: int) -> Iterator[Path]:
         raise SystemExit(f"{source} holds {len(files)} images, {count} are needed")
     with tempfile.TemporaryDirectory() as folder:
         for number, file in enumerate(files):
-            square = CentreSquare()(read_image(file), SIZE, torch.Generator())
+            square = ResizedCenterCrop()(read_image(file), SIZE, torch.Generator())
             Image.fromarray(square.permute(1, 2, 0).numpy()).save(Path(folder, f"{number:05d}.jpg"), quality=quality)
         yield Path(folder)
 
@@ -52,11 +52,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quality", type=int, default=75, help="75: 13.6 kB each, as in small Places365 (501 MB of 36,500)")
     parser.add_argument(
-        "--masks", nargs="+", default=["default", "FreeForm", "Centre"], help="default: what `data.masks` is unasked"
+        "--masks", nargs="+", default=["default", "FreeForm", "Center"], help="default: what `data.masks` is unasked"
     )
     options = parser.parse_args()
-    quieten()
-    keep_freed_memory()  # as `fit` does
+    silence_warnings()
+    tune_malloc()  # as `fit` does
     torch.set_num_threads(1)
     with jpegs(options.images, options.count, options.quality) as folder:
         run(folder, options.count, options.rounds, options.masks)
@@ -67,8 +67,10 @@ def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
     contents = [file.read_bytes() for file in files]
     pictures = [decode_image(content, "") for content in contents]
     sources = {name: None if name == "default" else getattr(masks, name)() for name in names}
-    whole = RandomSquare(scale=(1.0, 1.0))
-    data = {n: Folder(str(folder), SIZE, BATCH, masks=source, train_view=whole, workers=0) for n, source in sources.items()}
+    whole = RandomResizedCrop(scale=(1.0, 1.0))
+    data = {
+        n: Folder(str(folder), SIZE, BATCH, masks=source, train_transform=whole, workers=0) for n, source in sources.items()
+    }
     for module in data.values():
         module.setup("fit")
 
@@ -82,12 +84,14 @@ def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
         "decode, bytes in memory": lambda: [decode_image(content, "") for content in contents],
         "the same with Pillow": lambda: [Image.open(file).convert("RGB") for file in files],
         "read and decode": lambda: [read_image(file) for file in files],
-        "view: mirror, no resize": lambda: [whole(p, SIZE, generator(0, Stream.TRAIN_VIEW, i)) for i, p in enumerate(pictures)],
+        "view: mirror, no resize": lambda: [
+            whole(p, SIZE, generator(0, RngStream.TRAIN_VIEW, i)) for i, p in enumerate(pictures)
+        ],
     }
     for name, module in data.items():
         source = module.masks[0]
         parts[f"mask: {name}"] = lambda source=source: [
-            source.pixels((SIZE, SIZE), generator(0, Stream.TRAIN_MASK, i)) for i in range(count)
+            source.pixels((SIZE, SIZE), generator(0, RngStream.TRAIN_MASK, i)) for i in range(count)
         ]
     for name in data:
         parts[f"whole sample, {name}"] = lambda name=name: samples(name)
@@ -108,7 +112,7 @@ def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
         print(f"{name:30} {statistics.median(speeds):8,.0f} /s   {statistics.median(speeds) / decoding:.2f} of decoding")
     for name, source in sources.items():
         for workers in (0, 1, 2):
-            module = Folder(str(folder), SIZE, BATCH, masks=source, train_view=whole, workers=workers)
+            module = Folder(str(folder), SIZE, BATCH, masks=source, train_transform=whole, workers=workers)
             module.trainer = Standing()  # as under a trainer: bytes up to the device
             module.setup("fit")
             batches = iter(module.train_dataloader())

@@ -36,12 +36,12 @@ from scipy import ndimage
 from lit_inpaint.masks import (
     Boxes,
     CellularAutomaton,
-    Centre,
+    Center,
     CrossedStrokes,
-    DamageRatio,
     FreeForm,
     Lama,
     LamaIrregular,
+    MaskRatio,
     MaskSource,
     PepsiStrokes,
     RandomWalk,
@@ -155,7 +155,7 @@ def main() -> None:
                 f"{name:22} {our_rate:8,.0f} masks/s, public {their_rate:8,.1f}: {statistics.median(ratios):8.1f} x {spread}",
                 flush=True,
             )
-    for source in (FreeForm(), DamageRatio(low=0.1, high=0.5), DamageRatio(low=0.4, high=0.5), Boxes(), Centre()):
+    for source in (FreeForm(), MaskRatio(low=0.1, high=0.5), MaskRatio(low=0.4, high=0.5), Boxes(), Center()):
         rates = [masks_a_second(drawing(source, side), options.seconds) for side in (SIDE, SIDE // 4)]
         print(f"{source}: {rates[0]:,.0f} masks/s at {SIDE}x{SIDE}, {rates[1]:,.0f} at {SIDE // 4}x{SIDE // 4}", flush=True)
 

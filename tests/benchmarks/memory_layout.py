@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from lit_inpaint.cli import keep_freed_memory
+from lit_inpaint.config.entry_point import tune_malloc
 from lit_inpaint.papers import LPINet
 from lit_inpaint.settings import Training
 
@@ -23,7 +23,7 @@ SETTINGS = {"nchw": (False, False), "channels-last": (True, False), "kept memory
 def step_times(channels_last: bool, keep: bool, steps: int, batch: int, size: int) -> list[float]:
     """Seconds of each adversarial step after a warm-up."""
     if keep:
-        keep_freed_memory()
+        tune_malloc()
     torch.manual_seed(0)
     model = LPINet(training=Training(channels_last=channels_last))
     model.configure_model()

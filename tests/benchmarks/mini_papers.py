@@ -23,10 +23,10 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from lit_inpaint.cli import keep_freed_memory, quieten
-from lit_inpaint.configuration import build, check, load_experiment, override
-from lit_inpaint.data import CentreSquare, read_image
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.config.entry_point import silence_warnings, tune_malloc
+from lit_inpaint.config.load_yaml import build, check, load_experiment, override
+from lit_inpaint.data import ResizedCenterCrop, read_image
+from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.metrics import psnr
 from lit_inpaint.types import Batch
 
@@ -69,7 +69,7 @@ def load(folder: Path, samples: int, size: int) -> Batch:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))[:samples]
     if len(files) < samples:
         raise SystemExit(f"{folder} holds {len(files)} images (jpg, png), {samples} are needed")
-    images = torch.stack([CentreSquare()(read_image(file), size, torch.Generator()) for file in files]).float() / 255
+    images = torch.stack([ResizedCenterCrop()(read_image(file), size, torch.Generator()) for file in files]).float() / 255
     mask = torch.zeros(samples, 1, size, size)
     mask[..., size // 4 : -(size // 4), size // 4 : -(size // 4)] = 1
     return Batch(image=images, mask=mask, name=[file.name for file in files])
@@ -100,8 +100,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     options, settings = parser.parse_known_args()
-    quieten()
-    keep_freed_memory()
+    silence_warnings()
+    tune_malloc()
     overfit = options.what == "overfit"
     steps = options.steps or (500 if overfit else 10)
     batch = load(options.images, options.samples or (4 if overfit else 16), options.size)

@@ -12,7 +12,7 @@ import time
 
 import torch
 
-from lit_inpaint.cli import keep_freed_memory
+from lit_inpaint.config.entry_point import tune_malloc
 from lit_inpaint.papers import PConv
 from lit_inpaint.papers.pconv import Level
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
-    keep_freed_memory()
+    tune_malloc()
     torch.manual_seed(0)
     network = PConv(vgg="random").generator.to(memory_format=torch.channels_last).eval()
     seen: list[tuple[str, Level, tuple[torch.Tensor, ...]]] = []

@@ -34,8 +34,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lit_inpaint.cli import keep_freed_memory
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.config.entry_point import tune_malloc
+from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.papers import DeepGIN, PConv, WaveMix
 from lit_inpaint.types import composite
 
@@ -152,7 +152,7 @@ def work(pipe: Connection, name: str, clone: Path | None, batch: int | None, thr
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     network: Any
     if clone is None:
-        keep_freed_memory()
+        tune_malloc()
         network, run = case.ours(), case.run_ours
         network.load_official(weights_of(case.fixture))
         network.configure_model()

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from lit_inpaint.callbacks import NaNGuard, RunCheckpoint
 from lit_inpaint.callbacks.nan_guard import _broken
+from lit_inpaint.errors import UserError
 from lit_inpaint.papers import LPINet
 from lit_inpaint.settings import Stage, Training
-from lit_inpaint.types import Batch, Prediction, Terms, UserError
+from lit_inpaint.types import Batch, Prediction, Terms
 
 NAN, INF = float("nan"), float("inf")
 

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from lit_inpaint.callbacks import SampleGrids
-from lit_inpaint.types import Batch, UserError
+from lit_inpaint.errors import UserError
+from lit_inpaint.types import Batch
 
 
 class Net:

@@ -14,8 +14,9 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 from tiny_gan import TinyGAN, TinyWeights, loader, make_batches, make_tiny, make_trainer
 
-from lit_inpaint.callbacks import CSVLog, TrainingLog
+from lit_inpaint.callbacks import TrainingLog
 from lit_inpaint.callbacks.training_log import log
+from lit_inpaint.loggers.csv import CSVLogger
 from lit_inpaint.schedules import Cosine, Linear, Steps
 from lit_inpaint.settings import SGD, Adam, Stage
 
@@ -48,7 +49,7 @@ def formulas(k: int) -> dict[str, float]:
 
 def fit(folder: Path, every: int = 1, start: int | None = None, stop: int | None = None) -> list[dict[str, str]]:
     """Train for 12 steps, or `stop` short of them, or go on from the `start` where that was; the rows of metrics.csv so far."""
-    path, table = folder / "stopped.ckpt", CSVLog(folder / "metrics.csv")
+    path, table = folder / "stopped.ckpt", CSVLogger(folder / "metrics.csv")
     if start is not None:
         table.rewind(start)
     trainer = make_trainer(STEPS, TrainingLog(), Stop(stop, path), logger=table, log_every_n_steps=every)
@@ -116,7 +117,7 @@ class Words(WandbLogger):
 
 
 def test_words_go_only_to_loggers_that_can_read(tmp_path: Path) -> None:
-    numbers, words, table = Numbers(), Words(), CSVLog(tmp_path / "metrics.csv")
+    numbers, words, table = Numbers(), Words(), CSVLogger(tmp_path / "metrics.csv")
     trainer: Any = SimpleNamespace(loggers=[numbers, words, table], global_step=7)
     log(trainer, {"train/l1": 0.5, "train/stage": "both"})
     assert numbers.rows == [(7, {"train/l1": 0.5})]

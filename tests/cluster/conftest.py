@@ -58,13 +58,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "repeat": 1,
                 "val_images": 1,
                 "val_crops": 5,
-                "val_masks": [{"class_path": "lit_inpaint.masks.Centre"}],
+                "val_masks": [{"class_path": "lit_inpaint.masks.Center"}],
             }
         },
         "baselines": False,
         "ema": 0.5,
-        "sample_rows": 1,
-        "save_every": 1000,
+        "num_samples": 1,
+        "checkpoint_every": 1000,
         "trainer": {
             "accelerator": "cpu",
             "max_steps": 12,

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lit_inpaint import cache
-from lit_inpaint.data import CelebA, archives, listing
-from lit_inpaint.data.archives import Archived, members
-from lit_inpaint.data.listing import images_in
-from lit_inpaint.data.lists import split
-from lit_inpaint.data.reading import UnreadableImageError
-from lit_inpaint.types import UserError
+from lit_inpaint.data import CelebA, archives, file_index, list_image_files
+from lit_inpaint.data.archives import ArchiveImages, members
+from lit_inpaint.data.image_decode import UnreadableImageError
+from lit_inpaint.data.list_image_files import images_in
+from lit_inpaint.data.splits import split
+from lit_inpaint.errors import UserError
 
 Write = Callable[..., Path]
 Pack = Callable[..., Path]
@@ -62,7 +61,7 @@ def test_what_a_folder_leaves_out_an_archive_leaves_out(
 
 
 class _Reads(Dataset[Tensor]):
-    def __init__(self, files: Archived) -> None:
+    def __init__(self, files: ArchiveImages) -> None:
         self.files = files
 
     def __len__(self) -> int:
@@ -234,8 +233,8 @@ def test_a_long_list_is_kept_until_the_archive_changes(
     kind: str, pack: Pack, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(listing, "KEPT_FROM", 2)
-    monkeypatch.setattr(cache, "_SETTLED", 0.0)
+    monkeypatch.setattr(list_image_files, "KEPT_FROM", 2)
+    monkeypatch.setattr(file_index, "_SETTLED", 0.0)
     for number in range(2):
         write(f"pictures/{number}.png", number)
     archive = pack(kind)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from lit_inpaint.data import Folder, Original
+from lit_inpaint.data import Folder, NativeSize
 from lit_inpaint.data.manifest import Manifest
-from lit_inpaint.masks import Centre, DamageRatio, FreeForm, FromFolder, MaskSource, Mixture
+from lit_inpaint.masks import Center, FreeForm, MaskRatio, MaskSource, Mixture, RandomFromFolder
 
 Write = Callable[..., Path]
 
@@ -21,7 +21,7 @@ def root(write: Write, tmp_path: Path) -> Path:
 
 
 def _manifest(root: Path, **options: Any) -> Manifest:
-    data = Folder(str(root), **{"size": 16, "workers": 0, "val_masks": [Centre(4), FreeForm()], **options})
+    data = Folder(str(root), **{"size": 16, "workers": 0, "val_masks": [Center(4), FreeForm()], **options})
     data.setup("validate")
     return data.manifest("val")
 
@@ -62,10 +62,10 @@ def test_a_name_that_is_no_utf_8_is_listed(write: Write, tmp_path: Path) -> None
     assert hashlib.sha256(content).hexdigest() == manifest.digest
 
 
-@pytest.mark.parametrize("wrap", [lambda source: source, DamageRatio, lambda source: Mixture((Centre(4), source))])
-def test_mask_files_are_part_of_the_hash(root: Path, write: Write, wrap: Callable[[FromFolder], MaskSource]) -> None:
+@pytest.mark.parametrize("wrap", [lambda source: source, MaskRatio, lambda source: Mixture((Center(4), source))])
+def test_mask_files_are_part_of_the_hash(root: Path, write: Write, wrap: Callable[[RandomFromFolder], MaskSource]) -> None:
     def digest() -> str:
-        return _manifest(root, val_masks=[wrap(FromFolder(str(folder)))]).digest
+        return _manifest(root, val_masks=[wrap(RandomFromFolder(str(folder)))]).digest
 
     folder = write("masks/0.png", 0).parent
     before = digest()
@@ -75,7 +75,7 @@ def test_mask_files_are_part_of_the_hash(root: Path, write: Write, wrap: Callabl
 
 
 def test_other_samples_have_another_hash(root: Path, write: Write) -> None:
-    others: list[dict[str, Any]] = [{}, {"seed": 1}, {"size": 8}, {"val_masks": [Centre(5), FreeForm()]}, {"val_images": 2}]
+    others: list[dict[str, Any]] = [{}, {"seed": 1}, {"size": 8}, {"val_masks": [Center(5), FreeForm()]}, {"val_images": 2}]
     digests = {_manifest(root, **options).digest for options in others}
     write("photos/val/9.png", 9)
     assert len(digests | {_manifest(root).digest}) == 6
@@ -83,17 +83,19 @@ def test_other_samples_have_another_hash(root: Path, write: Write) -> None:
 
 def test_samples_in_their_own_sizes_are_listed_with_them(root: Path, write: Write) -> None:
     write("photos/val/1.png", 1, size=(40, 30))
-    manifest = _manifest(root, val_view=Original(multiple=4), val_crops=2)
+    manifest = _manifest(root, val_transform=NativeSize(multiple=4), val_crops=2)
     lines = [line for line in manifest.text.splitlines() if not line.startswith("#")]
     assert [line.rpartition(",")[2] for line in lines[1:]] == ["24x20", "24x20", "40x28", "40x28", "24x20", "24x20"] * 2
     assert "# view: Original(multiple=4, longest=None)" in manifest.text
     before = manifest.digest
     write("photos/val/2.png", 2, size=(24, 24))
-    assert _manifest(root, val_view=Original(multiple=4), val_crops=2).digest != before
+    assert _manifest(root, val_transform=NativeSize(multiple=4), val_crops=2).digest != before
 
 
 def test_a_header_that_cannot_be_read_has_no_size(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lit_inpaint.data.shelf.VERIFIED_FILES", 0)  # a large set, whose files are met when they are read
+    monkeypatch.setattr(
+        "lit_inpaint.data.unreadable_images.VERIFIED_FILES", 0
+    )  # a large set, whose files are met when they are read
     (root / "val" / "1.png").write_bytes(b"nothing")
-    lines = _manifest(root, val_view=Original()).text.splitlines()
+    lines = _manifest(root, val_transform=NativeSize()).text.splitlines()
     assert [line.rpartition(",")[2] for line in lines[-6:]] == ["24x20"] * 2 + ["unreadable"] * 2 + ["24x20"] * 2

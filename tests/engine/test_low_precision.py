@@ -13,8 +13,9 @@ from plain_loop import ORDERS, Caching, Plain, assert_engine_is_plain, assert_sa
 from tiny_gan import Outputs, loader, make_batches, make_tiny, make_trainer
 from torch import Tensor
 
+from lit_inpaint.errors import UserError
 from lit_inpaint.settings import Stage, Training
-from lit_inpaint.types import Batch, UserError
+from lit_inpaint.types import Batch
 
 IN_PARTS = Training(accumulate_generator=2, accumulate_discriminator=3, channels_last=False)
 

@@ -127,7 +127,7 @@ def test_a_norm_is_one_samples_own() -> None:
     assert r1_penalty(Quadratic(1.0), real).item() == pytest.approx((0.25 + 1.0 + 16.0) / 3, rel=1e-12)
 
 
-def judged(real: Tensor, fake: Tensor) -> Tensor:
+def record_logits(real: Tensor, fake: Tensor) -> Tensor:
     seen: list[Tensor] = []
     discriminator = Linear(torch.ones(real.shape[1:], dtype=torch.float64))
 
@@ -142,7 +142,7 @@ def judged(real: Tensor, fake: Tensor) -> Tensor:
 
 def test_points_lie_evenly_between_real_and_fake() -> None:
     torch.manual_seed(0)
-    shares = judged(torch.ones(2000, 3, 2, 2), torch.zeros(2000, 3, 2, 2)).double()
+    shares = record_logits(torch.ones(2000, 3, 2, 2), torch.zeros(2000, 3, 2, 2)).double()
     assert float(shares.min()) >= 0
     assert float(shares.max()) <= 1
     assert torch.equal(shares, shares[:, :1, :1, :1].expand_as(shares)), "one share for all pixels of a sample"
@@ -156,7 +156,7 @@ def test_points_lie_evenly_between_real_and_fake() -> None:
 
 def test_points_lie_on_the_line() -> None:
     real, fake = images(), images(seed=2)
-    point = judged(real, fake)
+    point = record_logits(real, fake)
     share = ((point - fake) / (real - fake))[:, :1, :1, :1]
     torch.testing.assert_close(point, share * real + (1 - share) * fake)
 
@@ -164,10 +164,10 @@ def test_points_lie_on_the_line() -> None:
 def test_points_come_from_the_global_seed() -> None:
     real, fake = images(), images(seed=2)
     torch.manual_seed(5)
-    first = judged(real, fake)
-    again = judged(real, fake)
+    first = record_logits(real, fake)
+    again = record_logits(real, fake)
     torch.manual_seed(5)
-    assert torch.equal(first, judged(real, fake))
+    assert torch.equal(first, record_logits(real, fake))
     assert not torch.equal(first, again)
 
 
@@ -419,7 +419,7 @@ def test_a_half_precision_network_sees_its_own_precision() -> None:
 
 
 def test_images_of_unlike_precision_meet_in_the_finer_one() -> None:
-    assert judged(images(dtype=torch.float32), images(seed=2).bfloat16()).dtype == torch.float32
+    assert record_logits(images(dtype=torch.float32), images(seed=2).bfloat16()).dtype == torch.float32
 
 
 # Mistakes ---------------------------------------------------------------------------------------------------------------------

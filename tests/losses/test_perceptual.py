@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 from torchvision.models import vgg16, vgg19
 
+from lit_inpaint.errors import UserError
 from lit_inpaint.losses.perceptual import (
     Depth,
     ImageNetScale,
@@ -21,8 +22,7 @@ from lit_inpaint.losses.perceptual import (
     perceptual_loss,
     style_loss,
 )
-from lit_inpaint.pretrained import VGG16, VGG19
-from lit_inpaint.types import UserError
+from lit_inpaint.storage.pretrained_weights import VGG16, VGG19
 
 POOLS = ("pool1", "pool2", "pool3")
 

@@ -8,21 +8,21 @@ import pytest
 import torch
 
 import lit_inpaint.masks
+from lit_inpaint.errors import UserError
 from lit_inpaint.masks import (
     Boxes,
-    Centre,
+    Center,
     CrossedStrokes,
-    DamageRatio,
-    Dihedral,
     FreeForm,
     Lama,
+    MaskRatio,
     MaskSource,
+    MaskUnion,
     Mixture,
+    RandomFlipRot90,
     Shapes,
-    Union,
 )
 from lit_inpaint.masks.lama import LamaSet
-from lit_inpaint.types import UserError
 
 
 class Corner(MaskSource):
@@ -37,7 +37,7 @@ class Corner(MaskSource):
 
 def test_a_mask_is_turned_and_mirrored_into_eight_positions() -> None:
     rng = torch.Generator().manual_seed(0)
-    drawn = [Dihedral(Corner())((5, 7), rng) for _ in range(800)]
+    drawn = [RandomFlipRot90(Corner())((5, 7), rng) for _ in range(800)]
     assert all(mask.shape == (1, 5, 7) and mask.sum() == 4 for mask in drawn)
     counts = Counter(mask.numpy().tobytes() for mask in drawn)
     assert len(counts) == 8
@@ -45,14 +45,20 @@ def test_a_mask_is_turned_and_mirrored_into_eight_positions() -> None:
 
 
 def test_a_union_is_a_hole_wherever_one_of_its_sources_is() -> None:
-    sources = (FreeForm(), Boxes(), Centre(8), Corner())
-    union = Union(sources)((48, 64), torch.Generator().manual_seed(1))
+    sources = (FreeForm(), Boxes(), Center(8), Corner())
+    union = MaskUnion(sources)((48, 64), torch.Generator().manual_seed(1))
     twin = torch.Generator().manual_seed(1)
     assert torch.equal(union, torch.stack([source((48, 64), twin) for source in sources]).amax(dim=0))
 
 
 def test_bytes_and_floats_are_the_same_mask() -> None:
-    for source in (FreeForm(), Corner(), Mixture((Corner(), Boxes())), DamageRatio(FreeForm(), 0.1, 0.5), Dihedral(Corner())):
+    for source in (
+        FreeForm(),
+        Corner(),
+        Mixture((Corner(), Boxes())),
+        MaskRatio(FreeForm(), 0.1, 0.5),
+        RandomFlipRot90(Corner()),
+    ):
         pixels = source.pixels((40, 56), torch.Generator().manual_seed(2))
         assert pixels.dtype == np.uint8
         assert np.array_equal(pixels, source((40, 56), torch.Generator().manual_seed(2))[0].numpy())
@@ -61,17 +67,17 @@ def test_bytes_and_floats_are_the_same_mask() -> None:
 @pytest.mark.parametrize("kind", get_args(LamaSet))
 def test_lamas_sets_are_held_within_a_range_of_damage(kind: LamaSet) -> None:
     rng = torch.Generator().manual_seed(0)
-    ranged = DamageRatio(Lama(kind), 0.2, 0.3)
+    ranged = MaskRatio(Lama(kind), 0.2, 0.3)
     assert all(0.2 <= ranged.pixels((64, 64), rng).mean() < 0.3 for _ in range(10))
 
 
 def test_composed_sources_compare_and_print_as_they_are_written() -> None:
-    source = DamageRatio(
-        Mixture((Lama("thin"), Dihedral(CrossedStrokes()), Union((Shapes(), Centre(8)))), (1.0, 2.0, 3.0)), 0.1
+    source = MaskRatio(
+        Mixture((Lama("thin"), RandomFlipRot90(CrossedStrokes()), MaskUnion((Shapes(), Center(8)))), (1.0, 2.0, 3.0)), 0.1
     )
     names = dict(vars(lit_inpaint.masks))
     assert eval(repr(source), names) == source
-    assert source != DamageRatio(Mixture((Lama("thick"), Dihedral(CrossedStrokes()), Union((Shapes(),)))), 0.1)
+    assert source != MaskRatio(Mixture((Lama("thick"), RandomFlipRot90(CrossedStrokes()), MaskUnion((Shapes(),)))), 0.1)
     assert len({source, eval(repr(source), names)}) == 1
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from lit_inpaint.masks import DamageRatio, FromFolder, hole_share, read_mask
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
+from lit_inpaint.masks import MaskRatio, RandomFromFolder, mask_ratio, read_mask
 
 
 def disc(side: int = 128, radius: int = 40) -> np.ndarray:
@@ -44,8 +44,8 @@ def test_grey_edges_become_neither_holes_nor_greys(name: str, tmp_path: Path) ->
     assert ((grey > 0) & (grey < 255)).mean() > 0.1  # the file is what the test is about
     mask = read_mask(path)
     assert set(mask.unique().tolist()) == {0.0, 1.0}
-    assert hole_share(mask).item() == pytest.approx((disc() > 0).mean(), rel=0.02)
-    assert (grey > 0).mean() > 1.2 * hole_share(mask).item()  # "> 0" would widen the hole
+    assert mask_ratio(mask).item() == pytest.approx((disc() > 0).mean(), rel=0.02)
+    assert (grey > 0).mean() > 1.2 * mask_ratio(mask).item()  # "> 0" would widen the hole
 
 
 def test_polarity_size_and_colour_modes(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_lists_masks_below_it_in_order_once(folder: Path) -> None:
-    source = FromFolder(str(folder))
+    source = RandomFromFolder(str(folder))
     assert [path.relative_to(folder).as_posix() for path in source.files] == ["a.JPG", "b/small.png", "c.jpeg"]
     save(disc(), folder / "later.png")
     assert len(source.files) == 3
@@ -109,15 +109,15 @@ def test_a_folder_lists_masks_below_it_in_order_once(folder: Path) -> None:
 
 def test_without_augmentation_the_files_come_as_they_are(folder: Path) -> None:
     rng = torch.Generator().manual_seed(0)
-    source = FromFolder(str(folder), augment=False)
+    source = RandomFromFolder(str(folder), augment=False)
     expected = {read_mask(path, (64, 64)).numpy().tobytes() for path in source.files}
     assert {source((64, 64), rng).numpy().tobytes() for _ in range(40)} == expected
-    inverted = FromFolder(str(folder), white_is_hole=False, augment=False)
+    inverted = RandomFromFolder(str(folder), white_is_hole=False, augment=False)
     assert torch.equal(inverted((64, 64), rng.manual_seed(1)), 1 - source((64, 64), rng.manual_seed(1)))
 
 
 def test_augmentation_moves_holes_but_keeps_them_masks(folder: Path) -> None:
-    source = FromFolder(str(folder))
+    source = RandomFromFolder(str(folder))
     rng = torch.Generator().manual_seed(0)
     masks = [source((64, 48), rng) for _ in range(60)]
     assert all(mask.shape == (1, 64, 48) and mask.unique().tolist() == [0.0, 1.0] for mask in masks)
@@ -129,20 +129,20 @@ def test_augmentation_moves_holes_but_keeps_them_masks(folder: Path) -> None:
 
 def test_a_folder_without_masks_is_refused_at_construction(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{tmp_path} holds no PNG or JPEG file; put the masks there"):
-        FromFolder(str(tmp_path))
+        RandomFromFolder(str(tmp_path))
     with pytest.raises(UserError, match="nowhere does not exist"):
-        FromFolder(str(tmp_path / "nowhere"))
+        RandomFromFolder(str(tmp_path / "nowhere"))
 
 
 def test_a_damaged_file_is_named_before_training(folder: Path) -> None:
     (folder / "bad.png").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"bad\.png"):
-        FromFolder(str(folder))
+        RandomFromFolder(str(folder))
 
 
 def test_a_file_damaged_later_is_named_when_drawn(tmp_path: Path) -> None:
     path = save(disc(), tmp_path / "bad.png")
-    source = FromFolder(str(tmp_path))
+    source = RandomFromFolder(str(tmp_path))
     path.write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"bad\.png"):
         source((8, 8), torch.Generator())
@@ -153,12 +153,12 @@ def test_32_files_spread_over_the_folder_are_read_at_construction(tmp_path: Path
         save(disc(16, 4), tmp_path / f"{number:02}.png")
     for number in range(1, 64, 2):
         (tmp_path / f"{number:02}.png").write_bytes(b"nothing")
-    assert len(FromFolder(str(tmp_path)).files) == 64
+    assert len(RandomFromFolder(str(tmp_path)).files) == 64
     with pytest.raises(UserError, match=r"\d\d\.png"):
-        FromFolder(str(tmp_path), share=(0.0, 1.0))
+        RandomFromFolder(str(tmp_path), share=(0.0, 1.0))
     (tmp_path / "62.png").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"62\.png"):
-        FromFolder(str(tmp_path))
+        RandomFromFolder(str(tmp_path))
 
 
 @pytest.mark.parametrize(("white_is_hole", "remedy"), [(True, "black, not white.*false"), (False, "white, not black.*true")])
@@ -168,11 +168,11 @@ def test_the_wrong_polarity_is_said_once_and_not_mended(
     thin = disc(64, 10)  # a hole of 8 %
     save(255 - thin if white_is_hole else thin, tmp_path / "thin.png")
     for _ in range(2):
-        source = FromFolder(str(tmp_path), white_is_hole, augment=False)
+        source = RandomFromFolder(str(tmp_path), white_is_hole, augment=False)
     (said,) = capsys.readouterr().err.splitlines()
     assert re.search(rf"mean hole share of the masks looked at in .* \(1\) is 92%.*{remedy}", said)
-    assert hole_share(source((64, 64), torch.Generator())) > 0.9
-    FromFolder(str(tmp_path), not white_is_hole)
+    assert mask_ratio(source((64, 64), torch.Generator())) > 0.9
+    RandomFromFolder(str(tmp_path), not white_is_hole)
     assert not capsys.readouterr().err
 
 
@@ -184,15 +184,15 @@ def test_a_folder_of_blank_masks_is_refused(value: int, colour: str, white_is_ho
     with pytest.raises(
         UserError, match=rf"all masks looked at in {tmp_path} \(1\) are {colour} throughout and have no {lack};"
     ):
-        FromFolder(str(tmp_path), white_is_hole)
+        RandomFromFolder(str(tmp_path), white_is_hole)
 
 
 def test_some_masks_without_a_hole_are_counted_and_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(np.zeros((64, 64), np.uint8), tmp_path / "empty.png")
     save(disc(64, 20), tmp_path / "disc.png")
-    FromFolder(str(tmp_path))
+    RandomFromFolder(str(tmp_path))
     assert re.search(r"no hole in 1 of the masks looked at in .* \(2\)", capsys.readouterr().err)
-    assert [path.name for path in FromFolder(str(tmp_path), share=(0.001, 1.0)).files] == ["disc.png"]
+    assert [path.name for path in RandomFromFolder(str(tmp_path), share=(0.001, 1.0)).files] == ["disc.png"]
 
 
 @pytest.fixture
@@ -206,22 +206,22 @@ def graded(tmp_path: Path) -> Path:
 
 
 def test_files_of_a_range_of_damage(graded: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = FromFolder(str(graded), augment=False, share=(0.2, 0.4))
+    source = RandomFromFolder(str(graded), augment=False, share=(0.2, 0.4))
     assert [path.name for path in source.files] == ["2.png", "3.png"]
     assert "2 of 6 masks in" in capsys.readouterr().err
     rng = torch.Generator().manual_seed(0)
-    assert {round(float(hole_share(source((40, 40), rng))), 3) for _ in range(20)} == {0.2, 0.3}
-    inverted = FromFolder(str(graded), white_is_hole=False, share=(0.35, 0.45))
+    assert {round(float(mask_ratio(source((40, 40), rng))), 3) for _ in range(20)} == {0.2, 0.3}
+    inverted = RandomFromFolder(str(graded), white_is_hole=False, share=(0.35, 0.45))
     assert [path.name for path in inverted.files] == ["6.png"]
     with pytest.raises(UserError, match=r"none of the 6 masks in .* covers 70\.0% to 80\.0% .* cover 10\.0% to 60\.0%"):
-        FromFolder(str(graded), share=(0.7, 0.8))
+        RandomFromFolder(str(graded), share=(0.7, 0.8))
 
 
 def test_a_changed_file_is_measured_anew(graded: Path) -> None:
-    assert len(FromFolder(str(graded), share=(0.6, 0.7)).files) == 1
+    assert len(RandomFromFolder(str(graded), share=(0.6, 0.7)).files) == 1
     save(np.pad(np.full((26, 40), 255, np.uint8), ((0, 14), (0, 0))), graded / "1.png")
     os.utime(graded / "1.png", ns=(1, 1))
-    assert [path.name for path in FromFolder(str(graded), share=(0.6, 0.7)).files] == ["1.png", "6.png"]
+    assert [path.name for path in RandomFromFolder(str(graded), share=(0.6, 0.7)).files] == ["1.png", "6.png"]
 
 
 def test_a_range_keeps_published_masks_where_rejection_would_unite_them(tmp_path: Path) -> None:
@@ -232,12 +232,12 @@ def test_a_range_keeps_published_masks_where_rejection_would_unite_them(tmp_path
     save(disc(64, 14), tmp_path / "wanted.png")
     published = read_mask(tmp_path / "wanted.png")
     rng = torch.Generator().manual_seed(0)
-    chosen = FromFolder(str(tmp_path), augment=False, share=(0.1, 0.2))
+    chosen = RandomFromFolder(str(tmp_path), augment=False, share=(0.1, 0.2))
     assert all(torch.equal(chosen((64, 64), rng), published) for _ in range(20))
-    rejected = DamageRatio(FromFolder(str(tmp_path), augment=False), 0.1, 0.2)
+    rejected = MaskRatio(RandomFromFolder(str(tmp_path), augment=False), 0.1, 0.2)
     masks = [rejected((64, 64), rng) for _ in range(20)]
     assert not all(torch.equal(mask, published) for mask in masks)
-    assert all(0.1 <= hole_share(mask) < 0.2 for mask in masks)
+    assert all(0.1 <= mask_ratio(mask) < 0.2 for mask in masks)
 
 
 def test_dilation_grows_holes_by_shares_of_the_shorter_side(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_dilation_grows_holes_by_shares_of_the_shorter_side(tmp_path: Path) -> N
     dot[50, 100] = 255
     save(dot, tmp_path / "dot.png")
     rng = torch.Generator().manual_seed(0)
-    source = FromFolder(str(tmp_path), augment=False, dilate=(0.05, 0.11))
+    source = RandomFromFolder(str(tmp_path), augment=False, dilate=(0.05, 0.11))
     masks = [source((100, 200), rng) for _ in range(60)]
     sides = {int(mask.sum()) ** 0.5 for mask in masks}
     assert sides == set(range(5, 12))
@@ -263,7 +263,7 @@ def test_rotation_by_any_angle_never_looks_beyond_the_file(size: tuple[int, int]
     ring[height // 2 - 2 : height // 2 + 2, width // 2 - 10 : width // 2 + 10] = 0
     save(ring, tmp_path / "ring.png")
     rng = torch.Generator().manual_seed(0)
-    source = FromFolder(str(tmp_path), augment=False, rotate=180.0)
+    source = RandomFromFolder(str(tmp_path), augment=False, rotate=180.0)
     angles = []
     for _ in range(40):
         known = 1 - source(size, rng)[0]
@@ -282,12 +282,12 @@ def test_rotation_by_any_angle_never_looks_beyond_the_file(size: tuple[int, int]
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"dilate": (0.5, 0.1)}, r"FromFolder\.dilate is \(0\.5, 0\.1\)"),
-        ({"rotate": 181.0}, r"FromFolder\.rotate is 181\.0; it takes degrees"),
-        ({"share": (0.3, 0.3)}, r"FromFolder\.share is \(0\.3, 0\.3\)"),
+        ({"dilate": (0.5, 0.1)}, r"RandomFromFolder\.dilate is \(0\.5, 0\.1\)"),
+        ({"rotate": 181.0}, r"RandomFromFolder\.rotate is 181\.0; it takes degrees"),
+        ({"share": (0.3, 0.3)}, r"RandomFromFolder\.share is \(0\.3, 0\.3\)"),
         ({"root": "~nobody_of_this_name/masks"}, "does not exist"),
     ],
 )
 def test_impossible_options(options: dict[str, Any], named: str, folder: Path) -> None:
     with pytest.raises(UserError, match=named):
-        FromFolder(**{"root": str(folder)} | options)
+        RandomFromFolder(**{"root": str(folder)} | options)

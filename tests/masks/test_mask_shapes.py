@@ -7,35 +7,35 @@ import numpy as np
 import pytest
 import torch
 
-from lit_inpaint.masks import Boxes, CellularAutomaton, Centre, CrossedStrokes, FreeForm, HalfImage, Shapes, hole_share
-from lit_inpaint.types import UserError
+from lit_inpaint.errors import UserError
+from lit_inpaint.masks import Boxes, CellularAutomaton, Center, CrossedStrokes, FreeForm, HalfImage, Shapes, mask_ratio
 
 
 def shares(source, size: tuple[int, int], n: int) -> torch.Tensor:
     rng = torch.Generator().manual_seed(0)
-    return torch.stack([hole_share(source(size, rng)) for _ in range(n)])
+    return torch.stack([mask_ratio(source(size, rng)) for _ in range(n)])
 
 
 def test_hole_share_counts_pixels_per_sample() -> None:
     masks = torch.zeros(2, 1, 3, 4)
     masks[1, 0, :2, 0] = 1
-    assert hole_share(masks).tolist() == [0.0, 2 / 12]
-    assert hole_share(masks[1]).item() == 2 / 12
-    assert hole_share(masks).dtype == torch.float64
+    assert mask_ratio(masks).tolist() == [0.0, 2 / 12]
+    assert mask_ratio(masks[1]).item() == 2 / 12
+    assert mask_ratio(masks).dtype == torch.float64
 
 
 def test_centre_is_a_square_in_the_middle() -> None:
     rng = torch.Generator()
     expected = torch.zeros(1, 6, 8)
     expected[:, 2:4, 3:5] = 1
-    assert torch.equal(Centre(size=2)((6, 8), rng), expected)
+    assert torch.equal(Center(size=2)((6, 8), rng), expected)
     for size, side in [(256, 128), (256, 64), (96, 12), (96, 8), (224, 112)]:
-        rows, columns = (Centre(side)((size, size), rng)[0].any(dim=axis).nonzero().flatten().tolist() for axis in (1, 0))
+        rows, columns = (Center(side)((size, size), rng)[0].any(dim=axis).nonzero().flatten().tolist() for axis in (1, 0))
         assert rows == columns == list(range((size - side) // 2, (size + side) // 2))
-    assert Centre()((256, 256), rng).sum() == 128**2
-    assert Centre()((64, 256), rng).sum() == 32**2
+    assert Center()((256, 256), rng).sum() == 128**2
+    assert Center()((64, 256), rng).sum() == 32**2
     with pytest.raises(UserError, match="larger than the image of 16x64"):
-        Centre(size=17)((16, 64), rng)
+        Center(size=17)((16, 64), rng)
 
 
 def test_one_box_keeps_its_sides_and_margin() -> None:

@@ -12,46 +12,46 @@ import numpy as np
 import pytest
 import torch
 
+from lit_inpaint.errors import UserError
 from lit_inpaint.masks import (
     Boxes,
     CellularAutomaton,
-    Centre,
+    Center,
     CrossedStrokes,
-    DamageRatio,
-    Dihedral,
     FreeForm,
-    FromFolder,
     HalfImage,
     Lama,
     LamaIrregular,
+    MaskRatio,
     MaskSource,
+    MaskUnion,
     Mixture,
     PepsiStrokes,
+    RandomFlipRot90,
+    RandomFromFolder,
     RandomWalk,
     Shapes,
-    Union,
 )
 from lit_inpaint.masks.lama import LamaSet
-from lit_inpaint.types import UserError
 
 CHANCY = [
     Boxes(),
     FreeForm(),
     CellularAutomaton(),
     CrossedStrokes(),
-    DamageRatio(low=0.2, high=0.3),
-    DamageRatio(FreeForm(strokes=(1, 1)), low=0.5, high=0.51),
+    MaskRatio(low=0.2, high=0.3),
+    MaskRatio(FreeForm(strokes=(1, 1)), low=0.5, high=0.51),
     Mixture((Boxes(), FreeForm()), (1.0, 2.0)),
     *(Lama(kind) for kind in get_args(LamaSet) if kind != "wavemix_stl10"),
     LamaIrregular(),
     PepsiStrokes(),
-    Dihedral(PepsiStrokes()),
+    RandomFlipRot90(PepsiStrokes()),
     RandomWalk(canvas=128),
     Shapes(),
-    Union((FreeForm(), Boxes())),
-    DamageRatio(Lama("wavemix_stl10"), low=0.1, high=0.5),
+    MaskUnion((FreeForm(), Boxes())),
+    MaskRatio(Lama("wavemix_stl10"), low=0.1, high=0.5),
 ]
-SOURCES = [Centre(), Centre(size=12), HalfImage(), *CHANCY]
+SOURCES = [Center(), Center(size=12), HalfImage(), *CHANCY]
 SIZES = [(64, 64), (256, 256), (48, 96), (97, 61)]
 
 
@@ -131,27 +131,27 @@ def test_sources_can_be_written_in_yaml(tmp_path) -> None:
       class_path: lit_inpaint.masks.Mixture
       init_args:
         sources:
-        - class_path: lit_inpaint.masks.DamageRatio
+        - class_path: lit_inpaint.masks.MaskRatio
           init_args: {low: 0.1, high: 0.2}
         - class_path: lit_inpaint.masks.Boxes
           init_args: {count: [1, 2], side: [0.3, 0.7]}
-        - class_path: lit_inpaint.masks.Union
+        - class_path: lit_inpaint.masks.MaskUnion
           init_args:
             sources:
             - {class_path: lit_inpaint.masks.Lama, init_args: {kind: thin_512}}
-            - {class_path: lit_inpaint.masks.Dihedral, init_args: {source: {class_path: lit_inpaint.masks.PepsiStrokes}}}
+            - {class_path: lit_inpaint.masks.RandomFlipRot90, init_args: {source: {class_path: lit_inpaint.masks.PepsiStrokes}}}
         weights: [1, 3, 2]
     """
     parsed = parser.parse_args([f"--mask={config}"])
-    union = Union((Lama("thin_512"), Dihedral(PepsiStrokes())))
-    expected = Mixture((DamageRatio(FreeForm(), 0.1, 0.2), Boxes((1, 2), (0.3, 0.7)), union), (1.0, 3.0, 2.0))
+    union = MaskUnion((Lama("thin_512"), RandomFlipRot90(PepsiStrokes())))
+    expected = Mixture((MaskRatio(FreeForm(), 0.1, 0.2), Boxes((1, 2), (0.3, 0.7)), union), (1.0, 3.0, 2.0))
     assert parser.instantiate(parsed).mask == expected
     # What a run writes down replays, defaults included.
     assert parser.instantiate(parser.parse_string(parser.dump(parsed))).mask == expected
 
 
 def test_a_mixture_follows_its_weights() -> None:
-    sides = (Centre(8), Centre(16), Centre(32))
+    sides = (Center(8), Center(16), Center(32))
     rng = torch.Generator().manual_seed(0)
     drawn = [int(Mixture(sides, (1.0, 0.0, 3.0))((64, 64), rng).sum()) for _ in range(400)]
     assert set(drawn) == {8**2, 32**2}
@@ -161,18 +161,18 @@ def test_a_mixture_follows_its_weights() -> None:
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: Centre(size=0), r"Centre\.size is 0"),
+        (lambda: Center(size=0), r"Centre\.size is 0"),
         (lambda: Boxes(count=(3, 1)), r"Boxes\.count"),
         (lambda: Boxes(side=(0.5, 1.5)), r"Boxes\.side"),
         (lambda: Boxes(margin=0.5), r"Boxes\.margin"),
         (lambda: FreeForm(strokes=(0, 1)), r"FreeForm\.strokes"),
         (lambda: FreeForm(width=(-0.1, 0.1)), r"FreeForm\.width"),
         (lambda: FreeForm(step=0.0), r"FreeForm\.step"),
-        (lambda: DamageRatio(low=0.5, high=0.5), r"low=0\.5, high=0\.5"),
-        (lambda: DamageRatio(attempts=1), r"DamageRatio\.attempts"),
+        (lambda: MaskRatio(low=0.5, high=0.5), r"low=0\.5, high=0\.5"),
+        (lambda: MaskRatio(attempts=1), r"MaskRatio\.attempts"),
         (lambda: Mixture(()), r"Mixture\.sources is empty"),
-        (lambda: Mixture((Centre(),), (1.0, 2.0)), r"2 values for 1 source"),
-        (lambda: Mixture((Centre(),), (0.0,)), r"not all of them 0"),
+        (lambda: Mixture((Center(),), (1.0, 2.0)), r"2 values for 1 source"),
+        (lambda: Mixture((Center(),), (0.0,)), r"not all of them 0"),
         (lambda: LamaIrregular(strokes=(0, 1)), r"LamaIrregular\.strokes"),
         (lambda: LamaIrregular(width=(0.5, 2.0)), r"LamaIrregular\.width"),
         (lambda: LamaIrregular(angles=0), r"LamaIrregular\.angles is 0"),
@@ -186,8 +186,8 @@ def test_a_mixture_follows_its_weights() -> None:
         (lambda: Shapes(discs=(-1, 3)), r"Shapes\.discs"),
         (lambda: Shapes(thinnest=0), r"Shapes\.thinnest is 0"),
         (lambda: Shapes(thickest=1.5), r"Shapes\.thickest is 1\.5"),
-        (lambda: Union(()), r"Union\.sources is empty"),
-        (lambda: FromFolder("/no/such/folder"), r"/no/such/folder does not exist"),
+        (lambda: MaskUnion(()), r"Union\.sources is empty"),
+        (lambda: RandomFromFolder("/no/such/folder"), r"/no/such/folder does not exist"),
     ],
 )
 def test_impossible_options_are_refused_at_once_and_by_name(make, named: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lit_inpaint.masks import RandomWalk, random_walk
-from lit_inpaint.masks.base import coins
+from lit_inpaint.masks.base import random_bits
 from lit_inpaint.masks.random_walk import _walk
 
 
@@ -69,7 +69,7 @@ def test_a_track_is_scaled_to_the_image() -> None:
 
 
 def test_coins_are_fair_and_as_many_as_asked() -> None:
-    tossed = coins(random.Random(0), 100_001)
+    tossed = random_bits(random.Random(0), 100_001)
     assert tossed.shape == (100_001,)
     assert set(tossed.tolist()) == {0, 1}
     assert tossed.mean() == pytest.approx(0.5, abs=4 * 0.5 / 100_001**0.5)

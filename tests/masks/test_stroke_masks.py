@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lit_inpaint.masks import CrossedStrokes, Lama, LamaIrregular, PepsiStrokes
-from lit_inpaint.masks.base import dice
+from lit_inpaint.masks.base import python_rng
 from lit_inpaint.masks.straight_strokes import directions
 
 
@@ -26,7 +26,7 @@ def lama_by_the_book(
     """The public code's loop, in its units, with `times` as its wrapper passes them on."""
     height, width = size
     mask = np.zeros(size, np.float32)
-    chance = dice(generator(seed))
+    chance = python_rng(generator(seed))
     for i in range(chance.randint(min_times, max_times + 1)):
         x, y = below(chance, width), below(chance, height)
         for _ in range(1 + below(chance, 5)):
@@ -77,7 +77,7 @@ def test_deepgins_strokes_are_the_public_codes() -> None:
     size = (256, 256)
     for seed in range(40):
         expected = np.zeros(size)
-        chance = dice(generator(seed))
+        chance = python_rng(generator(seed))
         for i in range(chance.randint(15, 23)):
             start_y, start_x = below(chance, 256), below(chance, 256)
             for _ in range(1 + below(chance, 5)):
@@ -120,7 +120,7 @@ def test_pepsis_strokes_are_round_brushes_along_its_walk() -> None:
     size, more, area = 256, 0, 0
     rows, columns = np.mgrid[:size, :size]
     for seed in range(6):
-        chance = dice(generator(seed))
+        chance = python_rng(generator(seed))
         expected = np.zeros((size, size), bool)
         for _ in range(chance.randint(3, 5)):
             x, y = chance.randint(0, size), chance.randint(0, size)

@@ -15,9 +15,9 @@ from pytorch_fid import fid_score
 from tiny_features import TinyFeatures, TinyNetwork, images
 from torch import Tensor, distributed, multiprocessing, nn
 
+from lit_inpaint.metrics.distribution_metric import DistributionMetric
 from lit_inpaint.metrics.fid import FID
 from lit_inpaint.metrics.kid import KID
-from lit_inpaint.metrics.set_measure import SetMeasure
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `disp` argument:DeprecationWarning")  # in pytorch-fid
 
@@ -137,7 +137,7 @@ def over_two_processes(rank: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
-def both() -> tuple[SetMeasure, ...]:
+def both() -> tuple[DistributionMetric, ...]:
     return FID(TinyFeatures()), KID(TinyFeatures(), subsets=5, subset_size=7)
 
 

@@ -13,9 +13,9 @@ import torch
 import torchvision
 from torch import nn
 
+from lit_inpaint.errors import UserError
 from lit_inpaint.metrics.lpips import LPIPS, LPIPSNet
-from lit_inpaint.pretrained import ALEXNET, VGG16, WeightsFile
-from lit_inpaint.types import UserError
+from lit_inpaint.storage.pretrained_weights import ALEXNET, VGG16, WeightsFile
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from lit_inpaint import papers
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.settings import Adam, Stage
 from lit_inpaint.types import Batch
 

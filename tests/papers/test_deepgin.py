@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, max_pool2d, pad
 
 import lit_inpaint
+from lit_inpaint.errors import UserError
 from lit_inpaint.losses.perceptual import layer_names
 from lit_inpaint.metrics import psnr
 from lit_inpaint.papers import DeepGIN, deepgin
 from lit_inpaint.papers.deepgin import ResBlock, Variant, Weights
 from lit_inpaint.schedules import Clock, Linear, value_at
 from lit_inpaint.settings import Adam, Stage
-from lit_inpaint.types import Batch, Prediction, Terms, UserError, composite
+from lit_inpaint.types import Batch, Prediction, Terms, composite
 
 NO_VGG = Weights(perceptual=0.0, style=0.0)
 ROWS: dict[str, dict[str, Any]] = {  # of any width

@@ -8,7 +8,7 @@ import torch
 from golden import CURVES
 
 from lit_inpaint import papers
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.types import Batch
 
 MODELS: dict[str, Callable[[], Inpainter]] = {

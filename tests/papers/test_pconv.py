@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, relu
 
 import lit_inpaint
+from lit_inpaint.errors import UserError
 from lit_inpaint.losses.perceptual import VGGFeatures, layer_names
 from lit_inpaint.nets.partial_conv import PartialConv2d
 from lit_inpaint.papers import PConv
 from lit_inpaint.papers.pconv import Bias, Head, PConvUNet, Variant, Weights
 from lit_inpaint.settings import Adam, Stage
-from lit_inpaint.types import Batch, Prediction, UserError, composite
+from lit_inpaint.types import Batch, Prediction, composite
 
 ONE_STAGE = (Stage("initial", discriminator=False),)
 NO_VGG = Weights(perceptual=0.0, style=0.0)
@@ -295,16 +296,16 @@ def test_two_stages_as_section_5_says() -> None:
     assert (first.iterations, first.generator_optimizer) == (65_000, None)
     assert (second.iterations, second.generator_optimizer, second.fresh_optimizers) == (50_000, Adam(lr=5e-5), True)
     for stage in (first, second):
-        assert (stage.generator, stage.discriminator, stage.frozen, stage.evaluating) == (True, False, (), ())
-    first, second = make(still_norm=True).stages()
-    assert (first.evaluating, second.evaluating) == ((), ("generator.encoder.*.norm",))
+        assert (stage.generator, stage.discriminator, stage.frozen, stage.eval_modules) == (True, False, (), ())
+    first, second = make(freeze_bn_stats=True).stages()
+    assert (first.eval_modules, second.eval_modules) == ((), ("generator.encoder.*.norm",))
 
 
-@pytest.mark.parametrize("still_norm", [False, True])
-def test_stages_through_the_engine(still_norm: bool) -> None:
-    """Two batches at 2e-4, two at 5e-5; with `still_norm` the encoder's statistics rest in the latter, and only they."""
+@pytest.mark.parametrize("freeze_bn_stats", [False, True])
+def test_stages_through_the_engine(freeze_bn_stats: bool) -> None:
+    """Two batches at 2e-4, two at 5e-5; with `freeze_bn_stats` the encoder's statistics rest in the latter, and only they."""
     plan = tuple(dataclasses.replace(stage, iterations=2) for stage in PConv().stages())
-    model = make(still_norm=still_norm, plan=plan, weights=NO_VGG)
+    model = make(freeze_bn_stats=freeze_bn_stats, plan=plan, weights=NO_VGG)
     log, rates, statistics = Outputs(), [], []
 
     class Watch(Outputs):
@@ -320,7 +321,7 @@ def test_stages_through_the_engine(still_norm: bool) -> None:
     assert [set(row) for row in log.seen] == [{"valid", "hole", "tv", "generator"}] * 4, "terms without weight cost nothing"
     moved = [[not torch.equal(a, b) for a, b in zip(x, y, strict=True)] for x, y in pairwise(statistics)]
     assert moved[0] == [True, True, True]
-    assert moved[1:] == [[not still_norm, True, True]] * 2, "scale and shift go on learning"
+    assert moved[1:] == [[not freeze_bn_stats, True, True]] * 2, "scale and shift go on learning"
 
 
 VARIANTS: list[dict[str, Any]] = [

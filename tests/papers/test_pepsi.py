@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, elu, interpolate, pad
 
 import lit_inpaint
-from lit_inpaint.engine import Inpainter
+from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
 from lit_inpaint.metrics import psnr
 from lit_inpaint.nets.contextual_attention import truncated_distance_attention
 from lit_inpaint.papers import PEPSI
@@ -23,7 +24,7 @@ from lit_inpaint.papers.pepsi import RegionEnsembleDiscriminator, RegionHead, We
 from lit_inpaint.published import tables
 from lit_inpaint.schedules import Clock, Linear, value_at
 from lit_inpaint.settings import Adam
-from lit_inpaint.types import Batch, Terms, UserError
+from lit_inpaint.types import Batch, Terms
 
 PARITY = Path(__file__).parent / "parity"
 VARIANTS: dict[str, dict[str, Any]] = {

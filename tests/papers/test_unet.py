@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, conv2d, conv_transpose2d, interpolate
 
 import lit_inpaint
+from lit_inpaint.errors import UserError
 from lit_inpaint.metrics import psnr, ssim
 from lit_inpaint.papers import UNet
 from lit_inpaint.papers.unet import Weights
 from lit_inpaint.settings import SGD, AdamW, Stage
-from lit_inpaint.types import Batch, UserError
+from lit_inpaint.types import Batch
 
 
 def make(**arguments: Any) -> UNet:

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, conv2d, conv_transpose2d, gelu, interpolate
 
 import lit_inpaint
+from lit_inpaint.errors import UserError
 from lit_inpaint.metrics import psnr, ssim
 from lit_inpaint.nets.haar import haar
 from lit_inpaint.papers import WaveMix
 from lit_inpaint.papers.wavemix import WaveMixBlock, Weights
 from lit_inpaint.published import tables
 from lit_inpaint.settings import SGD, AdamW, Stage
-from lit_inpaint.types import Batch, UserError, composite, empty_holes
+from lit_inpaint.types import Batch, composite, empty_holes
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {},

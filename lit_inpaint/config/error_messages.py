@@ -1,0 +1,118 @@
+"""What jsonargparse finds wrong with a configuration, in the one line that the user can act on."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+
+_SECTIONS = ("experiment", "seed", "init_from", "model", "data", "trainer")
+TOP = (*_SECTIONS, "ema", "checkpoint_every", "num_samples", "sample_every", "tensorboard", "baselines", "wandb")
+"""Sections and values at the top of a configuration."""
+
+_OURS = "lit_inpaint sets it itself"
+_PER_PLAYER = "say model.training.clip_generator or model.training.clip_discriminator"
+RESERVED_TRAINER_ARGS = {
+    **dict.fromkeys(("logger", "callbacks", "default_root_dir", "plugins", "enable_checkpointing"), _OURS),
+    **dict.fromkeys(("use_distributed_sampler", "enable_autolog_hparams", "reload_dataloaders_every_n_epochs"), _OURS),
+    **dict.fromkeys(("gradient_clip_val", "gradient_clip_algorithm"), _PER_PLAYER),
+    "accumulate_grad_batches": "it does not exist for two optimizers; raise data.batch_size",
+    **dict.fromkeys(("fast_dev_run", "barebones"), "for a short run say --trainer.max_steps 2"),
+    "model_registry": _OURS,
+}
+"""Arguments of Lightning's Trainer that a configuration may not set, and what to do in place of each."""
+
+
+def format_config_error(error: str) -> str:
+    """The one line of jsonargparse's tree of complaints that the user can act on, with the whole key before it."""
+    keys = re.findall(r'Parser key "([\w.]+)"', error)
+    key = ".".join(keys)
+    if match := re.search(r"Option '([\w.]+)' is not accepted", error):
+        name = match[1].partition(".")[0]
+        return f"unknown key '{'.'.join([*keys, name])}'" + _nearest(name, _accepted(error))
+    if match := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", error):
+        full = ".".join([*keys, match[1], match[2]])
+        if match[1] == "trainer" and match[2] in RESERVED_TRAINER_ARGS:
+            return f"unknown key '{full}'; {RESERVED_TRAINER_ARGS[match[2]]}"
+        return f"unknown key '{full}'" + _nearest(match[2], _accepted(error, match[1]))
+    if match := re.search(
+        r"Problem with given class_path '[^']+':\s+(module '[^']+' has no attribute '\w+'|No module[^\n]+)", error
+    ):
+        return f"{key}.class_path: {match[1]}"
+    if match := re.search(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal(\[[^\]]+\]))\. Got value: (.*)", error):
+        wanted = match[1].rsplit(".", 1)[-1] if match[1] else f"one of {match[2]}"
+        return f"{key}: expected {wanted}, got {match[3]!r}"
+    values = re.findall(r"Given value: (.*)", error)
+    if re.search(
+        r"(- Expected a dot import path|- Import path \S+ does not correspond|Not a valid subclass| is abstract\n)", error
+    ):
+        wanted, known = _one_of_classes(error)
+        got = min(values, key=len, default="something else")
+        return f"{key}: expected {wanted}, got {got}" + (f"; there are {known}" if known else "")
+    if match := re.search(r"(?<!- )Expected a dot import path string: (\S+)", error):
+        return f"{key}: there is no class {match[1]!r}; give its import path, such as lit_inpaint.settings.Adam"
+    if match := re.search(r"class_path '[\w.]*?(\w+)':\s+the following arguments are required: (.*)", error):
+        return f"{key}: {match[1]} needs {match[2]}"
+    if match := re.search(r"required: (.*)", error):
+        return f"the configuration lacks {match[1]}; start from --experiment NAME"
+    kinds = re.findall(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal(\[[^\]]+\]))", error)
+    wanted = " or ".join(dict.fromkeys((a.rsplit(".", 1)[-1] or f"one of {b}").replace("NoneType", "null") for a, b in kinds))
+    if key and values and wanted:
+        return f"{key}: expected {wanted}, got {values[0]!r}"
+    return " ".join(error.split())
+
+
+def constructor_error(error: str) -> str | None:
+    """What an object of ours said against its arguments, where jsonargparse tried several kinds and lists what each said."""
+    said = re.search(r"^\s*- (?!Expected a |Does not validate |Problem with )(.+)$", error, re.MULTILINE)
+    return said[1] if said else None
+
+
+def _one_of_classes(error: str) -> tuple[str, str]:
+    """What the innermost complaint of several kinds would have taken, and the classes that there are."""
+    wanted, known = [], []
+    for kind in re.findall(r"<class '([\w.]+)'>", re.findall(r"Subtypes: \[(.*)\]", error)[-1]):
+        module, _, name = kind.rpartition(".")
+        if module:
+            known += sorted(_concrete(getattr(importlib.import_module(module), name)))
+            wanted.append(f"the class_path of a subclass of {name}")
+        elif name != "NoneType":
+            wanted.append(name)
+    return " or ".join(wanted), ", ".join(known)
+
+
+def _concrete(kind: type) -> Iterator[str]:
+    """Names of the classes below `kind` that can be made."""
+    below: list[type] = kind.__subclasses__()
+    for cls in below:
+        if not inspect.isabstract(cls):
+            yield cls.__name__
+        yield from _concrete(cls)
+
+
+def _accepted(error: str, group: str | None = None) -> list[str]:
+    """Names that the innermost class of a complaint takes."""
+    classes = re.findall(r"class_path '([\w.]+)'", error)
+    if not classes:
+        if group == "trainer":
+            from lightning.pytorch import Trainer
+
+            return [name for name in inspect.signature(Trainer).parameters if name not in RESERVED_TRAINER_ARGS]
+        if group == "wandb":
+            from lit_inpaint.loggers.wandb import Wandb
+
+            return list(inspect.signature(Wandb).parameters)
+        return [] if group else list(TOP)
+    module, _, name = classes[-1].rpartition(".")
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    if group is None:
+        return list(parameters)
+    default = parameters[group].default if group in parameters else None
+    return list(getattr(default, "__dataclass_fields__", {}))
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean '{near[0]}'?" if near else (f"; there are {', '.join(names)}" if names else "")

@@ -1,0 +1,1 @@
+"""Data sets of the papers, one file each: official layout, counts and splits."""

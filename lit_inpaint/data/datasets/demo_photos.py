@@ -1,0 +1,66 @@
+"""Photographs that every installation has: those inside the scikit-image wheel, so that a fresh machine trains offline."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+
+from lit_inpaint.data.datamodule import Defaults, InpaintingData
+from lit_inpaint.data.image_source import ImageFiles
+from lit_inpaint.data.splits import Splits, folder_lists
+from lit_inpaint.data.transforms.crops import RandomResizedCrop
+from lit_inpaint.errors import UserError
+
+TRAIN = (
+    "astronaut.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "motorcycle_left.png",  # a stereo pair: both stay on this side
+    "motorcycle_right.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+HELD_OUT = ("chelsea.png", "coffee.png")
+
+
+class DemoPhotos(InpaintingData):
+    """Nine colour photographs: seven to train on, a cat and a cup of coffee to validate and test on, in random crops.
+
+    Enough to see a network learn to continue colours, edges and textures; its scores are not worth comparing with anybody's.
+    An epoch passes each photograph 200 times, evaluation shows each held-out one in 24 crops. With a `root` it is `Folder`.
+    """
+
+    content: ClassVar[str] = "images (without --data.root it takes its built-in photographs)"
+
+    @classmethod
+    def defaults(cls, root: str | None) -> Defaults:
+        """Many crops of few photographs, kept in memory."""
+        if root is not None:
+            return Defaults()
+        return Defaults(
+            train_transform=RandomResizedCrop(scale=(0.25, 1.0)),
+            val_transform=RandomResizedCrop(scale=(0.25, 1.0), flip=0.0),
+            val_crops=24,
+            repeat=200,
+            cache=True,
+        )
+
+    def lists(self) -> Splits:
+        """See the class."""
+        if self.root is not None:
+            return folder_lists(self.folder(), self.seed)
+        held_out = _embedded(HELD_OUT)
+        return Splits(_embedded(TRAIN), held_out, held_out, "photographs in scikit-image, test is val")
+
+
+def _embedded(names: tuple[str, ...]) -> ImageFiles:
+    package = find_spec("skimage")  # finds the folder without importing the package
+    if package is None or package.origin is None:
+        raise UserError("DemoPhotos needs scikit-image for its photographs; install it, or name a folder: --data.root DIR")
+    files = tuple(Path(package.origin).parent / "data" / name for name in names)
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise UserError(
+            f"this scikit-image lacks {', '.join(missing)}: install 0.25 or 0.26, or name a folder: --data.root DIR"
+        )
+    return ImageFiles.of(files)

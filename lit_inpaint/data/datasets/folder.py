@@ -1,0 +1,22 @@
+"""Any folder of images."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from lit_inpaint.data.datamodule import InpaintingData
+from lit_inpaint.data.splits import Splits, folder_lists
+
+
+class Folder(InpaintingData):
+    """A folder of images (jpg, png, webp, bmp, tif, at any depth).
+
+    `train`, `val` and `test` sub-folders are used where they exist; val and test stand in for each other. Otherwise the images
+    are split 90:5:5 by `seed`.
+    """
+
+    content: ClassVar[str] = "images (jpg, png, webp, bmp, tif; as they are, or in train/ val/ test/)"
+
+    def lists(self) -> Splits:
+        """See the class."""
+        return folder_lists(self.folder(), self.seed)

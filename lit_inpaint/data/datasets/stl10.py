@@ -1,0 +1,109 @@
+"""STL-10, 100,000 unlabelled images of 96x96 pixels (Coates et al., "An Analysis of Single-Layer Networks …", AISTATS 2011)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lit_inpaint.data.archives import is_archive
+from lit_inpaint.data.datamodule import Defaults, InpaintingData
+from lit_inpaint.data.datasets.folder_layouts import place_of, plain_lists
+from lit_inpaint.data.image_decode import UnreadableImageError
+from lit_inpaint.data.image_source import ImageSource, Places
+from lit_inpaint.data.splits import Splits, split
+from lit_inpaint.data.transforms.augmentation import LamaAugment
+from lit_inpaint.errors import UserError
+
+IMAGES = 100_000
+SIDE = 96
+BINARY = "unlabeled_X.bin"
+
+
+class STL10(InpaintingData):
+    """The unlabelled images, split 80:10:10 by the seed; from any other folder of images it takes what `Folder` would.
+
+    That is what WaveMix trains and tests on (appendix A); which images its authors drew is not published. The labelled images
+    are not used. `unlabeled_X.bin` lies in `root` or in `stl10_binary`, which the archive unpacks to; it is read where it lies.
+    """
+
+    content: ClassVar[str] = "stl10_binary/unlabeled_X.bin of STL-10 (https://cs.stanford.edu/~acoates/stl10/)"
+
+    @classmethod
+    def defaults(cls, root: str | None) -> Defaults:
+        """The augmentation that WaveMix takes from LaMa."""
+        return Defaults(root="data/stl10", train_transform=LamaAugment())
+
+    def lists(self) -> Splits:
+        """See the class.
+
+        Raises:
+            UserError: the binary has the wrong size, or is still in its archive.
+        """
+        root = place_of(self)
+        path = next((path for path in (root / "stl10_binary" / BINARY, root / BINARY) if path.is_file()), None)
+        if path is None:
+            is_archive(root / "stl10_binary.tar.gz")  # says how to unpack it
+            return plain_lists(root, self.seed, f"no {BINARY}, so not STL-10's split")
+        expected, found = IMAGES * 3 * SIDE * SIDE, path.stat().st_size
+        if found != expected:
+            raise UserError(f"{path} has {found:,} bytes instead of {expected:,}, so it is not whole: unpack the archive again")
+        return split(STL10Binary(path, np.arange(IMAGES)), self.seed, (80, 10, 10))
+
+
+class STL10Binary(ImageSource):
+    """Pictures of 96x96 pixels in one file, each in three planes, for red, green and blue, column after column.
+
+    The file is mapped into memory by each process that reads from it, at its first picture; nothing of it is copied or pickled.
+
+    Args:
+        path: the file.
+        places: which pictures of the file these are, counted from 0.
+    """
+
+    def __init__(self, path: Path, places: Places) -> None:
+        self.path = path
+        self.places = places
+        self._mapped: NDArray[np.uint8] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the mapping, which would be pickled as all its bytes."""
+        return {**self.__dict__, "_mapped": None}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, index: int) -> Tensor:
+        """See `ImageSource`."""
+        if self._mapped is None:
+            try:
+                content = np.asarray(np.memmap(self.path, np.uint8, mode="r"))
+                self._mapped = content[: len(content) // (3 * SIDE * SIDE) * 3 * SIDE * SIDE].reshape(-1, 3, SIDE, SIDE)
+            except (OSError, ValueError) as error:
+                raise UnreadableImageError(f"cannot read {self.path} ({error})") from error
+        place = int(self.places[index])
+        if place >= len(self._mapped):
+            raise UnreadableImageError(f"{self.where(index)} lies beyond the end of the file")
+        # From planes of columns to rows of pixels, whose three channels lie side by side, as in every picture that is read.
+        return torch.from_numpy(self._mapped[place].transpose(2, 1, 0).copy()).permute(2, 0, 1)
+
+    def where(self, index: int) -> str:
+        """See `ImageSource`."""
+        return f"{self.path}, image {self.places[index]}"
+
+    def name(self, index: int) -> str:
+        """See `ImageSource`."""
+        return f"unlabeled_{self.places[index]:06}"
+
+    def take(self, places: Places) -> Self:
+        """See `ImageSource`."""
+        return type(self)(self.path, self.places[places])
+
+    def digest(self) -> str:
+        """See `ImageSource`: of the file's name and the pictures' places in it."""
+        return hashlib.sha256(self.path.name.encode() + b"\0" + self.places.astype("<i8").tobytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""Evaluation: methods scored on the same samples, classical baselines, comparison tables, partial results."""

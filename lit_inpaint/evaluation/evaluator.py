@@ -1,0 +1,274 @@
+"""Methods scored on the same samples under one protocol."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from lit_inpaint.data import InpaintingData
+from lit_inpaint.data.inpainting_dataset import EvalDataset
+from lit_inpaint.data.manifest import SHOWN, Manifest
+from lit_inpaint.engine.any_size import fill_subsampled
+from lit_inpaint.errors import UserError
+from lit_inpaint.evaluation.method_labels import label_masks
+from lit_inpaint.evaluation.partial_results import PartialResults, SampleScore
+from lit_inpaint.metrics import (
+    DistributionMetrics,
+    DistributionScore,
+    EvaluationResult,
+    PairedComparison,
+    Protocol,
+    ScoreRow,
+    round_uint8,
+    score,
+)
+from lit_inpaint.types import Batch, as_floats, composite
+from lit_inpaint.visualization import grids
+
+Method = Callable[[Tensor, Tensor], Tensor]
+"""Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the completed image or a raw prediction of it."""
+
+
+@torch.no_grad()
+def evaluate(
+    methods: Mapping[str, Method],
+    loader: DataLoader[Any],
+    protocol: Protocol,
+    device: torch.device,
+    of_sets: DistributionMetrics | None = None,
+    unfinished: PartialResults | None = None,
+) -> EvaluationResult:
+    """Score every method on every sample of `loader`.
+
+    Args:
+        methods: what fills the holes, by the name its rows carry; a network must already be on `device`.
+        loader: batches of complete images and their masks, in the same order at each start.
+        protocol: what is measured.
+        device: where batches go.
+        of_sets: makes the measures of all samples together; each method gets its own.
+        unfinished: where scores are kept on the way, and what an interrupted evaluation left there. Not together with
+            `of_sets`, whose features it does not hold.
+
+    Returns:
+        The scores of all methods, in their order.
+    """
+    if unfinished is not None and of_sets is not None:
+        raise ValueError("an evaluation with measures of sets cannot be continued")
+    measured = {name: of_sets() if of_sets else () for name in methods}
+    for measures in measured.values():
+        for measure in measures:
+            measure.to(device)
+    found: dict[str, list[SampleScore]] = {name: [] for name in methods}
+    done = unfinished.count() if unfinished is not None else 0
+    for place in range(done):
+        for name in methods:
+            found[name].append(cast(PartialResults, unfinished).sample(name, place))
+    total = len(cast(Any, loader.sampler)) if loader.batch_size else None
+    with _bar(total, done) as bar:
+        for batch in _rest(loader, done):
+            first, count = done, len(batch["name"])
+            image, mask = _on(batch, device)
+            shares = mask.double().mean(dim=(1, 2, 3)).tolist()
+            for name, method in methods.items():
+                if unfinished is not None and unfinished.has(name, first, count):
+                    found[name] += [unfinished.sample(name, place) for place in range(first, first + count)]
+                    continue
+                try:
+                    prediction = method(image, mask)
+                    values = torch.stack(list(score(protocol, image, prediction, mask).values()), dim=1).tolist()
+                except RuntimeError as error:
+                    if not _of_memory(error):
+                        raise
+                    raise _too_large(name, batch["name"], image) from None
+                samples = [SampleScore(*line) for line in zip(batch["name"], shares, values, strict=True)]
+                found[name] += samples
+                if unfinished is not None:
+                    unfinished.add(name, first, samples)
+                if measured[name]:
+                    completed, target = round_uint8(composite(image, prediction, mask)), round_uint8(image)
+                    for measure in measured[name]:
+                        measure.update(completed, target)
+            done += count
+            bar.update(count)
+    either = next(iter(found.values()), [])
+    names = [sample.name for sample in either]
+    width = len(protocol.measures)
+    return EvaluationResult(
+        protocol,
+        names,
+        _pictures(loader.dataset, names),
+        torch.tensor([sample.share for sample in either], dtype=torch.float64),
+        {
+            name: torch.tensor([sample.scores for sample in samples], dtype=torch.float64).view(-1, width)
+            for name, samples in found.items()
+        },
+        {name: [_set_score(measure) for measure in measures] for name, measures in measured.items()},
+    )
+
+
+def _of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)  # the latter on a CPU
+
+
+def _too_large(method: str, names: Sequence[str], image: Tensor) -> UserError:
+    height, width = image.shape[-2:]
+    what = f"{names[0]}, {width}x{height} pixels" if len(names) == 1 else f"{len(names)} images of {width}x{height} pixels"
+    mend = (
+        f"shrink such images, --data.val_transform '{{class_path: lit_inpaint.data.NativeSize, init_args: {{longest: "
+        f"{max(height, width) // 2}}}}}', or make squares of them, --data.size 256"
+        if len(names) == 1
+        else "give a smaller --data.batch_size or --data.size"
+    )
+    return UserError(f"not enough memory on {image.device} for {method} to complete {what}; {mend}")
+
+
+def seen_by(protocol: Protocol, method: Method) -> Method:
+    """`method` as the protocol shows images to it: taken apart where they are larger than what it sub-samples to."""
+    side = protocol.subsample
+    if side is None:
+        return method
+
+    def fill(image: Tensor, mask: Tensor) -> Tensor:
+        return fill_subsampled(method, image, mask, side) if max(image.shape[-2:]) > side else method(image, mask)
+
+    return fill
+
+
+def _set_score(measure: Any) -> DistributionScore:
+    value = float(measure.compute())
+    spread = getattr(measure, "spread", None)
+    counts = measure.total, measure.total_different
+    return DistributionScore(measure.label, measure.unit, measure.higher_is_better, value, *counts, spread, measure.remark)
+
+
+def _pictures(dataset: object, names: Sequence[str]) -> list[str]:
+    """Which picture each sample shows: its name without the mask source and the view, where `EvalDataset` added these.
+
+    A file's own name may well end like one of them.
+    """
+    if isinstance(dataset, EvalDataset) and len(dataset.masks) > 1:
+        names = [name.rpartition(" #")[0] for name in names]
+    if isinstance(dataset, EvalDataset) and dataset.crops > 1:
+        names = [name.rpartition(" @")[0] for name in names]
+    return list(names)
+
+
+def _bar(total: int | None, done: int) -> tqdm[Any]:
+    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file is not flooded
+    return tqdm(
+        total=total,
+        initial=done,
+        desc="evaluation",
+        unit="image",
+        leave=False,
+        dynamic_ncols=True,
+        mininterval=every,
+        delay=2,
+    )
+
+
+def _rest(loader: DataLoader[Any], done: int) -> DataLoader[Any]:
+    """The samples from number `done` on."""
+    if not done:
+        return loader
+    rest = Subset(loader.dataset, range(done, len(cast(Any, loader.dataset))))
+    return DataLoader(rest, loader.batch_size, num_workers=loader.num_workers, collate_fn=loader.collate_fn)
+
+
+@torch.no_grad()
+def comparison_grid(
+    methods: Mapping[str, Method], loader: DataLoader[Any], count: int, title: str, device: torch.device
+) -> Image.Image:
+    """A picture of what every method makes of the same samples: a row for each sample, a column for each method.
+
+    Args:
+        methods: as in `evaluate`.
+        loader: as there; the samples are spread evenly over it.
+        count: rows.
+        title: a line above all.
+        device: where batches go.
+    """
+    found, position = list[grids.GridRow](), 0
+    wanted = grids.evenly_spaced(len(cast(Any, loader.sampler)), count)
+    for batch in loader:
+        here = [place - position for place in wanted if position <= place < position + len(batch["name"])]
+        position += len(batch["name"])
+        if not here:
+            continue
+        image, mask = (part[here] for part in _on(batch, device))
+        filled = [composite(image, method(image, mask).clamp(0, 1), mask).cpu() for method in methods.values()]
+        columns = [grids.overlay_mask(image, mask).cpu(), *filled, image.cpu()]
+        names = [batch["name"][place].rpartition("/")[2] for place in here]
+        for number, name in enumerate(names):
+            label = f"{name}\nhole {float(mask[number].mean()):.0%}"
+            found.append(grids.GridRow(label, [column[number] for column in columns]))
+    return grids.draw_grid(found, ["masked input", *methods, "truth"], title)
+
+
+def _on(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Image and mask of a batch, on `device`, as floats."""
+    moved = as_floats({**batch, "image": batch["image"].to(device), "mask": batch["mask"].to(device)})
+    return moved["image"], moved["mask"]
+
+
+def measured_on(scores: EvaluationResult, data: InpaintingData, manifest: Manifest) -> list[str]:
+    """What a reader of the numbers must know, a line each: protocol, samples, masks, the hash of the list of samples."""
+    return [
+        f"Protocol {scores.protocol.name}: {scores.protocol.description}",
+        f"{len(scores.names):,} samples; masks: {'; '.join(label_masks(data.val_masks))}",
+        f"SHA-256 of the list of samples: {manifest.digest[:SHOWN]}…",
+    ]
+
+
+def comparison(found: Sequence[ScoreRow], protocol: Protocol, method: str, measure: str | None = None) -> list[str]:
+    """In words, for each other method: where `method` is ahead of it by `measure`, where behind, and where both are level.
+
+    Without `measure`, by the protocol's first one.
+    """
+    chosen = next(m for m in protocol.measures if measure in (None, m.name))
+    sign, measure = 1 if chosen.higher_is_better else -1, chosen.name
+    values = {(row["bucket"], row["method"]): row["value"] for row in found if row["metric"] == measure}
+    lines = []
+    for other in dict.fromkeys(row["method"] for row in found if row["method"] != method):
+        places: dict[str, list[str]] = {"ahead": [], "level": [], "behind": []}
+        for label in protocol.labels:
+            ours, theirs = values.get((label, method)), values.get((label, other))
+            if ours is not None and theirs is not None:
+                lead = sign * (ours - theirs)
+                places["ahead" if lead > 0 else "behind" if lead < 0 else "level"].append(label)
+        said = [f"{word} at {', '.join(labels)}" if protocol.buckets else word for word, labels in places.items() if labels]
+        if not places["ahead"] and protocol.buckets:
+            said.insert(0, "nowhere ahead")
+        lines.append(f"{method} against {other} by {measure.upper()}: {'; '.join(said)}")
+    return lines
+
+
+def paired(found: Sequence[PairedComparison], protocol: Protocol) -> list[str]:
+    """In words, for each two methods: the mean difference by the protocol's first measure in each range of damage."""
+    measure = protocol.measures[0]
+    lines = []
+    for one, other in dict.fromkeys((pair["method"], pair["other"]) for pair in found):
+        said = []
+        for pair in found:
+            if (pair["method"], pair["other"], pair["metric"]) != (one, other, measure.name):
+                continue
+            if pair["bucket"] not in protocol.labels:
+                continue
+            if pair["difference"] is None:
+                said.append(f"{pair['bucket']}: no sample that both have a score of")
+                continue
+            low, high = pair["low"], pair["high"]
+            interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
+            said.append(
+                f"{pair['bucket']}: {pair['difference']:+.3f}{interval}{measure.unit and ' ' + measure.unit}, ahead on "
+                f"{pair['ahead']:.0%} of {pair['n']:,}"
+            )
+        lines.append(f"{one} - {other}, {measure.name.upper()} sample by sample: {'; '.join(said)}")
+    return lines

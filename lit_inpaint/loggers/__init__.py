@@ -1,0 +1,7 @@
+"""Loggers: `metrics.csv`, Weights & Biases, TensorBoard."""
+
+from lit_inpaint.loggers.csv import CSVLogger
+from lit_inpaint.loggers.tensorboard import tensorboard_logger
+from lit_inpaint.loggers.wandb import Wandb, end_helper, finish
+
+__all__ = ["CSVLogger", "Wandb", "end_helper", "finish", "tensorboard_logger"]

@@ -1,0 +1,84 @@
+"""`metrics.csv`: every number of a run, one row for each time something was logged, always written."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class CSVLogger(Logger):
+    """Appends rows; a value with a new name rewrites the file with one column more.
+
+    Lightning's own logger empties its folder when a run goes on. This one keeps the rows, and `rewind` drops those that a
+    resumed run will write again.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._rows: list[dict[str, str]] = []
+        self._columns = ["step"]
+        if path.exists():
+            text = path.read_text()
+            reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))  # a crash may cut the last row off
+            self._rows = [{key: value for key, value in row.items() if value} for row in reader]
+            self._columns = list(reader.fieldnames or self._columns)
+
+    @property
+    def name(self) -> str:
+        """Lightning's name for a logger's folder."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """One file, one version."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: `config.yaml` beside the file holds them all."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Append one row of numbers and words."""
+        cells = {name: value if isinstance(value, str) else f"{float(value):.8g}" for name, value in metrics.items()}
+        row = {"step": str(step), **cells}
+        self._rows.append(row)
+        repeated = [old for old in self._rows[:-1] if old["step"] == row["step"] and old.keys() == row.keys()]
+        for old in repeated:  # a validation that a kill cut off and a resumed run does again
+            self._rows.remove(old)
+        new = [name for name in row if name not in self._columns]
+        if new or repeated or not self.path.exists():
+            self._columns += new
+            self._write_all()
+        else:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self._columns).writerow(row)
+
+    @rank_zero_only
+    def rewind(self, step: int) -> None:
+        """Forget rows later than `step`; those of a step that is not numbered stay."""
+        self._rows = [row for row in self._rows if int(row["step"]) <= step]
+        if self.path.exists():
+            self._write_all()
+
+    def _write_all(self) -> None:
+        part = self.path.with_name(f".{self.path.name}.part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._columns)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        part.replace(self.path)

@@ -1,0 +1,1 @@
+"""Parameters, MACs, latency, training-step time and peak memory of networks."""

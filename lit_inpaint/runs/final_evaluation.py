@@ -1,0 +1,63 @@
+"""The last words of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from lit_inpaint.evaluation.baselines import BASELINES
+from lit_inpaint.evaluation.comparison_tables import arrange, print_table
+from lit_inpaint.evaluation.evaluator import Method, comparison, evaluate, measured_on
+from lit_inpaint.metrics import LPI
+from lit_inpaint.runs.checkpoint_file import load
+from lit_inpaint.runs.run_dir import RunDir
+from lit_inpaint.storage.output_files import replacing, write_json
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from lit_inpaint.data import InpaintingData
+    from lit_inpaint.engine.inpainter import Inpainter
+
+
+def evaluate_final_weights(
+    trainer: Trainer, model: Inpainter, data: InpaintingData, run: RunDir, baselines: bool, check_deadline: Callable[[], None]
+) -> None:
+    """The table of the final weights (the average, where there is one), and where everything is.
+
+    `check_deadline` is called before each completion, and may raise what ends all this.
+    """
+    data.trainer = None  # this process alone measures, and so all samples
+    device = trainer.strategy.root_device
+    final = load(run.last).to(device)
+    name = type(model).__name__
+    methods = {name: final.complete, **(dict(BASELINES) if baselines else {})}
+    methods = {name: _heeding(method, check_deadline) for name, method in methods.items()}
+    scores = evaluate(methods, data.val_dataloader(), LPI, device)
+    found = scores.rows()
+    manifest = data.manifest("val")
+    with replacing(run.manifest) as part:
+        manifest.write(part)
+    write_json(run.table, {"rows": [{**row, "manifest": manifest.digest} for row in found]})
+    title = f"{name} after {trainer.global_step} steps, validation set"
+    print_table(arrange(found, LPI, title, measured_on(scores, data, manifest)))
+    for line in [*scores.remarks(), *comparison(found, LPI, name)]:
+        print(line)
+    print(f"\nRun folder: {run.path}")
+    if run.samples.is_dir():
+        print("  samples/     masked input, output, composite, truth at validations")
+    best = (run.checkpoints / "best.ckpt").is_file()
+    print(f"  checkpoints/ last.ckpt{' and best.ckpt' if best else '; no best.ckpt without validation'}")
+    if (run.path / "tensorboard").is_dir():
+        print("  tensorboard/ event files")
+    print("  metrics.csv, table.json, val_manifest.csv (the samples that table.json is about), config.yaml, machines.yaml")
+
+
+def _heeding(method: Method, check_deadline: Callable[[], None]) -> Method:
+    def fill(image: Tensor, mask: Tensor) -> Tensor:
+        check_deadline()
+        return method(image, mask)
+
+    return fill

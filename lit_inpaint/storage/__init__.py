@@ -1,0 +1,1 @@
+"""Files on disk: atomic writes, locks, the cache directory and pretrained weights."""

@@ -1,0 +1,12 @@
+"""The cache directory: pretrained weights and file lists that can be made again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """`$LIT_INPAINT_CACHE`, or `~/.cache/lit_inpaint` where that is not set; need not exist."""
+    named = os.environ.get("LIT_INPAINT_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "lit_inpaint"

@@ -1,0 +1,1 @@
+"""Labeled image grids drawn with Pillow."""

@@ -1,0 +1,57 @@
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+
+from lit_inpaint.callbacks import ValidationMetrics
+from lit_inpaint.metrics import LPI, psnr
+from lit_inpaint.types import composite
+
+
+def measure(batch_size: int, first: bool = True) -> tuple[dict[str, float], dict[str, float], str]:
+    """Logged for twelve samples with holes of 8 % to 45 %, given to `trainer.callback_metrics`, and printed.
+
+    `first`: in the first process of the run.
+    """
+    generator = torch.Generator().manual_seed(0)
+    image, output = torch.rand(12, 3, 20, 20, generator=generator), torch.rand(12, 3, 20, 20, generator=generator)
+    mask = torch.zeros(12, 1, 20, 20)
+    for number in range(12):
+        mask[number].view(-1)[: 32 + 13 * number] = 1
+    logged: dict[str, float] = {}
+    kept: dict[str, float] = {}
+    printed: list[str] = []
+    logger = SimpleNamespace(log_metrics=lambda values, step: logged.update(values))
+    trainer = cast(Any, SimpleNamespace(loggers=[logger], global_step=3, is_global_zero=first, print=printed.append))
+    module = cast(Any, SimpleNamespace(device="cpu", log=lambda name, value, **_: kept.update({name: value})))
+    quality = ValidationMetrics()
+    for _ in range(2):  # the second validation starts from nothing
+        quality.on_validation_start(trainer, module)
+        for start in range(0, 12, batch_size):
+            part = slice(start, start + batch_size)
+            batch = {"image": image[part], "mask": mask[part]}
+            quality.on_validation_batch_end(trainer, module, {"image": output[part]}, batch, 0)
+        quality.on_validation_epoch_end(trainer, module)
+    whole = composite(image, output.clamp(0, 1).mul(255).round().div(255), mask)
+    shares = mask.mean(dim=(1, 2, 3))
+    values = psnr(whole, image)
+    assert logged["val/psnr"] == pytest.approx(float(values.mean()), rel=1e-3)
+    chosen = (shares > 0.1) & (shares <= 0.2)
+    assert logged["val/10-20%/psnr"] == pytest.approx(float(values[chosen].mean()), rel=1e-3)
+    return logged, kept, printed[-1] if printed else ""
+
+
+def test_each_sample_counts_once_however_they_are_batched() -> None:
+    one, kept, printed = measure(12)
+    assert kept == one
+    assert set(one) >= {
+        f"val/{bucket.label}/{m.name}" for bucket in LPI.buckets for m in LPI.measures if "50" not in bucket.label
+    }
+    assert printed.startswith(f"step 3: PSNR {one['val/psnr']:.3f} dB, SSIM ")
+    for batch_size in (1, 5):
+        other, _, _ = measure(batch_size)
+        assert other.keys() == one.keys()
+        for key, value in one.items():
+            assert other[key] == pytest.approx(value, rel=1e-6), key
+    assert measure(12, first=False) == (one, kept, "")

@@ -1,0 +1,57 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_inpaint.data import FFHQ
+from lit_inpaint.data.datasets import ffhq
+
+Write = Callable[..., Path]
+Pack = Callable[..., Path]
+NUMBERS = (0, 999, 1000, 59_999, 60_000, 69_999)
+
+
+@pytest.fixture
+def unpacked(write: Write, tmp_path: Path) -> Path:
+    for number in NUMBERS:
+        write(f"ffhq/thumbnails128x128/{number // 1000 * 1000:05}/{number:05}.png", number)
+    (tmp_path / "ffhq" / "thumbnails128x128" / "LICENSE.txt").write_text("licence")
+    return tmp_path / "ffhq"
+
+
+def test_the_first_sixty_thousand_train_and_the_others_validate(unpacked: Path) -> None:
+    data = FFHQ(str(unpacked))
+    lists = data.lists()
+    assert [Path(name).stem for name in lists.train.names()] == ["00000", "00999", "01000", "59999"]
+    assert [Path(name).stem for name in lists.val.names()] == ["60000", "69999"]
+    assert lists.test == lists.val
+    assert "official split, 6 of the 70,000 official images, test is val" in data.describe()
+    assert FFHQ(str(unpacked / "thumbnails128x128")).lists() == lists
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_zip_is_as_good_as_the_folder_whether_or_not_it_is_inside(
+    inside: bool, unpacked: Path, pack: Pack, tmp_path: Path
+) -> None:
+    expected = FFHQ(str(unpacked)).lists()
+    pack("zips/thumbnails128x128.zip", "ffhq" if inside else "ffhq/thumbnails128x128")
+    lists = FFHQ(str(tmp_path / "zips")).lists()
+    assert lists.note == expected.note
+    for part in ("train", "val"):
+        ours, theirs = getattr(lists, part), getattr(expected, part)
+        assert ours.digest() == theirs.digest()
+        assert torch.equal(ours.read(0), theirs.read(0))
+
+
+def test_large_images_come_before_thumbnails(unpacked: Path, write: Write) -> None:
+    write("ffhq/images1024x1024/00000/00007.png")
+    assert list(FFHQ(str(unpacked)).lists().train.names()) == ["00000/00007.png"]
+
+
+def test_any_copy_of_all_images_is_divided(unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (unpacked / "thumbnails128x128").rename(unpacked / "my copy")
+    assert FFHQ(str(unpacked)).lists().note.startswith("no images1024x1024 or other copy of all 70,000 images")
+    monkeypatch.setattr(ffhq, "IMAGES", len(NUMBERS))
+    lists = FFHQ(str(unpacked)).lists()
+    assert [len(lists.train), len(lists.val)] == [4, 2]

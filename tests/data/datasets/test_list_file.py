@@ -1,0 +1,104 @@
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lit_inpaint.data import ListFile
+from lit_inpaint.errors import UserError
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def root(write: Write, tmp_path: Path) -> Path:
+    for number in range(6):
+        write(f"faces/{number % 2}/{number}.png", number)
+    return tmp_path
+
+
+def _list(path: Path, *lines: str, end: str = "\n") -> str:
+    path.write_text("".join(line + end for line in lines), newline="")
+    return str(path)
+
+
+def test_lists_are_the_split_in_their_own_order(root: Path) -> None:
+    train = _list(root / "train.flist", "faces/0/4.png", "faces/1/1.png", "", "faces/0/4.png", f"{root}/faces/0/0.png")
+    val = _list(root / "faces" / "val.txt", "1/3.png", end="\r\n")
+    data = ListFile(train=train, val=val)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lists = data.lists()
+    assert [path.stem for path in lists.train] == ["4", "1", "0"]
+    assert [path.stem for path in lists.val] == [path.stem for path in lists.test] == ["3"]
+    assert lists.note == "test is val; from train.flist, val.txt"
+    assert [path.stem for path in ListFile(test=val).lists().test] == ["3"]
+    data.setup("fit")
+    assert len(next(iter(data.train_dataloader()))["name"]) == 8
+
+
+def test_a_training_list_alone_is_split(root: Path) -> None:
+    train = _list(root / "train.txt", *(f"faces/{number % 2}/{number}.png" for number in range(6)))
+    lists = ListFile(train=train).lists()
+    assert [len(lists.train), len(lists.val)] == [5, 1]
+
+
+def test_with_a_root_paths_are_below_it(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("lists") / "train.txt"
+    lists = ListFile(
+        str(root / "faces"), train=_list(elsewhere, "0/2.png", "1/5.png"), val=_list(root / "v", "1/3.png")
+    ).lists()
+    assert [path.stem for path in lists.train] == ["2", "5"]
+
+
+def test_paths_of_another_machine_are_found_below_a_root(root: Path) -> None:
+    lines = [f"/home/somebody/data/faces/{number % 2}/{number}.png" for number in range(6)]
+    train = _list(root / "train.flist", *lines)
+    expected = (
+        r"names 6 of 6 files .*: .*/0\.png, .*/1\.png, .*/2\.png and 3 more; the paths are those of another machine: name"
+    )
+    with pytest.raises(UserError, match=expected):
+        ListFile(train=train).prepare_data()
+    for folder in (root, root / "faces"):
+        lists = ListFile(str(folder), train=train, val=_list(root / "val.flist", lines[3])).lists()
+        assert [path.stem for path in lists.train] == list("012345")
+
+
+def test_classes_behind_the_paths_are_left_out(root: Path) -> None:
+    """As in Places2's lists."""
+    train = _list(root / "train.txt", "/0/2.png 17", "/1/5.png 3")
+    assert [
+        path.stem for path in ListFile(str(root / "faces"), train=train, val=_list(root / "v", "1/3.png 0")).lists().train
+    ] == ["2", "5"]
+
+
+def test_absolute_and_relative_paths_together(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    train = _list(root / "train.txt", f"{root}/faces/0/0.png", "1/1.png", "0/2.png")
+    val = _list(root / "val.txt", f"{root}/faces/1/1.png")
+    with pytest.warns(UserWarning, match="1 images are listed both"):
+        lists = ListFile("faces", train=train, val=val).lists()
+    assert [path.stem for path in lists.train] == ["0", "1", "2"]
+    assert [lists.train.name(number) for number in range(3)] == ["0/0", "1/1", "0/2"]
+
+
+def test_an_image_on_both_sides_is_told(root: Path) -> None:
+    train, val = _list(root / "train.txt", "faces/0/2.png", "faces/1/1.png"), _list(root / "val.txt", "faces/0/2.png")
+    with pytest.warns(UserWarning, match=r"1 images are listed both to train on and to evaluate on: .*faces/0/2\.png"):
+        ListFile(train=train, val=val).lists()
+
+
+def test_mistakes_are_one_line(root: Path) -> None:
+    with pytest.raises(UserError, match=r"ListFile needs a text file of image paths: --data\.train FILE"):
+        ListFile().prepare_data()
+    with pytest.raises(UserError, match=r"no list of images at nowhere\.txt"):
+        ListFile(train="nowhere.txt").prepare_data()
+    with pytest.raises(UserError, match=r"empty\.txt is empty"):
+        ListFile(train=_list(root / "empty.txt", "", " ")).prepare_data()
+    train = _list(root / "train.txt", "faces/0/2.png", "faces/0/no.png")
+    with pytest.raises(
+        UserError, match=r"names 1 of 2 files that are not there: .*faces/0/no\.png; mend the list, or name the folder"
+    ):
+        ListFile(train=train).prepare_data()
+    with pytest.raises(UserError, match=r"ListFile: no folder at .*gone; put the images that the lists name"):
+        ListFile(str(root / "gone"), train=train).prepare_data()

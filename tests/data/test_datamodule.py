@@ -1,0 +1,383 @@
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningModule, Trainer
+from PIL import Image
+
+from lit_inpaint.data import CelebA, DemoPhotos, Folder, InpaintingData, NativeSize, RandomResizedCrop, read_image
+from lit_inpaint.data.rng import RngStream, generator
+from lit_inpaint.errors import UserError
+from lit_inpaint.masks import Center, FreeForm, MaskRatio, PerImageMasks
+from lit_inpaint.types import Batch, check_batch
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def root(write: Write, tmp_path: Path) -> str:
+    for i in range(7):
+        write(f"train/{i}.png", i)
+    for i in range(3):
+        write(f"val/{i}.jpg", 10 + i)
+    return str(tmp_path)
+
+
+def _data(root: str, **options: Any) -> Folder:
+    data = Folder(root, **{"size": 16, "batch_size": 4, "workers": 0, **options})
+    data.setup("fit")
+    return data
+
+
+def _digest(batches: Iterator[Batch]) -> str:
+    total = hashlib.sha256()
+    for batch in batches:
+        total.update(batch["image"].numpy().tobytes() + batch["mask"].numpy().tobytes() + repr(batch["name"]).encode())
+    return total.hexdigest()
+
+
+def _digests(data: InpaintingData) -> list[str]:
+    return [_digest(islice(data.train_dataloader(), 4)), _digest(iter(data.val_dataloader()))]
+
+
+@pytest.mark.parametrize("kind", [Folder, CelebA, DemoPhotos])
+def test_batches_keep_the_contract(kind: type[InpaintingData], root: str) -> None:
+    data = kind(root=root, size=16, batch_size=4, workers=0)
+    for stage in ("fit", "validate", "test"):
+        data.setup(stage)
+    for batch in islice(data.train_dataloader(), 6):
+        assert 0.1 <= check_batch(batch) < 0.5
+        assert batch["image"].shape == (4, 3, 16, 16)
+    for loader in (data.val_dataloader(), data.test_dataloader()):
+        batches = list(loader)
+        assert all(0.1 <= check_batch(batch) < 0.5 for batch in batches)
+        assert sum(len(batch["name"]) for batch in batches) == 3 * 4
+
+
+class _Standing(SimpleNamespace):
+    """What the data module asks of a trainer."""
+
+    def __init__(self, rank: int = 0, world: int = 1) -> None:
+        super().__init__(global_step=0, global_rank=rank, world_size=world, num_devices=1)
+
+
+def test_two_ranks_train_on_what_one_with_both_batches_would(root: str) -> None:
+    def samples(rank: int, world: int, batch_size: int) -> list[bytes]:
+        data = _data(root, batch_size=batch_size)
+        data.trainer = _Standing(rank, world)
+        batches = islice(data.train_dataloader(), 5)
+        return [b["image"][i].numpy().tobytes() + b["mask"][i].numpy().tobytes() for b in batches for i in range(batch_size)]
+
+    left, right, both = samples(0, 2, 2), samples(1, 2, 2), samples(0, 1, 4)
+    assert [*left, *right] != both
+    assert sorted([*left, *right]) == sorted(both)
+    assert len(set(both)) == len(both)
+
+
+def test_under_a_trainer_bytes_become_floats_on_its_device(root: str) -> None:
+    data = _data(root)
+    floats = next(iter(data.train_dataloader()))
+    data.trainer = _Standing()
+    sent = next(iter(data.train_dataloader()))
+    assert sent["image"].dtype == sent["mask"].dtype == torch.uint8
+    on_device = data.on_after_batch_transfer(sent, 0)
+    assert on_device["name"] == floats["name"]
+    assert torch.equal(on_device["image"], floats["image"])
+    assert torch.equal(on_device["mask"], floats["mask"])
+
+
+def test_images_that_could_not_be_read_are_counted_at_the_end(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lit_inpaint.data.unreadable_images.VERIFIED_FILES", 0)
+    for name in ("train/1.png", "val/0.jpg"):
+        Path(root, name).write_bytes(b"no image")
+    data = _data(root, workers=2)
+    list(islice(data.train_dataloader(), 6))
+    list(data.val_dataloader())
+    with pytest.warns(UserWarning, match=r"^2 image file\(s\) could not be read .*prepare"):
+        data.teardown("fit")
+
+
+def test_samples_are_the_same_in_another_process_and_with_workers(root: str) -> None:
+    expected = _digests(_data(root))
+    assert all(_digests(_data(root, workers=workers)) == expected for workers in (2, 4))
+    script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_data_module as t; "
+    script += f"print(*t._digests(t._data({root!r})))"
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert output.split() == expected
+
+
+def test_persistent_workers_start_anew_where_the_trainer_stands(root: str) -> None:
+    data = _data(root, workers=2)
+    data.trainer = _Standing()
+    loader = data.train_dataloader()
+    whole = list(islice(loader, 6))
+    data.trainer.global_step = 4
+    assert _digest(islice(loader, 2)) == _digest(iter(whole[4:]))
+
+
+def test_training_samples_change_with_every_pass(root: str) -> None:
+    batches = list(islice(_data(root, batch_size=7).train_dataloader(), 2))
+    first, second = ({n: i for i, n in enumerate(batch["name"])} for batch in batches)
+    assert sorted(first) == sorted(second) == [str(i) for i in range(7)]
+    for name, i in first.items():
+        assert not torch.equal(batches[0]["mask"][i], batches[1]["mask"][second[name]])
+        assert not torch.equal(batches[0]["image"][i], batches[1]["image"][second[name]])
+
+
+def test_validation_is_the_same_in_every_epoch_and_other_than_training(root: str) -> None:
+    data = _data(root)
+    loader = data.val_dataloader()
+    assert _digest(iter(loader)) == _digest(iter(loader))
+    held_out = next(iter(loader))["mask"]
+    trained = next(iter(data.train_dataloader()))["mask"]
+    assert not any(torch.equal(a, b) for a in held_out for b in trained)
+
+
+def test_two_ranks_share_the_evaluation_of_one(root: str) -> None:
+    def samples(rank: int, world: int) -> dict[str, tuple[bytes, bytes]]:
+        data = _data(root)
+        data.trainer = _Standing(rank, world)
+        rows = [row for b in data.val_dataloader() for row in zip(b["name"], b["image"], b["mask"], strict=True)]
+        found = {name: (image.numpy().tobytes(), mask.numpy().tobytes()) for name, image, mask in rows}
+        assert len(found) == len(rows)
+        return found
+
+    left, right = samples(0, 2), samples(1, 2)
+    assert not left.keys() & right.keys()
+    assert left | right == samples(0, 1)
+
+
+def test_each_image_is_shown_once_under_every_mask_source(root: str) -> None:
+    sources = [MaskRatio(FreeForm(), 0.1, 0.2), Center(), MaskRatio(FreeForm(), 0.4, 0.5)]
+    batches = list(_data(root, val_masks=sources, batch_size=3).val_dataloader())
+    assert [batch["name"] for batch in batches] == [[f"{i} #{m}" for m in range(3)] for i in range(3)]
+    for batch in batches:
+        shares = batch["mask"].mean(dim=(1, 2, 3))
+        assert 0.1 <= shares[0] < 0.2
+        assert 0.4 <= shares[2] < 0.5
+        assert torch.equal(batch["image"][0], batch["image"][2])
+
+
+def test_crops_show_each_image_several_times(root: str) -> None:
+    data = _data(root, val_crops=2, val_transform=RandomResizedCrop((0.3, 0.9)), val_masks=[Center()], batch_size=6)
+    (batch,) = data.val_dataloader()
+    assert batch["name"] == ["0 @0", "1 @0", "2 @0", "0 @1", "1 @1", "2 @1"]
+    assert not torch.equal(batch["image"][0], batch["image"][3])
+
+
+def test_limits_on_images_hold(root: str) -> None:
+    data = _data(root, val_images=2, test_images=1, val_masks=[Center()])
+    data.setup("test")
+    assert [len(data.val_dataloader().dataset), len(data.test_dataloader().dataset)] == [2, 1]
+    assert "7 train, 2 val, 1 test images" in data.describe()
+
+
+def test_a_broken_file_in_a_worker_is_one_line(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lit_inpaint.data.unreadable_images.VERIFIED_FILES", 0)
+    (Path(root) / "train" / "3.png").write_bytes(b"broken")
+    loader = _data(root, workers=1, on_bad_file="stop").train_dataloader()
+    with pytest.raises(UserError, match=r"^cannot read .*3\.png as an image .*$"):
+        list(islice(loader, 4))
+
+
+def test_the_global_generator_is_left_alone(root: str) -> None:
+    data = _data(root)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    _digests(data)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_setup_twice_keeps_what_is_there(root: str) -> None:
+    data = _data(root)
+    loaders = data.train_dataloader(), data.val_dataloader()
+    data.setup("fit")
+    data.setup("validate")
+    assert data.train_dataloader().dataset is loaders[0].dataset
+    assert data.val_dataloader().dataset is loaders[1].dataset
+
+
+@pytest.mark.parametrize(
+    "option", ["size", "batch_size", "val_images", "test_images", "val_crops", "repeat", "workers", "seed"]
+)
+def test_numbers_out_of_range_name_the_option(option: str) -> None:
+    with pytest.raises(UserError, match=f"data.{option} is -1"):
+        DemoPhotos(**{option: -1})
+
+
+def test_settings_survive_a_round_trip_through_yaml() -> None:
+    stroke = {"class_path": "lit_inpaint.masks.FreeForm"}
+    options = {
+        "size": 32,
+        "masks": {"class_path": "lit_inpaint.masks.MaskRatio", "init_args": {"source": stroke, "low": 0.1, "high": 0.3}},
+        "val_masks": [{"class_path": "lit_inpaint.masks.Center"}, stroke],
+        "train_transform": {"class_path": "lit_inpaint.data.RandomResizedCrop", "init_args": {"scale": [0.3, 0.9]}},
+        "on_bad_file": "stop",
+    }
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(InpaintingData, "data")
+    dumped = parser.dump(parser.parse_object({"data": {"class_path": "lit_inpaint.data.DemoPhotos", "init_args": options}}))
+    again = parser.parse_string(dumped)
+    assert parser.dump(again) == dumped
+    data = parser.instantiate(again).data
+    assert isinstance(data, DemoPhotos)
+    assert (data.size, data.on_bad_file, data.repeat) == (32, "stop", 200)
+    assert data.masks == (MaskRatio(FreeForm(), 0.1, 0.3),)
+    assert data.val_masks == (Center(), FreeForm())
+    assert data.train_transform == RandomResizedCrop((0.3, 0.9), flip=0.5)
+
+
+class _Recorder(LightningModule):
+    """Counts one step per batch, as the engine does, and keeps the names it was shown."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.layer = torch.nn.Linear(1, 1)
+        self.folder = folder
+        self.trained: list[list[str]] = []
+        self.validated: list[str] = []
+
+    def training_step(self, batch: Batch) -> None:
+        self.trained.append(batch["name"])
+        optimizer = self.optimizers()
+        optimizer.step()
+
+    def validation_step(self, batch: Batch) -> None:
+        self.validated += batch["name"]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def on_fit_end(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / f"{self.global_rank}.json").write_text(json.dumps([self.trained, self.validated]))
+
+
+def _fit(
+    root: str, folder: Path, batch_size: int, steps: int, checkpoint: Path | None = None, ranks: int = 1
+) -> list[tuple[list[list[str]], list[str]]]:
+    """Trains (three batches an epoch), and returns for each rank the batches trained on and the samples validated."""
+    trainer = Trainer(
+        max_steps=steps, accelerator="cpu", devices=ranks, strategy="ddp_fork" if ranks > 1 else "auto", logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
+        num_sanity_val_steps=0, check_val_every_n_epoch=None, val_check_interval=steps,
+    )  # fmt: skip
+    data = _data(root, batch_size=batch_size, val_masks=[Center()])
+    trainer.fit(_Recorder(folder), datamodule=data, ckpt_path=checkpoint)
+    trainer.save_checkpoint(folder / "last.ckpt")
+    return [tuple(json.loads((folder / f"{rank}.json").read_text())) for rank in range(ranks)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_resumed_fit_sees_the_samples_it_had_left(root: str, tmp_path: Path) -> None:
+    ((whole, _),) = _fit(root, tmp_path / "whole", 2, steps=11)
+    ((part, _),) = _fit(root, tmp_path / "part", 2, steps=5)  # stopped in the middle of the second epoch
+    ((rest, _),) = _fit(root, tmp_path / "part", 2, steps=11, checkpoint=tmp_path / "part" / "last.ckpt")
+    assert [len(part), len(rest)] == [5, 6]
+    assert part + rest == whole
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_shards_neither_stream_nor_evaluation_again(root: str, tmp_path: Path) -> None:
+    ((joined, validated),) = _fit(root, tmp_path / "one", 4, steps=5)
+    left, right = _fit(root, tmp_path / "two", 2, steps=5, ranks=2)
+    assert [a + b for a, b in zip(left[0], right[0], strict=True)] == joined
+    assert validated == ["0", "1", "2"]
+    assert [left[1], right[1]] == [["0", "2"], ["1"]]
+
+
+def test_several_mask_sources_are_taken_in_turn_over_one_view(root: str) -> None:
+    sources = [Center(4), Center(8), MaskRatio(FreeForm(), 0.4, 0.5)]
+    view = RandomResizedCrop((0.3, 0.9))
+    data = _data(root, batch_size=6, train_transform=view, masks=sources)
+    assert len(data.train_dataloader()) == 7 * 3 // 6
+    for batch in islice(data.train_dataloader(), 5):
+        names, masks = batch["name"], batch["mask"]
+        assert [names[0]] * 3 + [names[3]] * 3 == names
+        assert [int(mask.sum()) for mask in masks[[0, 1, 3, 4]]] == [16, 64, 16, 64]
+        assert not torch.equal(masks[2], masks[5])
+        for first in (0, 3):
+            assert torch.equal(batch["image"][first], batch["image"][first + 2])
+    assert _digest(islice(_data(root, masks=[Center(4)]).train_dataloader(), 3)) == _digest(
+        islice(_data(root, masks=Center(4)).train_dataloader(), 3)
+    )
+    with pytest.raises(UserError, match="masks is 0"):
+        _data(root, masks=[])
+
+
+SIZES = ((40, 30), (21, 33), (35, 35))  # width x height
+OWN: dict[str, Any] = {"val_transform": NativeSize(), "val_masks": [MaskRatio(FreeForm(), 0.2, 0.3), Center()]}
+
+
+@pytest.fixture
+def of_many_sizes(root: str, write: Write) -> str:
+    for i, size in enumerate(SIZES):
+        write(f"val/{i}.jpg", 10 + i, size=size)
+    return root
+
+
+def test_evaluation_in_original_sizes(of_many_sizes: str) -> None:
+    """Pictures are the files', masks are drawn at their sizes from (seed, number); training is of squares as ever."""
+    data = _data(of_many_sizes, seed=3, **OWN)
+    batches = list(data.val_dataloader())
+    assert [batch["name"] for batch in batches] == [[f"{i} #{m}"] for i in range(3) for m in range(2)]
+    for number, batch in enumerate(batches):
+        width, height = SIZES[number // 2]
+        assert batch["image"].shape == (1, 3, height, width)
+        check_batch(batch)
+        assert torch.equal((batch["image"][0] * 255).round().byte(), read_image(f"{of_many_sizes}/val/{number // 2}.jpg"))
+        source = OWN["val_masks"][number % 2]
+        assert torch.equal(batch["mask"][0], source((height, width), generator(3, RngStream.EVAL_MASK, number)))
+    assert next(iter(data.train_dataloader()))["image"].shape == (4, 3, 16, 16)
+    assert data.smallest() == (21, f"{of_many_sizes}/val/1.jpg")
+    assert "16 px; evaluation shows each (original sizes) 1 x 2 times" in data.describe()
+
+
+def test_original_sizes_with_workers_and_ranks(of_many_sizes: str) -> None:
+    def samples(rank: int, world: int, workers: int) -> dict[str, tuple[bytes, bytes]]:
+        data = _data(of_many_sizes, workers=workers, **OWN)
+        data.trainer = _Standing(rank, world)
+        return {
+            batch["name"][0]: (batch["image"].numpy().tobytes(), batch["mask"].numpy().tobytes())
+            for batch in data.val_dataloader()
+        }
+
+    whole = samples(0, 1, 0)
+    assert len(whole) == 6
+    assert samples(0, 1, 2) == whole
+    left, right = samples(0, 2, 0), samples(1, 2, 0)
+    assert not left.keys() & right.keys()
+    assert left | right == whole
+
+
+def test_paired_masks_are_seen_as_the_original_is(of_many_sizes: str, tmp_path: Path) -> None:
+    for i, (width, height) in enumerate(SIZES):
+        mask = Image.new("L", (width, height))
+        mask.paste(255, (3, 5, 9, 20))
+        (tmp_path / "holes").mkdir(exist_ok=True)
+        mask.save(tmp_path / "holes" / f"{i}.png")
+    masks = [PerImageMasks(str(tmp_path / "holes"))]
+    for batch, (width, height) in zip(
+        _data(of_many_sizes, val_transform=NativeSize(multiple=4), val_masks=masks).val_dataloader(), SIZES, strict=True
+    ):
+        hole = torch.zeros(height, width)
+        hole[5:20, 3:9] = 1
+        top, left = round(height % 4 / 2), round(width % 4 / 2)
+        assert torch.equal(batch["mask"][0, 0], hole[top : top + height // 4 * 4, left : left + width // 4 * 4])
+
+
+def test_where_original_sizes_cannot_be_shown(of_many_sizes: str) -> None:
+    with pytest.raises(UserError, match=r"data\.train_transform Original shows images in their own sizes.*data\.val_transform"):
+        Folder(of_many_sizes, train_transform=NativeSize())
+    with pytest.raises(UserError, match=r"val/1\.jpg: Original\(multiple=24\) cannot show a picture of 21x33 pixels"):
+        _data(of_many_sizes, val_transform=NativeSize(multiple=24))

@@ -1,0 +1,183 @@
+"""Two processes with half batches learn what one learns from whole batches, and measure what it measures."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import tiny_pair
+import torch
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, SingleDeviceStrategy
+from tiny_gan import make_trainer
+from tiny_pair import CLIPPED, GENERATOR_FIRST, IN_PARTS, ORDERS, SIMULTANEOUS, WARM_UP, Case, difference
+
+from lit_inpaint.data import DemoPhotos
+from lit_inpaint.engine.ddp_strategy import no_sync, validate_strategy
+from lit_inpaint.errors import UserError
+from lit_inpaint.masks import Center
+from lit_inpaint.settings import Stage
+
+pytestmark = pytest.mark.xdist_group("tiny pairs")
+Pair = Callable[[str], list[dict[str, Any]]]
+
+ALIKE = {order: Case(plan) for order, plan in ORDERS.items()}
+ALIKE |= {f"{order}, in parts": Case(plan, training=IN_PARTS) for order, plan in ORDERS.items()}
+ALIKE |= {f"{order}, clipped": Case(plan, training=CLIPPED) for order, plan in ORDERS.items()}
+MEASURED = {f"{order}, measured": Case(ORDERS[order], validation=5, ema=0.5) for order in ("simultaneous", "alternating")}
+SWITCH = (Stage(iterations=3), Stage(eval_modules=("generator.1", "discriminator.1")))
+OTHERS = {
+    "float": Case(precision="32-true"),
+    "bf16, simultaneous": Case(precision="bf16-mixed"),
+    "bf16, alternating": Case(ORDERS["alternating"], precision="bf16-mixed"),
+    "own batch norm, measured": Case(batch_norm="own", validation=5),
+    "own batch norm, average measured": Case(batch_norm="own", validation=5, ema=0.5),
+    "a stage begins": Case(SWITCH, "own", ema=0.5),
+    "a stage begins after a validation": Case(SWITCH, "own", ema=0.5, validation=5),
+    "exchanges": Case(count_exchanges=True),
+    "exchanges, in parts": Case(training=IN_PARTS, count_exchanges=True),
+}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return tiny_pair.fit_pairs(tmp_path_factory.mktemp("pair"), ALIKE | MEASURED | OTHERS)
+
+
+@pytest.mark.parametrize("name", [*ALIKE, *MEASURED])
+def test_two_processes_learn_what_one_learns(name: str, pair: Pair) -> None:
+    first, second = pair(name)
+    one = tiny_pair.fit((ALIKE | MEASURED)[name], 1)
+    assert difference(first["weights"], second["weights"]) == 0
+    assert difference(first["weights"], one["weights"]) < 1e-13
+
+
+def test_in_single_precision_too(pair: Pair) -> None:
+    first, second = pair("float")
+    assert difference(first["weights"], second["weights"]) == 0
+    assert difference(first["weights"], tiny_pair.fit(OTHERS["float"], 1)["weights"]) < 1e-5
+
+
+@pytest.mark.parametrize("order", ["simultaneous", "alternating"])
+def test_bf16_runs_and_the_processes_agree(order: str, pair: Pair) -> None:
+    first, second = pair(f"bf16, {order}")
+    assert difference(first["weights"], second["weights"]) == 0
+    assert all(tensor.isfinite().all() for tensor in first["weights"].values())
+    assert difference(first["weights"], tiny_pair.make_model(OTHERS[f"bf16, {order}"]).state_dict()) > 1e-2
+
+
+def test_gradients_travel_once_per_turn_however_many_parts_it_has(pair: Pair) -> None:
+    assert [found["exchanges"] for found in pair("exchanges")] == [tiny_pair.STEPS] * 2
+    assert [found["exchanges"] for found in pair("exchanges, in parts")] == [tiny_pair.STEPS] * 2
+
+
+# Validation -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_processes_with_different_numbers_of_batches_measure_what_one_measures(name: str, pair: Pair) -> None:
+    first, second = pair(name)
+    one = tiny_pair.fit(MEASURED[name], 1)
+    assert first["counted"] == second["counted"] == one["counted"] == [5, 5, 5]
+    for a, b in zip(first["measured"], one["measured"], strict=True):
+        assert {key: f"{value:.8g}" for key, value in a.items()} == {key: f"{value:.8g}" for key, value in b.items()}
+    assert first["measured"] == second["measured"]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_fewer_samples_than_processes_are_refused(split: str) -> None:
+    """Lightning skips the validation of a process without batches; the others would wait for it for ever."""
+    data = DemoPhotos(val_images=1, test_images=1, val_crops=2, val_masks=[Center()], workers=0)
+    data.setup("fit" if split == "validation" else "test")
+    loader = data.val_dataloader if split == "validation" else data.test_dataloader
+    data.trainer = cast(Any, SimpleNamespace(global_rank=0, world_size=2, num_devices=2, global_step=0))
+    assert len(loader().sampler) == 1
+    data.trainer = cast(Any, SimpleNamespace(global_rank=0, world_size=3, num_devices=3, global_step=0))
+    with pytest.raises(UserError, match=f"2 {split} samples for 3 processes"):
+        loader()
+
+
+@pytest.mark.parametrize("name", ["own batch norm, measured", "own batch norm, average measured"])
+def test_all_processes_measure_the_network_of_the_first(name: str, pair: Pair) -> None:
+    """Each has running statistics of its own otherwise; nor do they change in the course of a validation."""
+    first, second = pair(name)
+    assert first["counted"] == second["counted"] == [5, 5, 5]
+    assert difference(first["weights"], second["weights"]) > 1e-3, "nothing to share"
+    assert [difference(a, b) for a, b in zip(first["networks"], second["networks"], strict=True)] == [0, 0, 0]
+
+
+def test_a_validation_changes_nothing_in_training(pair: Pair) -> None:
+    """Here batch norm is told to go by its running statistics in the very batch after a validation."""
+    for measured, unmeasured in zip(pair("a stage begins after a validation"), pair("a stage begins"), strict=True):
+        assert difference(measured["weights"], unmeasured["weights"]) == 0
+
+
+# The strategy ---------------------------------------------------------------------------------------------------------------
+
+
+def test_ddp_looks_for_unused_parameters_only_where_there_are_some(pair: Pair) -> None:
+    """Asked of what DDP was made with: a private name of Lightning's, renamed, shows here."""
+    found = {order: [process["finds_unused"] for process in pair(order)] for order in ORDERS}
+    assert found == {order: [order != "simultaneous"] * 2 for order in ORDERS}
+
+
+def strategy(name: str) -> DDPStrategy:
+    chosen = make_trainer(1, devices=2, strategy=name).strategy
+    assert isinstance(chosen, DDPStrategy)
+    return chosen
+
+
+def test_what_is_asked_for_stays() -> None:
+    asked = strategy("ddp_find_unused_parameters_true")
+    for plan in (SIMULTANEOUS, GENERATOR_FIRST):
+        validate_strategy(asked, plan, opponents=True)
+        assert asked._ddp_kwargs == {"find_unused_parameters": True}
+    asked = strategy("ddp_find_unused_parameters_false")
+    validate_strategy(asked, SIMULTANEOUS, opponents=True)
+    assert asked._ddp_kwargs == {"find_unused_parameters": False}
+
+
+@pytest.mark.parametrize("name", ["ddp", "auto", "ddp_spawn"])
+def test_what_is_left_open_is_settled_once_and_for_all(name: str) -> None:
+    open_ = strategy(name)
+    validate_strategy(open_, SIMULTANEOUS, opponents=True)
+    assert open_._ddp_kwargs == {}
+    for _ in range(2):
+        validate_strategy(open_, WARM_UP, opponents=True)
+        assert open_._ddp_kwargs == {"find_unused_parameters": True}
+
+
+def test_one_player_leaves_nothing_out_unless_a_part_of_it_is_kept_still() -> None:
+    alone = strategy("ddp")
+    validate_strategy(alone, (Stage(discriminator=False),), opponents=False)
+    assert alone._ddp_kwargs == {}
+    validate_strategy(alone, (Stage(discriminator=False, frozen=("generator.0",)),), opponents=False)
+    assert alone._ddp_kwargs == {"find_unused_parameters": True}
+
+
+@pytest.mark.parametrize("order", [order for order in ORDERS if order != "simultaneous"])
+def test_a_strategy_without_that_search_is_refused_in_one_line(order: str) -> None:
+    with pytest.raises(UserError, match="expects a gradient for every parameter") as refused:
+        validate_strategy(strategy("ddp_find_unused_parameters_false"), ORDERS[order], opponents=True)
+    assert "--trainer.strategy ddp" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", [FSDPStrategy, DeepSpeedStrategy])
+def test_strategies_under_which_training_would_go_wrong_are_refused_with_the_reason(kind: type) -> None:
+    with pytest.raises(UserError, match=f"{kind.__name__} cannot .* one optimizer, FSDP merges .* --trainer.strategy ddp"):
+        validate_strategy(object.__new__(kind), SIMULTANEOUS, opponents=True)
+
+
+def test_one_device_needs_nothing() -> None:
+    alone = SingleDeviceStrategy(torch.device("cpu"))
+    validate_strategy(alone, WARM_UP, opponents=True)
+    with no_sync(alone, True):
+        pass
+
+
+def test_a_pair_that_hangs_fails_and_is_ended(tmp_path: Path) -> None:
+    script = tmp_path / "hangs.py"
+    script.write_text("import time\nprint('started', flush=True)\ntime.sleep(60)\n")
+    with pytest.raises(AssertionError, match="hang"):
+        tiny_pair.run_pair(tmp_path, str(script), timeout=1)

@@ -1,0 +1,167 @@
+"""Which stage a batch belongs to, what every number is worth there, and which optimizers a run needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from lit_inpaint.engine.training_stages import StageSchedule, optimizers
+from lit_inpaint.schedules import Linear, Schedule, Steps, Value
+from lit_inpaint.settings import SGD, Adam, OptimizerSettings, Player, Stage
+
+
+@dataclass(frozen=True)
+class SomeWeights:
+    l1: Value = 3.0
+    coarse: Value = field(default_factory=lambda: Linear(5.0))
+    fake: Value = 1.0
+
+
+def names(plan: StageSchedule, *iterations: int) -> list[str]:
+    return [plan.at(k).stage.name for k in iterations]
+
+
+def places(plan: StageSchedule) -> list[tuple[str, int, int | None]]:
+    return [(span.stage.name, span.begin, span.end) for span in plan.spans]
+
+
+# Stages ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_stages_follow_each_other() -> None:
+    plan = StageSchedule((Stage("a", iterations=2), Stage("b", iterations=3), Stage("c")))
+    assert names(plan, 0, 1, 2, 4, 5, 10**6) == ["a", "a", "b", "b", "c", "c"]
+    assert places(plan) == [("a", 0, 2), ("b", 2, 5), ("c", 5, None)]
+    assert [span.number for span in plan.spans] == [0, 1, 2]
+    assert plan.length is None
+    assert names(StageSchedule((Stage("only"),)), 0) == ["only"]
+
+
+def test_stages_in_epochs() -> None:
+    plan = StageSchedule((Stage("a", epochs=2), Stage("b", iterations=3), Stage("c", epochs=1)), per_epoch=7)
+    assert places(plan) == [("a", 0, 14), ("b", 14, 17), ("c", 17, 24)]
+    assert plan.length == 24
+
+
+def test_behind_the_last_batch_the_last_stage() -> None:
+    plan = StageSchedule((Stage("a", iterations=2), Stage("b", iterations=3)))
+    assert plan.length == 5
+    assert names(plan, 4, 5, 99) == ["b", "b", "b"]
+
+
+@pytest.mark.parametrize(
+    ("last", "limit", "end", "length"),
+    [(None, 9, 9, 9), (None, None, None, None), (3, 9, 5, 5), (3, 4, 5, 4), (3, 5, 5, 5), (3, None, 5, 5)],
+)
+def test_an_open_end_is_the_trainers_limit(last: int | None, limit: int | None, end: int | None, length: int | None) -> None:
+    """A closed one stays where it is; the run ends at whichever comes first."""
+    plan = StageSchedule((Stage("a", iterations=2), Stage("b", iterations=last)), limit=limit)
+    assert plan.spans[-1].end == end
+    assert plan.length == length
+
+
+def test_a_limit_within_the_first_stage() -> None:
+    plan = StageSchedule((Stage("a", iterations=10), Stage("b")), limit=5)
+    assert plan.length == 5
+    assert names(plan, 0, 4, 5) == ["a", "a", "a"]
+
+
+@pytest.mark.parametrize("second", [Stage("second", iterations=2), Stage("second")])
+def test_an_open_stage_before_the_last_is_refused(second: Stage) -> None:
+    with pytest.raises(ValueError, match="only the last stage may leave its length open: first, second"):
+        StageSchedule((Stage("first"), second))
+
+
+def test_no_stage_is_no_plan() -> None:
+    with pytest.raises(ValueError, match="a paper needs at least one stage"):
+        StageSchedule(())
+
+
+def test_epochs_of_data_without_a_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="stage 'a' lasts 2 epochs, but the data has no length; give iterations"):
+        StageSchedule((Stage("a", epochs=2), Stage("b")))
+
+
+# Clocks ----------------------------------------------------------------------------------------------------------------------
+
+TWO = (Stage("a", iterations=4, weights={"l1": Linear(8.0), "fake": 0.5}), Stage("b", weights={"coarse": Linear(2.0)}))
+
+
+def test_the_papers_weights_run_by_the_run_and_a_stages_by_the_stage() -> None:
+    plan = StageSchedule(TWO, limit=10)
+    for k in range(4):
+        expected = {"l1": 8 * (1 - k / 4), "coarse": 5 * (1 - k / 10), "fake": 0.5}
+        assert plan.weights(SomeWeights(), k) == pytest.approx(expected)
+    for k in range(4, 11):
+        assert plan.weights(SomeWeights(), k) == pytest.approx({"l1": 3, "coarse": 2 * (1 - (k - 4) / 6), "fake": 1})
+
+
+def test_scheduled_weights_are_those_that_change() -> None:
+    assert StageSchedule(TWO).scheduled_weights(SomeWeights(), 0) == ["l1", "coarse", "fake"]
+    assert StageSchedule((Stage(),)).scheduled_weights(SomeWeights(), 0) == ["coarse"]
+    assert StageSchedule((Stage(),)).scheduled_weights(SomeWeights(coarse=1.0), 0) == []
+
+
+def test_the_same_for_learning_rates() -> None:
+    own, of_stage = Adam(lr=Linear(1.0)), SGD(lr=Linear(6.0, by="epoch"))
+    plan = StageSchedule((Stage("a", epochs=2), Stage("b", generator_optimizer=of_stage)), per_epoch=2, limit=10)
+    for k in range(4):
+        assert plan.optimizer("generator", own, k) == (own, pytest.approx(1 - k / 10))
+    for k in range(4, 10):
+        assert plan.optimizer("generator", own, k) == (of_stage, pytest.approx(6 * (1 - ((k - 4) // 2) / 3)))
+        assert plan.optimizer("discriminator", own, k) == (own, pytest.approx(1 - k / 10)), "the other player's is its own"
+
+
+@pytest.mark.parametrize("schedule", [Linear(1.0), Steps(1.0, milestones=(1,), by="epoch")])
+def test_a_schedule_that_cannot_know_its_place_is_refused(schedule: Schedule) -> None:
+    with pytest.raises(ValueError, match=r"needs a length, since the run has no end|needs training data of known length"):
+        StageSchedule((Stage(),)).weights(SomeWeights(coarse=schedule), 0)
+
+
+def test_a_weight_that_the_paper_lacks_is_named_with_the_stage() -> None:
+    plan = StageSchedule((Stage("a", iterations=1), Stage("b", weights={"style": 1.0, "perceptual": 2.0, "l1": 1.0})), limit=5)
+    plan.weights(SomeWeights(), 0)
+    with pytest.raises(ValueError, match="stage 'b' weighs perceptual, style, but the paper's weights are l1, coarse, fake"):
+        plan.weights(SomeWeights(), 1)
+
+
+# Optimizers over a run -------------------------------------------------------------------------------------------------------
+
+ADAM, LATER, SGD_ = Adam(lr=1.0), Adam(lr=2.0, betas=(0.5, 0.9)), SGD(lr=3.0)
+
+
+@pytest.mark.parametrize(
+    ("stages", "built", "numbers"),
+    [
+        pytest.param((Stage(),), [ADAM], [0], id="one stage"),
+        pytest.param((Stage(), Stage(generator_optimizer=LATER)), [ADAM], [0, 0], id="other numbers: kept"),
+        pytest.param((Stage(), Stage(fresh_optimizers=True)), [ADAM, ADAM], [0, 1], id="asked for a fresh one"),
+        pytest.param(
+            (Stage(), Stage(generator_optimizer=LATER, fresh_optimizers=True)), [ADAM, LATER], [0, 1], id="fresh, other numbers"
+        ),
+        pytest.param((Stage(), Stage(generator_optimizer=SGD_)), [ADAM, SGD_], [0, 1], id="another kind"),
+        pytest.param(
+            (Stage(), Stage(generator_optimizer=SGD_), Stage()), [ADAM, SGD_, ADAM], [0, 1, 2], id="another kind and back"
+        ),
+        pytest.param(
+            (Stage(generator_optimizer=SGD_), Stage(generator_optimizer=SGD(lr=4.0)), Stage(), Stage()),
+            [SGD_, ADAM],
+            [0, 0, 1, 1],
+            id="the first stage's own",
+        ),
+        pytest.param((Stage(discriminator_optimizer=SGD_), Stage()), [ADAM], [0, 0], id="the other player's"),
+        pytest.param((Stage(fresh_optimizers=True),), [ADAM], [0], id="a first stage is fresh anyway"),
+        pytest.param(
+            (Stage(generator_optimizer=SGD_), Stage(generator=False, fresh_optimizers=True), Stage(generator_optimizer=SGD_)),
+            [SGD_],
+            [0, 0, 0],
+            id="resting in between changes nothing",
+        ),
+        pytest.param((Stage(generator=False), Stage(generator_optimizer=SGD_)), [SGD_], [0, 0], id="resting at first"),
+        pytest.param((Stage(generator=False),), [ADAM], [0], id="resting throughout"),
+    ],
+)
+def test_which_optimizers_a_run_needs(stages: tuple[Stage, ...], built: list[OptimizerSettings], numbers: list[int]) -> None:
+    player: Player = "generator"
+    assert optimizers(stages, player, ADAM) == (built, numbers)

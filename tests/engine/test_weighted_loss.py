@@ -1,0 +1,103 @@
+"""Terms times weights: the sum, what is computed for it, what is noted, and names that do not fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lit_inpaint.engine.weighted_loss import LossWeighter
+from lit_inpaint.types import Terms
+
+WEIGHTS = {"l1": 3.0, "style": 0.5, "real": 2.0}
+
+
+@dataclass(frozen=True)
+class Weights:
+    l1: float = 3.0
+    style: float = 0.5
+    real: float = 2.0
+
+
+def scalar(value: float) -> Tensor:
+    return torch.tensor(value, requires_grad=True)
+
+
+def never() -> Tensor:
+    raise AssertionError("a term that weighs nothing was computed")
+
+
+def total(player: Any, terms: Terms, share: float = 1.0, **weights: float) -> tuple[Tensor, dict[str, Tensor]]:
+    log: dict[str, Tensor] = {}
+    return LossWeighter("Paper", Weights()).total(player, terms, WEIGHTS | weights, share, log), log
+
+
+def test_the_weighted_sum_and_the_unweighted_terms() -> None:
+    l1 = scalar(2.0)
+    loss, log = total("generator", {"l1": l1, "style": lambda: scalar(4.0)})
+    assert log == {"l1": 2.0, "style": 4.0, "generator": 8.0}
+    assert not any(value.requires_grad for value in log.values())
+    loss.backward()
+    assert l1.grad == 3.0
+
+
+def test_a_function_that_weighs_nothing_is_not_called_nor_noted() -> None:
+    assert total("generator", {"l1": scalar(2.0), "style": never}, style=0.0)[1] == {"l1": 2.0, "generator": 6.0}
+
+
+def test_a_number_that_weighs_nothing_is_noted() -> None:
+    """It is there anyway."""
+    assert total("generator", {"l1": scalar(2.0), "style": scalar(9.0)}, style=0.0)[1] == {
+        "l1": 2.0,
+        "style": 9.0,
+        "generator": 6.0,
+    }
+
+
+def test_parts_add_up_in_the_log() -> None:
+    scales, log = LossWeighter("Paper", Weights()), dict[str, Tensor]()
+    for share, value in ((0.25, 4.0), (0.75, 8.0)):
+        loss = scales.total("generator", {"l1": scalar(value), "style": scalar(0.0)}, WEIGHTS, share, log)
+    assert loss == 0.75 * 24
+    assert log == {"l1": 7.0, "style": 0.0, "generator": 21.0}
+
+
+@pytest.mark.parametrize(
+    ("terms", "weights"), [({}, {}), ({"style": never}, {"style": 0.0}), ({"l1": never, "style": never}, {"l1": 0, "style": 0})]
+)
+def test_nothing_to_learn_from_is_an_error(terms: Terms, weights: dict[str, float]) -> None:
+    message = "Paper's generator has nothing to learn from: its losses are empty, or all weigh 0"
+    with pytest.raises(ValueError, match=message):
+        total("generator", terms, **weights)
+
+
+def test_a_term_without_a_weight_is_an_error() -> None:
+    with pytest.raises(ValueError, match="Paper has no weight for perceptual, ssim; its weights are l1, real, style"):
+        total("generator", {"ssim": never, "l1": scalar(1.0), "perceptual": never})
+
+
+def test_one_name_for_both_players_is_an_error() -> None:
+    scales = LossWeighter("Paper", Weights())
+    for _ in range(2):  # again and again by the same player is none
+        scales.total("generator", {"l1": scalar(1.0), "real": scalar(1.0)}, WEIGHTS, 1.0, {})
+    with pytest.raises(ValueError, match="both players of Paper call a term l1, real; name them apart"):
+        scales.total("discriminator", {"real": scalar(1.0), "l1": scalar(1.0)}, WEIGHTS, 1.0, {})
+
+
+def test_idle_weights_are_found_once_all_have_spoken() -> None:
+    scales = LossWeighter("Paper", Weights())
+    scales.total("generator", {"l1": scalar(1.0)}, WEIGHTS, 1.0, {})
+    scales.check_complete(("generator", "discriminator"))
+    scales.total("discriminator", {"real": scalar(1.0)}, WEIGHTS, 1.0, {})
+    with pytest.raises(ValueError, match=r"Paper weighs style, but its losses give only l1, real$"):
+        scales.check_complete(("generator", "discriminator"))
+
+
+def test_a_term_that_was_not_computed_has_spoken() -> None:
+    scales = LossWeighter("Paper", Weights())
+    scales.total("generator", {"l1": scalar(1.0), "style": never}, WEIGHTS | {"style": 0.0}, 1.0, {})
+    scales.total("discriminator", {"real": scalar(1.0)}, WEIGHTS, 1.0, {})
+    scales.check_complete(("generator", "discriminator"))

@@ -1,0 +1,158 @@
+import math
+import multiprocessing
+import os
+import zipfile
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lit_inpaint.data.archives import members
+from lit_inpaint.data.datasets.stl10 import STL10Binary
+from lit_inpaint.data.image_source import ImageFiles
+from lit_inpaint.errors import UserError
+from lit_inpaint.evaluation.evaluator import Method, evaluate
+from lit_inpaint.evaluation.partial_results import PartialResults, SampleScore, key_of, stamp_of
+from lit_inpaint.metrics import FID, LPI, EvaluationResult, find_protocol
+
+CPU = torch.device("cpu")
+KEYS = {"grey": "key of grey", "copy": "key of copy"}
+
+
+def loader() -> DataLoader[object]:
+    """Seven samples in batches of two."""
+    rng = torch.Generator().manual_seed(0)
+    images, masks = torch.rand(7, 3, 16, 16, generator=rng), torch.rand(7, 1, 16, 16, generator=rng).lt(0.3).float()
+    return DataLoader([{"image": images[i], "mask": masks[i], "name": f"{i}.png"} for i in range(7)], 2)
+
+
+def methods(calls: list[int], fail_at: int | None = None) -> dict[str, Method]:
+    """Two methods; the second counts its calls and is interrupted at one of them."""
+
+    def copy(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        calls.append(len(image))
+        if len(calls) == fail_at:
+            raise KeyboardInterrupt
+        return (image + 0.1).clamp(0, 1)
+
+    return {"grey": lambda image, mask: torch.full_like(image, 0.5), "copy": copy}
+
+
+def assert_same(one: EvaluationResult, other: EvaluationResult) -> None:
+    assert list(one.names) == list(other.names)
+    assert torch.equal(one.shares, other.shares)
+    for name in one.values:
+        assert torch.equal(one.values[name], other.values[name])
+
+
+def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
+    path, calls = tmp_path / "scores.unfinished.jsonl", list[int]()
+    whole = evaluate(methods([]), loader(), LPI, CPU)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(methods(calls, fail_at=3), loader(), LPI, CPU, unfinished=PartialResults(path, KEYS))
+    with path.open("a") as file:
+        file.write('{"key": "key of copy", "first": 4, "sam')  # cut off while it was written
+    calls.clear()
+    again = PartialResults(path, KEYS)
+    assert again.count() == 4
+    assert again.has("grey", 4, 2)
+    assert not again.has("copy", 4, 2)
+    assert_same(evaluate(methods(calls), loader(), LPI, CPU, unfinished=again), whole)
+    assert calls == [2, 1]
+    again = PartialResults(path, KEYS)
+    assert again.count() == 7  # and the broken end was overwritten, not written behind
+    assert_same(evaluate(methods(calls), loader(), LPI, CPU, unfinished=again), whole)
+    assert calls == [2, 1]
+    again.finish()
+    assert not path.exists()
+
+
+def test_other_keys_take_nothing_over(tmp_path: Path) -> None:
+    path = tmp_path / "scores.unfinished.jsonl"
+    first = PartialResults(path, {"grey": "one"})
+    first.add("grey", 0, [SampleScore("a", 0.5, [math.inf, math.nan, 1 / 3])])
+    assert PartialResults(path, {"grey": "another"}).count() == 0
+    assert PartialResults(path, {"renamed": "one", "new": "two"}).count() == 0
+    kept = PartialResults(path, {"renamed": "one"})
+    assert kept.count() == 1
+    name, share, scores = kept.sample("renamed", 0)
+    assert (name, share, scores[0], scores[2]) == ("a", 0.5, math.inf, 1 / 3)
+    assert math.isnan(scores[1])
+
+
+def test_what_the_key_depends_on(tmp_path: Path) -> None:
+    checkpoint, other = tmp_path / "a.ckpt", tmp_path / "b.ckpt"
+    checkpoint.write_bytes(b"weights")
+    other.write_bytes(b"weights")
+    key = key_of(checkpoint, LPI, "manifest", "pictures")
+    assert key_of(other, LPI, "manifest", "pictures") == key  # what is in the file counts, not where it lies
+    other.write_bytes(b"other weights")
+    others = [key_of(other, LPI, "manifest", "pictures"), key_of(checkpoint, find_protocol("pepsi"), "manifest", "pictures")]
+    others += [key_of(checkpoint, LPI, "other manifest", "pictures"), key_of("Mean fill", LPI, "manifest", "pictures")]
+    others.append(key_of(checkpoint, LPI, "manifest", "other pictures"))
+    assert len({key, *others}) == 6
+
+
+def test_pictures_of_the_same_names_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        for name in ("a.png", "b.png"):
+            (tmp_path / folder / name).write_bytes(b"image")
+            os.utime(tmp_path / folder / name, (1e9, 1e9))
+    here = stamp_of(ImageFiles.below(tmp_path / "one", ["a.png", "b.png"]))
+    assert stamp_of(ImageFiles.below(tmp_path / "other", ["a.png", "b.png"])) != here
+    monkeypatch.chdir(tmp_path)
+    assert stamp_of(ImageFiles.below(Path("one"), ["a.png", "b.png"])) == here
+    state = (tmp_path / "one" / "b.png").stat()
+    (tmp_path / "one" / "b.png").write_bytes(b"other")
+    os.utime("one/b.png", ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    later = stamp_of(ImageFiles.below(Path("one"), ["a.png", "b.png"]))
+    (tmp_path / "one" / "b.png").write_bytes(b"a larger image")
+    os.utime("one/b.png", ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert len({here, later, stamp_of(ImageFiles.below(Path("one"), ["a.png", "b.png"]))}) == 3
+
+
+def test_pictures_in_one_file_are_known_by_it(tmp_path: Path) -> None:
+    archive = tmp_path / "images.zip"
+    stamps = set()
+    for content in (b"image", b"another image"):
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr("a.png", content)
+        stamps.add(stamp_of(members(archive)))
+        stamps.add(stamp_of(STL10Binary(archive, np.arange(2))))
+    assert len(stamps) == 2
+
+
+def attempt(path: Path) -> str:
+    """What another evaluation is told."""
+    try:
+        return f"goes on after {PartialResults(path, {'grey': KEYS['grey']}).count()}"
+    except UserError as error:
+        return str(error)
+
+
+def test_a_second_evaluation_at_the_same_time_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scores.unfinished.jsonl"
+    first = PartialResults(path, KEYS)
+    first.add("grey", 0, [SampleScore("a", 0.5, [1.0])])
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as other:
+        told = other.submit(attempt, path).result()
+        assert told == f"{path} is being written by another evaluation; wait for it, or name another --output"
+        assert len(path.read_text().splitlines()) == 1
+        first._file.close()  # as where it crashed
+        assert other.submit(attempt, path).result() == "goes on after 1"
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        PartialResults(tmp_path / "file" / "scores.jsonl", KEYS)
+
+
+def test_measures_of_sets_cannot_be_continued(tmp_path: Path) -> None:
+    unfinished = PartialResults(tmp_path / "scores.jsonl", KEYS)
+    with pytest.raises(ValueError, match="cannot be continued"):
+        evaluate(methods([]), loader(), LPI, CPU, lambda: (FID(),), unfinished)

@@ -1,0 +1,179 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lit_inpaint.errors import UserError
+from lit_inpaint.metrics import (
+    ALL_MASK_RATIO_BUCKETS,
+    LPI,
+    MASK_RATIO_BUCKETS,
+    PROTOCOLS,
+    Bucket,
+    Protocol,
+    box_psnr,
+    bucket_of,
+    find_protocol,
+    l1,
+    psnr,
+    round_uint8,
+    score,
+    ssim,
+    ssim_uniform,
+    truncate_uint8,
+    unrounded,
+)
+
+
+def test_buckets_are_the_papers_columns() -> None:
+    assert [bucket.label for bucket in MASK_RATIO_BUCKETS] == ["10-20%", "20-30%", "30-40%", "40-50%"]
+    assert [bucket.label for bucket in ALL_MASK_RATIO_BUCKETS] == ["0-10%", *(b.label for b in MASK_RATIO_BUCKETS), "50-60%"]
+
+
+@pytest.mark.parametrize(
+    ("share", "label"),
+    [(0.1, "10-20%"), (0.2, "20-30%"), (0.3, "30-40%"), (0.49999, "40-50%"), (0.5, None), (0.0999, None), (math.nan, None)],
+)
+def test_a_bucket_holds_its_lower_bound_and_not_its_upper(share: float, label: str | None) -> None:
+    bucket = bucket_of(share)
+    assert (bucket.label if bucket else None) == label
+    assert bucket_of(share, [Bucket(0.0, 0.05)]) is None
+
+
+def test_find_protocol_lists_what_there_is() -> None:
+    assert find_protocol("lpi") is LPI
+    with pytest.raises(UserError, match=r"no protocol 'lpips'; there is: lpi.*did you mean lpi\?") as caught:
+        find_protocol("lpips")
+    assert all(protocol.name in str(caught.value) for protocol in PROTOCOLS)
+    assert len({protocol.name for protocol in PROTOCOLS}) == len(PROTOCOLS)
+
+
+def test_8_bits_clamp_and_round() -> None:
+    values = torch.tensor([-0.2, 0.0, 0.49 / 255, 0.51 / 255, 254.6 / 255, 1.0, 7.0])
+    assert (round_uint8(values) * 255).tolist() == pytest.approx([0, 0, 0, 1, 255, 255, 255])
+
+
+def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (2, 3, 32, 32), generator=rng) / 255
+    mask = torch.zeros(2, 1, 32, 32)
+    mask[..., 8:24, 8:24] = 1
+    return image, torch.randn(image.shape, generator=rng), mask
+
+
+def test_scores_are_those_of_the_composite_in_8_bits() -> None:
+    image, prediction, mask = example()
+    completed = image.clone()
+    completed[..., 8:24, 8:24] = ((prediction.clamp(0, 1) * 255).round() / 255)[..., 8:24, 8:24]
+    scores = score(LPI, image, prediction, mask)
+    assert list(scores) == ["psnr", "ssim", "l1"]
+    for name, measure in (("psnr", psnr), ("ssim", ssim), ("l1", l1)):
+        assert scores[name].shape == (2,)
+        assert torch.allclose(scores[name], measure(completed, image), atol=1e-5)
+
+
+def test_rounding_hides_less_than_half_a_grey_level_and_known_pixels_never_count() -> None:
+    image, _, mask = example()
+    near = image + 0.49 / 255
+    assert score(LPI, image, near, mask)["l1"].tolist() == [0.0, 0.0]
+    far = image.where(mask > 0.5, torch.rand(()))
+    assert score(LPI, image, far, mask)["psnr"].tolist() == [math.inf, math.inf]
+    one_level = (image + 1 / 255).where(image < 0.5, image - 1 / 255)
+    assert score(LPI, image, one_level, mask)["l1"].tolist() == pytest.approx([100 / 255 / 4] * 2)
+
+
+def test_a_prediction_in_bfloat16_is_rounded_only_by_what_it_is() -> None:
+    image, prediction, mask = example()
+    half = prediction.bfloat16()
+    low, full = score(LPI, image, half, mask), score(LPI, image, half.float(), mask)
+    assert all(torch.equal(low[name], full[name]) for name in full)
+
+
+def test_a_prediction_that_is_not_a_number_cannot_pass_for_a_score() -> None:
+    image, prediction, mask = example()
+    prediction[0, 0, 16, 16] = math.nan
+    for values in score(LPI, image, prediction, mask).values():
+        assert values.isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
+def test_every_protocol_scores_each_image_by_itself_and_sees_only_the_hole(protocol: Protocol) -> None:
+    rng = torch.Generator().manual_seed(1)
+    image = torch.randint(0, 256, (2, 3, 64, 56), generator=rng) / 255
+    prediction = image + 0.1 * torch.randn(image.shape, generator=rng)
+    mask = torch.zeros(2, 1, 64, 56)
+    mask[..., 20:40, 10:50] = 1
+    scores = score(protocol, image, prediction, mask)
+    elsewhere = score(protocol, image, prediction.where(mask > 0.5, 9.0), mask)
+    for measure in protocol.measures:
+        found = scores[measure.name]
+        assert found.shape == (2,)
+        assert found.isfinite().all()
+        assert torch.equal(found, elsewhere[measure.name])
+        alone = score(protocol, image[1:], prediction[1:], mask[1:])[measure.name]
+        assert found[1:].tolist() == pytest.approx(alone.tolist(), rel=1e-9)
+        worse = score(protocol, image, image + 2 * (prediction - image), mask)[measure.name]
+        assert ((found > worse) == measure.higher_is_better).all(), measure.name
+    broken = score(protocol, image, prediction.where(prediction < 0.9, math.nan), mask)
+    assert all(values.isnan().all() for values in broken.values())
+
+
+def test_what_the_protocols_change() -> None:
+    """What each does to the same prediction, written out."""
+    image, prediction, mask = example()
+    image, prediction, mask = (F.interpolate(x, scale_factor=2.0) for x in (image, prediction, mask))
+    whole = torch.where(mask > 0.5, prediction, image).clamp(0, 1)
+    cut = (whole * 255).int() / 255
+    grey = [(x.double() * torch.tensor([0.2125, 0.7154, 0.0721]).view(1, 3, 1, 1)).sum(1, keepdim=True) for x in (cut, image)]
+    expected = {
+        ("deepgin", "psnr"): psnr(cut, image),
+        ("deepgin", "ssim"): ssim(cut, image),
+        ("deepgin", "l1_hole"): 4 * l1(cut, image),  # the hole is a quarter
+        ("wavemix", "psnr"): psnr(whole, image),
+        ("wavemix", "ssim"): ssim_uniform(whole, image, 7),
+        ("wavemix", "l1_of_255"): (255 * whole - 255 * image).abs().mean(dim=(1, 2, 3)),
+        ("wavemix", "l2_of_255"): (255 * whole - 255 * image).square().mean(dim=(1, 2, 3)),
+        ("pepsi", "psnr"): psnr(whole, image),
+        ("pepsi", "psnr_local"): psnr(whole[..., 16:48, 16:48], image[..., 16:48, 16:48]),
+        ("edgeconnect", "psnr_grey"): psnr(*grey),
+        ("edgeconnect", "ssim_grey_51"): ssim_uniform(*grey, window=51),
+        ("edgeconnect", "l1_relative"): 100 * (grey[0] - grey[1]).abs().sum((1, 2, 3)) / (grey[0] + grey[1]).sum((1, 2, 3)),
+    }
+    for (name, measure), values in expected.items():
+        found = score(find_protocol(name), image, prediction, mask)[measure]
+        assert found.tolist() == pytest.approx(values.tolist(), rel=1e-5), (name, measure)
+
+
+def test_cutting_off_keeps_what_was_read_from_8_bits_and_darkens_the_rest() -> None:
+    exact = torch.arange(256).double() / 255
+    assert torch.equal(truncate_uint8(exact.float()), exact)
+    assert (truncate_uint8(torch.tensor([-1.0, 0.99 / 255, 1.99 / 255, 2.0])) * 255).tolist() == pytest.approx([0, 0, 1, 255])
+    assert unrounded(torch.tensor([-1.0, 0.25, 2.0])).tolist() == [0, 0.25, 1]
+
+
+def test_the_box_around_the_hole() -> None:
+    image, prediction, mask = torch.zeros(3, 3, 8, 8), torch.zeros(3, 3, 8, 8), torch.zeros(3, 1, 8, 8)
+    prediction[0, :, 1, 1] = 0.5
+    mask[0, :, 1, 1] = mask[0, :, 3, 4] = 1  # a box of 3 x 4 pixels, of which one is wrong
+    prediction[1:] = 0.1
+    mask[1] = 1
+    assert box_psnr(prediction, image, mask).tolist() == pytest.approx([-10 * math.log10(0.25 / 12), 20.0, math.inf], abs=1e-5)
+
+
+def test_images_that_are_too_small_are_refused_by_name() -> None:
+    find_protocol("edgeconnect").require_size(51)
+    with pytest.raises(
+        UserError, match=r"ssim_grey_51 needs images of at least 51x51 pixels, these are 50x50; say --data.size 51"
+    ):
+        find_protocol("edgeconnect").require_size(50)
+    with pytest.raises(UserError, match=r"at least 51x51 pixels, the shorter side of a/b\.png has 50; leave it out, or take"):
+        find_protocol("edgeconnect").require_size(50, "a/b.png")
+
+
+def test_measures_of_the_hole_leave_out_images_without_one() -> None:
+    image, prediction, mask = example()
+    mask[1] = 0
+    found = score(find_protocol("deepgin"), image, prediction, mask)["l1_hole"]
+    assert found.isfinite().tolist() == [True, False]
+    assert not found.isnan().any()  # which would say that the network failed

@@ -1,0 +1,270 @@
+"""Reading checkpoints of ours: what comes back, and what a user is told when it does not."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_gan import loader, make_batches, make_trainer
+
+import lit_inpaint
+from lit_inpaint.callbacks import GeneratorEMA
+from lit_inpaint.errors import UserError
+from lit_inpaint.papers import LPINet
+from lit_inpaint.papers.lpi_net import Weights
+from lit_inpaint.runs.checkpoint_file import load, read_checkpoint
+from lit_inpaint.schedules import Cosine, Linear, Steps
+from lit_inpaint.settings import SGD, Adam, AdamW, Stage, Training
+
+Content = dict[str, Any]
+PLAN = (
+    Stage("warm-up", discriminator=False, iterations=1, weights={"adversarial": 0.0, "l1": Linear(2.0)}),
+    Stage(
+        update="alternating",
+        d_steps=2,
+        generator_optimizer=AdamW(lr=Steps(1e-3, milestones=(5,))),
+        frozen=("generator.to_rgb",),
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def content(checkpoint: Path) -> Content:
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)
+
+
+def types_in(value: object) -> set[type]:
+    if isinstance(value, dict):
+        return {dict}.union(*(types_in(key) | types_in(item) for key, item in value.items()))
+    if isinstance(value, list):
+        return {list}.union(*(types_in(item) for item in value))
+    return {type(value)}
+
+
+def test_it_says_what_it_is_in_plain_data(content: Content) -> None:
+    about = content["lit_inpaint"]
+    assert about.keys() == {"paper", "settings", "seed", "versions", "config"}
+    assert types_in(about) <= {dict, list, str, int, float, bool, type(None)}
+    json.dumps(about)
+    assert about["paper"] == "lit_inpaint.papers.lpi_net.LPINet"
+    assert about["versions"].keys() == {"lit_inpaint", "torch", "lightning", "numpy"}
+    assert about["versions"]["lit_inpaint"] == lit_inpaint.__version__
+    assert about["settings"]["blocks"] == about["config"]["model"]["init_args"]["blocks"]
+    assert about["seed"] == about["config"]["seed"]
+    assert about["config"]["data"]["init_args"]["size"] == 32
+    assert content["global_step"] == 2
+
+
+def test_it_holds_both_networks_and_both_optimizers_only(content: Content) -> None:
+    assert {name.split(".")[0] for name in content["state_dict"]} == {"generator", "discriminator"}
+    assert len(content["optimizer_states"]) == 2
+    assert not [key for key in content if key.startswith(("hyper_parameters", "hparams", "datamodule"))]
+
+
+def test_load_brings_back_weights_and_settings(checkpoint: Path, content: Content) -> None:
+    model = lit_inpaint.load(checkpoint)  # lazily imported
+    assert type(model) is LPINet
+    assert not model.training
+    assert model.seed == content["lit_inpaint"]["seed"]
+    raw = load(checkpoint, ema=False)
+    assert raw.state_dict().keys() == content["state_dict"].keys()
+    for name, tensor in raw.state_dict().items():
+        assert torch.equal(tensor, content["state_dict"][name]), name
+    assert load(str(checkpoint)).seed == model.seed
+
+
+def fitted(tmp_path: Path, model: LPINet, *callbacks: GeneratorEMA) -> Path:
+    trainer = make_trainer(2, *callbacks)
+    trainer.fit(model, loader(make_batches(2, size=32)))
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    return tmp_path / "model.ckpt"
+
+
+def test_settings_come_back_typed(tmp_path: Path) -> None:
+    model = LPINet(
+        blocks=2,
+        weights=Weights(l1=2.5),
+        generator_optimizer=Adam(lr=3e-4, betas=(0.1, 0.2), weight_decay=0.5),
+        discriminator_optimizer=SGD(lr=Cosine(0.1, length=7), momentum=0.5),
+        plan=PLAN,
+        training=Training(clip_generator=1.5, channels_last=False),
+    )
+    model.seed = 77
+    back = load(fitted(tmp_path, model))
+    assert isinstance(back, LPINet)
+    assert back.weights == Weights(l1=2.5)
+    assert back.generator_optimizer == Adam(lr=3e-4, betas=(0.1, 0.2), weight_decay=0.5)
+    assert back.discriminator_optimizer == SGD(lr=Cosine(0.1, length=7), momentum=0.5)
+    assert back.stages() == PLAN
+    assert back.training_settings == Training(clip_generator=1.5, channels_last=False)
+    assert back.seed == 77
+    image, mask = torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
+    assert torch.equal(back.complete(image, mask), model.eval().complete(image, mask))
+
+
+def test_the_average_is_used_where_there_is_one(tmp_path: Path) -> None:
+    ema, model = GeneratorEMA(0.5), LPINet()
+    path = fitted(tmp_path, model, ema)
+    averaged, raw = load(path), load(path, ema=False)
+    for name, tensor in averaged.generator.state_dict().items():
+        assert torch.equal(tensor, ema.average[name]), name
+    for name, tensor in raw.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+    assert not torch.equal(averaged.generator.to_rgb.weight, raw.generator.to_rgb.weight)
+    assert averaged.discriminator is not None
+    for name, tensor in averaged.discriminator.state_dict().items():
+        assert torch.equal(tensor, raw.state_dict()[f"discriminator.{name}"]), name
+
+
+def test_channels_last_is_restored(checkpoint: Path) -> None:
+    assert load(checkpoint).generator.stages[1][0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+# Errors ----------------------------------------------------------------------------------------------------------------------
+
+
+def one_line(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_missing(tmp_path: Path) -> None:
+    assert "no checkpoint at" in one_line(tmp_path / "nothing.ckpt")
+    assert "no checkpoint at" in one_line(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
+def test_truncated(checkpoint: Path, tmp_path: Path, share: float) -> None:
+    whole = checkpoint.read_bytes()
+    path = tmp_path / "cut.ckpt"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    assert "may be truncated or of another program" in one_line(path)
+
+
+def zip_file(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("hello.txt", "hello")
+
+
+FOREIGN: dict[str, Callable[[Path], object]] = {
+    "text": lambda path: path.write_text("learning_rate: 3\nname: x\n"),
+    "one word": lambda path: path.write_text("hello"),
+    "zip": zip_file,
+    "png": lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256))),
+    "noise": lambda path: path.write_bytes(random.Random(0).randbytes(5000)),
+    "module": lambda path: torch.save(torch.nn.Linear(1, 1), path),
+    "legacy": lambda path: torch.save({"a": torch.zeros(1)}, path, _use_new_zipfile_serialization=False),
+    "dict": lambda path: torch.save({"model": torch.zeros(3)}, path),
+    "state dict": lambda path: torch.save({"state_dict": {"w": torch.zeros(3)}, "epoch": 3}, path),
+    "tensor": lambda path: torch.save(torch.zeros(3), path),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_foreign_files(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "foreign.ckpt"
+    FOREIGN[kind](path)
+    message = one_line(path)
+    assert ("is not a checkpoint of lit_inpaint" in message) == (kind in ("dict", "state dict", "tensor", "legacy"))
+
+
+@pytest.mark.parametrize("byte", range(0, 256, 5))
+def test_no_first_byte_gets_through(byte: int, tmp_path: Path) -> None:
+    """A pickle is a program of one-byte instructions: a file that begins with any of them must be refused in one line too."""
+    path = tmp_path / "noise.ckpt"
+    path.write_bytes(bytes([byte, 40, byte, 113, 1, 46]))
+    one_line(path)
+
+
+class Tamper:
+    """Writes the real checkpoint with one thing changed."""
+
+    def __init__(self, content: Content, path: Path) -> None:
+        self.content, self.path = content, path
+
+    def __call__(self, change: Callable[[Content], object]) -> str:
+        content = copy.deepcopy(self.content)
+        change(content)
+        torch.save(content, self.path)
+        return one_line(self.path)
+
+
+@pytest.fixture
+def tamper(content: Content, tmp_path: Path) -> Tamper:
+    return Tamper(content, tmp_path / "tampered.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("paper", "message"),
+    [
+        ("os.system", "names os.system, which is no paper of lit_inpaint"),
+        ("lit_inpaint.engine.inpainter.Inpainter", "no paper of lit_inpaint"),
+        ("lit_inpaint.papersx.Evil", "no paper of lit_inpaint"),
+        ("LPINet", "no paper of lit_inpaint"),
+        ("", "no paper of lit_inpaint"),
+        ("lit_inpaint.papers.lpi_net.LPIGenerator", "no paper of lit_inpaint"),
+        ("lit_inpaint.papers.lpi_net.Weights", "no paper of lit_inpaint"),
+        ("lit_inpaint.papers.lpi_net.interpolate", "no paper of lit_inpaint"),
+        ("lit_inpaint.papers.lpi_net.LPINet9", "this version of lit_inpaint does not have"),
+        ("lit_inpaint.papers.gone.Gone", "this version of lit_inpaint does not have"),
+    ],
+)
+def test_only_our_papers_are_named(tamper: Tamper, paper: str, message: str) -> None:
+    assert message in tamper(lambda c: c["lit_inpaint"].update(paper=paper))
+
+
+def test_settings_that_do_not_fit(tamper: Tamper) -> None:
+    message = tamper(lambda c: c["lit_inpaint"]["settings"].update(colour="red"))
+    assert "do not fit this version of LPINet" in message
+    assert "colour" in message
+    assert "blocks" in tamper(lambda c: c["lit_inpaint"]["settings"].update(blocks="many"))
+    assert "momentum" in tamper(lambda c: c["lit_inpaint"]["settings"]["generator_optimizer"]["init_args"].update(momentum=0.5))
+    assert "clip_generator" in tamper(lambda c: c["lit_inpaint"]["settings"]["training"].update(clip_generator=-1.0))
+
+
+@pytest.mark.parametrize("place", ["generator_optimizer", "weights", "plan"])
+def test_settings_name_our_classes_only(tamper: Tamper, place: str) -> None:
+    def change(content: Content) -> None:
+        settings, evil = content["lit_inpaint"]["settings"], {"class_path": "antigravity.Fly", "init_args": {}}
+        settings[place] = {"generator_optimizer": evil, "weights": {"l1": evil}, "plan": [{"generator_optimizer": evil}]}[place]
+
+    assert "names antigravity.Fly in its settings, which is not of lit_inpaint" in tamper(change)
+    assert "antigravity" not in sys.modules
+
+
+def test_weights_that_do_not_fit(tamper: Tamper) -> None:
+    message = tamper(lambda c: c["state_dict"].update({"generator.to_rgb.bias": torch.zeros(4)}))
+    assert "do not fit lit_inpaint.papers.lpi_net.LPINet" in message
+    assert "generator.to_rgb.bias" in message
+    assert "generator.to_rgb.bias" in tamper(lambda c: c["state_dict"].pop("generator.to_rgb.bias"))
+    assert "generator.extra" in tamper(lambda c: c["state_dict"].update({"generator.extra": torch.zeros(1)}))
+    wrong = {"GeneratorEMA": {"average": {"to_rgb.bias": torch.zeros(3)}}}
+    assert "do not fit" in tamper(lambda c: c["callbacks"].update(wrong))
+
+
+@pytest.mark.parametrize("key", ["paper", "settings", "seed"])
+def test_an_incomplete_account(tamper: Tamper, key: str) -> None:
+    assert key in tamper(lambda c: c["lit_inpaint"].pop(key))
+
+
+def test_nothing_in_the_file_is_executed(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "executed",))
+
+    torch.save({"lit_inpaint": Bomb(), "state_dict": {}}, tmp_path / "bomb.ckpt")
+    with pytest.raises(UserError):
+        read_checkpoint(tmp_path / "bomb.ckpt")
+    assert not (tmp_path / "executed").exists()

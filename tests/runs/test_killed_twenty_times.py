@@ -1,0 +1,101 @@
+"""A run that gets SIGKILL at twenty random moments, and goes on each time, ends as if nothing had happened.
+
+`python -m pytest tests/test_killed_twenty_times.py -s` shows the log of the kills.
+"""
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_runs import TINY, assert_same_run, steps_logged
+
+from lit_inpaint.runs.checkpoint_file import read_checkpoint
+
+KILLS, STEPS = 20, 80
+WARM_UP = "{name: warm-up, discriminator: false, iterations: 25, weights: {adversarial: 0.0}}"
+PLAN = f"[{WARM_UP}, {{name: adversarial, update: alternating}}]"
+LONG = [
+    *TINY,
+    "--trainer.max_steps",
+    str(STEPS),
+    "--trainer.val_check_interval",
+    "6",
+    "--checkpoint_every",
+    "1",
+    "--model.plan",
+    PLAN,
+]
+
+
+def train(folder: Path, log: Path) -> None:
+    """One process of the run; its own process group, its own output."""
+    os.setsid()
+    descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    from lit_inpaint import fit
+
+    sys.exit(fit.main([*LONG, "--run_dir", str(folder)]))
+
+
+def start(folder: Path) -> multiprocessing.process.BaseProcess:
+    context = multiprocessing.get_context("forkserver")  # imports once, then forks: a start takes a second, not ten
+    context.set_forkserver_preload(
+        ["lit_inpaint.fit", "lit_inpaint.callbacks", "lit_inpaint.runs.final_evaluation", "lit_inpaint.papers", "jsonargparse"]
+    )
+    process = context.Process(target=train, args=(folder, folder.with_suffix(".log")))
+    process.start()
+    return process
+
+
+def where(folder: Path) -> str:
+    """How far the run had come, for the log."""
+    if not (folder / "config.yaml").exists():
+        return "before the run folder was made"
+    if not (folder / "checkpoints" / "last.ckpt").exists():
+        return "before the first checkpoint"
+    content = read_checkpoint(folder / "checkpoints" / "last.ckpt")  # never truncated
+    due = ", validation due" if content["callbacks"]["RunCheckpoint"]["validation_due"] else ""
+    part = ", a checkpoint half written" if list((folder / "checkpoints").glob(".*.part")) else ""
+    return f"last.ckpt at step {content['global_step']}{due}{part}"
+
+
+@pytest.mark.xdist_group("kills")
+def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
+    began = time.monotonic()
+    process, first_step = start(tmp_path / "undisturbed"), 0.0
+    while process.is_alive():
+        if not first_step and steps_logged(tmp_path / "undisturbed"):
+            first_step = time.monotonic() - began
+        time.sleep(0.02)
+    whole = time.monotonic() - began
+    assert process.exitcode == 0, (tmp_path / "undisturbed.log").read_text()
+
+    rng, folder = random.Random(0), tmp_path / "run"
+    print(f"\nundisturbed: first step after {first_step:.1f} s, end after {whole:.1f} s")
+    for kill in range(1, KILLS + 1):
+        process, began = start(folder), time.monotonic()
+        at = began + rng.uniform(0.0, first_step + (whole - first_step) / 8)
+        while time.monotonic() < at and process.is_alive():
+            if steps_logged(folder) >= STEPS * kill // (KILLS + 1):  # enough for now: twenty kills are to fit into the run
+                at = min(at, time.monotonic() + rng.uniform(0.0, 0.1))
+            time.sleep(0.01)
+        assert process.is_alive(), "over before it could be killed: " + folder.with_suffix(".log").read_text()
+        while True:
+            try:
+                os.killpg(process.pid or 0, signal.SIGKILL)
+                break
+            except ProcessLookupError:  # not yet its own group
+                time.sleep(0.01)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        print(f"kill {kill:2} after {time.monotonic() - began:5.2f} s: {where(folder)}")
+    process = start(folder)
+    process.join()
+    assert process.exitcode == 0, folder.with_suffix(".log").read_text()
+    assert_same_run(folder, tmp_path / "undisturbed")

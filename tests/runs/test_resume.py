@@ -1,0 +1,134 @@
+"""A run that was stopped and goes on equals the one that was never stopped, to the last bit."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tiny_runs import assert_same, assert_same_run, content, rows, run, run_killed
+
+from lit_inpaint.callbacks import AtomicCheckpointIO
+
+Stop = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert run(folder) == 0
+    return folder
+
+
+def after(step: int) -> Stop:
+    """A run that was asked for `step` batches only."""
+
+    def stop(folder: Path) -> None:
+        assert run(folder, "--trainer.max_steps", str(step)) == 0
+
+    return stop
+
+
+def killed(step: int, hook: str, *options: str) -> Stop:
+    """A run killed where the paper's `hook` is called with `step` batches counted."""
+
+    def stop(folder: Path) -> None:
+        run_killed(folder, step, hook, *options)
+
+    return stop
+
+
+@pytest.mark.parametrize(
+    ("stop", "saved"),
+    [
+        pytest.param(after(1), 1, id="in the middle of an epoch"),
+        pytest.param(after(3), 3, id="at the last batch of an epoch"),
+        pytest.param(after(4), 4, id="at a validation, beyond an epoch"),
+        pytest.param(killed(1, "training_step", "--checkpoint_every", "1"), 1, id="killed in the middle of an epoch"),
+        pytest.param(killed(5, "training_step"), 4, id="killed after a validation"),
+        pytest.param(killed(4, "validation_step"), 4, id="killed in a validation"),
+        pytest.param(killed(4, "on_validation_end"), 4, id="killed after a validation was saved"),
+        pytest.param(killed(8, "validation_step"), 8, id="killed in the last validation"),
+        pytest.param(killed(8, "on_train_end"), 8, id="killed after the last validation"),
+    ],
+)
+def test_resumed_equals_undisturbed(stop: Stop, saved: int, undisturbed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    stop(folder)
+    assert content(folder)["global_step"] == saved
+    assert run(folder) == 0
+    assert_same_run(folder, undisturbed)
+
+
+def test_killed_in_a_validation_at_an_epochs_end(tmp_path: Path) -> None:
+    options = ("--trainer.val_check_interval", "3")
+    assert run(tmp_path / "a", *options) == 0
+    killed(6, "validation_step", *options)(tmp_path / "b")
+    assert run(tmp_path / "b", *options) == 0
+    assert_same_run(tmp_path / "b", tmp_path / "a")
+
+
+def test_worker_processes_change_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    killed(5, "training_step", "--data.workers", "2")(tmp_path / "run")
+    assert run(tmp_path / "run", "--data.workers", "2") == 0
+    assert_same_run(tmp_path / "run", undisturbed)
+
+
+def test_a_run_limited_by_epochs(tmp_path: Path) -> None:
+    limit = ("--trainer.max_steps", "-1", "--trainer.max_epochs")
+    assert run(tmp_path / "a", *limit, "2") == 0
+    assert run(tmp_path / "b", *limit, "1") == 0
+    assert run(tmp_path / "b", *limit, "2") == 0
+    assert content(tmp_path / "a")["global_step"] == 6
+    assert_same_run(tmp_path / "b", tmp_path / "a")
+
+
+def test_what_an_undisturbed_run_leaves(undisturbed: Path) -> None:
+    found = rows(undisturbed)
+    assert [int(row["step"]) for row in found if "train/l1" in row] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [int(row["step"]) for row in found if "val/psnr" in row] == [4, 8]
+    last, best = content(undisturbed), content(undisturbed, "best")
+    assert last["global_step"] == 8
+    assert last["callbacks"]["GeneratorEMA"]["updates"] == 8
+    values = {int(row["step"]): float(row["val/psnr"]) for row in found if "val/psnr" in row}
+    step = max(values, key=lambda key: values[key])
+    assert best["global_step"] == last["callbacks"]["RunCheckpoint"]["best_step"] == step
+    assert last["callbacks"]["RunCheckpoint"]["best_value"] == pytest.approx(values[step], rel=1e-6)
+
+
+def test_replay_of_a_configuration(undisturbed: Path, tmp_path: Path) -> None:
+    from lit_inpaint import fit
+
+    assert fit.main(["--config", str(undisturbed / "config.yaml"), "--run_dir", str(tmp_path / "again")]) == 0
+    assert_same_run(tmp_path / "again", undisturbed)
+    assert (tmp_path / "again" / "config.yaml").read_text() == (undisturbed / "config.yaml").read_text()
+
+
+def test_a_finished_run_is_left_alone(undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed, folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert run(folder) == 0
+    assert run(folder, "--trainer.max_steps", "6") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{folder} is complete (8 steps); raise --trainer.max_steps to train on"] * 2
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert run(folder, "--trainer.max_steps", "9") == 0
+    assert content(folder)["global_step"] == 9
+    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_steps"] == 9
+
+
+def test_a_checkpoint_is_whole_or_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(3)}, path)
+
+    def half(checkpoint: object, file: object, *args: object, **kwargs: object) -> None:
+        Path(str(file)).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lightning.fabric.plugins.io.torch_io._atomic_save", half)
+    with pytest.raises(OSError, match="No space"):
+        AtomicCheckpointIO().save_checkpoint({"weights": torch.zeros(3)}, path)
+    assert_same(torch.load(path), {"weights": torch.ones(3)})
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]

@@ -1,0 +1,70 @@
+"""k + k batches equal 2k in each update order and across stages: moving average on, two loader workers, killed in an epoch."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_runs import assert_same_run, content, rows, run, run_killed
+
+WARM_UP = {"name": "warm-up", "discriminator": False, "iterations": 3, "weights": {"adversarial": 0.0}}
+DECAY = {"class_path": "Linear", "init_args": {"start": 1e-3}}  # over the stage
+FINE = {
+    "name": "fine",
+    "update": "alternating",
+    "generator_optimizer": {"class_path": "SGD", "init_args": {"lr": DECAY, "momentum": 0.9}},
+    "frozen": ["generator.stages.0"],
+    "weights": {"l1": {"class_path": "Cosine", "init_args": {"start": 2.0, "end": 1.0, "length": 4}}},
+}
+PLANS: dict[str, list[dict[str, object]]] = {
+    "simultaneous": [{"update": "simultaneous"}],
+    "alternating": [{"update": "alternating", "d_steps": 2}],
+    "generator first": [{"update": "generator_first"}],
+    "warm-up, then adversarial": [WARM_UP, {"name": "adversarial"}],
+    "warm-up, then fresh optimizers": [WARM_UP, {"name": "adversarial", "fresh_optimizers": True}],
+    "epochs, other optimizers, frozen parts": [{"name": "first", "epochs": 1}, FINE],
+}
+WORKERS = ("--data.workers", "2", "--checkpoint_every", "1")
+
+
+def settings(plan: str) -> list[str]:
+    return ["--model.plan", yaml.safe_dump(PLANS[plan], default_flow_style=True, width=10**6)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The run that nobody stopped, made once for each plan."""
+    done: dict[str, Path] = {}
+
+    def make(plan: str) -> Path:
+        if plan not in done:
+            done[plan] = tmp_path_factory.mktemp("undisturbed") / "run"
+            assert run(done[plan], *settings(plan)) == 0
+        return done[plan]
+
+    return make
+
+
+@pytest.mark.xdist_group("every mode")
+@pytest.mark.parametrize(
+    ("plan", "step"), [(plan, step) for plan, stages in PLANS.items() for step in ((2, 3, 5) if len(stages) > 1 else (5,))]
+)
+def test_killed_and_resumed_equals_undisturbed(
+    plan: str, step: int, undisturbed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """An epoch has three batches, and a second stage begins with the fourth: killed in the first, between them, and behind."""
+    expected = undisturbed(plan)
+    run_killed(tmp_path / "run", step, "training_step", *settings(plan), *WORKERS)
+    assert content(tmp_path / "run")["global_step"] == step
+    assert run(tmp_path / "run", *settings(plan), *WORKERS) == 0
+    assert_same_run(tmp_path / "run", expected)
+    assert content(expected)["callbacks"]["GeneratorEMA"]["updates"] == 8
+
+
+@pytest.mark.xdist_group("every mode")
+def test_stages_and_schedules_stand_in_the_log(undisturbed: Callable[[str], Path]) -> None:
+    found = {int(row["step"]): row for row in rows(undisturbed("epochs, other optimizers, frozen parts")) if "train/l1" in row}
+    assert [found[k]["train/stage"] for k in range(1, 9)] == ["first"] * 3 + ["fine"] * 5
+    for k in range(3, 9):
+        assert float(found[k]["train/lr_generator"]) == pytest.approx(1e-3 * (1 - (k - 3) / 5), abs=1e-9)
+    assert [float(found[k]["train/weight_l1"]) for k in (1, 2, 3, 5, 7, 8)] == [1.0, 1.0, 2.0, 1.5, 1.0, 1.0]

@@ -1,0 +1,114 @@
+"""Tiny runs of `fit` that tests interrupt, resume and compare."""
+
+import csv
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+
+from lit_inpaint import fit
+from lit_inpaint.engine.inpainter import Inpainter
+
+TINY = ["--experiment", "lpi_demo", "--wandb.mode", "disabled", "--baselines", "false", "--num_samples", "1"]
+TINY += [
+    "--data.size",
+    "32",
+    "--data.batch_size",
+    "2",
+    "--data.val_crops",
+    "1",
+    "--data.repeat",
+    "1",
+    "--checkpoint_every",
+    "1000",
+]
+TINY += ["--data.val_masks", "[{class_path: lit_inpaint.masks.Center}]", "--trainer.enable_progress_bar", "false"]
+TINY += ["--trainer.max_steps", "8", "--trainer.val_check_interval", "4", "--trainer.log_every_n_steps", "1"]
+"""An epoch has three batches (7 images by 2, none dropped), a validation one."""
+
+
+def run(folder: Path, *options: str) -> int:
+    """`fit` in this process, with `options` on top of `TINY`."""
+    return fit.main([*TINY, "--run_dir", str(folder), *options])
+
+
+class Killed(BaseException):
+    """Stands in for a kill: nothing of ours handles it, so only what is on disk already remains."""
+
+
+@contextmanager
+def at(step: int, hook: str, action: Callable[[], None]) -> Iterator[None]:
+    """Run `action` when the paper's `hook` is called with `step` batches counted."""
+    original: Any = getattr(Inpainter, hook)
+
+    def spy(self: Inpainter, *args: Any, **kwargs: Any) -> Any:
+        if self.trainer.global_step == step:
+            action()
+        return original(self, *args, **kwargs)
+
+    with mock.patch.object(Inpainter, hook, spy):
+        yield
+
+
+def kill() -> None:
+    raise Killed
+
+
+def run_killed(folder: Path, step: int, hook: str, *options: str) -> None:
+    """A run killed where the paper's `hook` is called with `step` batches counted."""
+    with at(step, hook, kill), pytest.raises(Killed):
+        run(folder, *options)
+
+
+def signalling(number: signal.Signals) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """`metrics.csv` without the only column that is not a function of the settings."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if v and k != "train/images_per_second"} for row in csv.DictReader(file)]
+
+
+def steps_logged(folder: Path) -> int:
+    """The newest step in `metrics.csv`, 0 before there is one."""
+    return max((int(row["step"]) for row in rows(folder)), default=0) if (folder / "metrics.csv").exists() else 0
+
+
+def content(folder: Path, name: str = "last") -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return loaded
+
+
+def assert_same(one: object, other: object, place: str = "") -> None:
+    """Equal to the last bit, in nested data."""
+    assert type(one) is type(other), place
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        assert torch.equal(one, other), place
+    elif isinstance(one, dict) and isinstance(other, dict):
+        assert one.keys() == other.keys(), place
+        for key in one:
+            assert_same(one[key], other[key], f"{place}.{key}")
+    elif isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        assert len(one) == len(other), place
+        for number, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same(a, b, f"{place}[{number}]")
+    else:
+        assert one == other, place
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Everything a run leaves that its settings determine."""
+    for name in ("last", "best"):
+        first, second = content(one, name), content(other, name)
+        for key in ("state_dict", "optimizer_states", "callbacks", "global_step"):
+            assert_same(first[key], second[key], f"{name}.{key}")
+    assert rows(one) == rows(other)
+    assert (one / "table.json").read_text() == (other / "table.json").read_text()
+    assert sorted(p.name for p in (one / "samples").iterdir()) == sorted(p.name for p in (other / "samples").iterdir())
