@@ -245,8 +245,8 @@ def test_an_epoch_is_of_the_size_that_was_published(monkeypatch: pytest.MonkeyPa
 
 def test_a_step_is_one_of_the_longest_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     """From its first batch on, in training mode, whole; one more step than is counted."""
-    plan = (Stage("warm-up", discriminator=False, epochs=2), Stage("main", epochs=9), Stage("end", epochs=1))
-    model, seen = make_tiny(plan=plan).eval(), list[tuple[int, bool, torch.Size]]()
+    stages = (Stage("warm-up", discriminator=False, epochs=2), Stage("main", epochs=9), Stage("end", epochs=1))
+    model, seen = make_tiny(stages=stages).eval(), list[tuple[int, bool, torch.Size]]()
     whole = TinyGAN.discriminator_losses
 
     def spy(self: TinyGAN, batch: Batch, prediction: Prediction) -> Terms:

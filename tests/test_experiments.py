@@ -133,7 +133,7 @@ def test_mini_experiments_share_images_holes_budget_and_learning_rate(name: str)
         del experiment["model"], experiment["experiment"]
     assert one == other
     model = check(load_experiment(name)).model.init_args
-    stages = [stage.init_args for stage in model.get("plan") or ()]
+    stages = [stage.init_args for stage in model.get("stages") or ()]
     last = (stages[-1].generator_optimizer if stages else None) or model.generator_optimizer
     rate = last.init_args.lr
     assert (rate.class_path, rate.init_args.start, rate.init_args.end) == ("lit_inpaint.schedules.Linear", 1e-3, 0.0)
@@ -161,7 +161,7 @@ def test_states_deepgins_settings(ablation: str, data: str) -> None:
     assert model.weights == Namespace(
         hole=5.0, valid=1.0, adversarial=0.001, perceptual=0.05, style=80.0, tv=0.1, real=0.5, fake=0.5
     )
-    warm_up, main = (stage.init_args for stage in model.plan)
+    warm_up, main = (stage.init_args for stage in model.stages)
     assert (warm_up.epochs, warm_up.discriminator, main.epochs, main["update"]) == (10, False, 100, "generator_first")
     for optimizer, rate in ((model.generator_optimizer, 1e-4), (model.discriminator_optimizer, 4e-4)):
         assert (optimizer.init_args.lr, optimizer.init_args.betas) == (rate, (0.5, 0.999))

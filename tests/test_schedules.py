@@ -159,9 +159,9 @@ class SomePaper:
         self,
         weights: SomeWeights = DEFAULTS,
         optimizer: OptimizerSettings = Adam(),
-        plan: tuple[Stage, ...] = (Stage(),),
+        stages: tuple[Stage, ...] = (Stage(),),
     ) -> None:
-        self.given = {"weights": weights, "optimizer": optimizer, "plan": plan}
+        self.given = {"weights": weights, "optimizer": optimizer, "stages": stages}
 
 
 def parsed(settings: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def test_a_schedule_stands_wherever_a_number_does() -> None:
         {
             "weights": {"l1": 3, "coarse": cls("schedules.Cosine", start=2.0, end=0.5, length=7, by="epoch")},
             "optimizer": cls("settings.SGD", lr=cls("schedules.Steps", start=0.1, milestones=[3, 9]), momentum=0.9),
-            "plan": [
+            "stages": [
                 {"name": "first", "iterations": 5, "weights": {"l1": cls("schedules.Linear", start=1.0, hold=2)}},
                 {"name": "second", "weights": {"coarse": 0}, "generator_optimizer": cls("settings.AdamW", lr=1e-5)},
             ],
@@ -189,7 +189,7 @@ def test_a_schedule_stands_wherever_a_number_does() -> None:
     )
     assert given["weights"] == SomeWeights(3.0, Cosine(2.0, 0.5, length=7, by="epoch"))
     assert given["optimizer"] == SGD(Steps(0.1, milestones=(3, 9)), momentum=0.9)
-    first, second = given["plan"]
+    first, second = given["stages"]
     assert first == Stage("first", iterations=5, weights={"l1": Linear(1.0, hold=2)})
     assert second.weights == {"coarse": 0}
     assert second.generator_optimizer.build([torch.nn.Parameter(torch.ones(1))]).param_groups[0]["lr"] == 1e-5
@@ -214,7 +214,7 @@ def test_a_schedule_that_is_none_is_refused_by_the_parser(weight: object, messag
 class Everything:
     weights: SomeWeights = field(default_factory=SomeWeights)
     optimizer: OptimizerSettings = field(default_factory=lambda: SGD(Steps(0.1, 0.5, (3, 9), "epoch"), 0.9, True))
-    plan: tuple[Stage, ...] = (
+    stages: tuple[Stage, ...] = (
         Stage("a", iterations=4, weights={"l1": Linear(1.0, 0.25, 3, 8, "epoch")}, frozen=("generator.*",)),
         Stage("b", generator_optimizer=Adam(Cosine(1e-3, 1e-5, hold=1)), fresh_optimizers=True, eval_modules=("generator.1",)),
     )
@@ -225,4 +225,8 @@ def test_settings_come_back_from_a_checkpoint(tmp_path: Path) -> None:
     torch.save({"settings": settings}, tmp_path / "some.ckpt")
     loaded = torch.load(tmp_path / "some.ckpt", weights_only=True)["settings"]
     assert loaded == settings
-    assert parsed(loaded) == {"weights": Everything().weights, "optimizer": Everything().optimizer, "plan": Everything().plan}
+    assert parsed(loaded) == {
+        "weights": Everything().weights,
+        "optimizer": Everything().optimizer,
+        "stages": Everything().stages,
+    }

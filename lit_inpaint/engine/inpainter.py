@@ -51,6 +51,7 @@ class Inpainter(StagedModule):
         generator_optimizer: how the generator steps.
         discriminator_optimizer: how the discriminator steps; None where the paper has none.
         training: clipping, accumulation, memory layout, compilation.
+        stages: update order, duration and overrides of each stage; None is one stage in which both players learn.
 
     Attributes:
         generator: (what `forward` calls) the network that is kept.
@@ -70,8 +71,9 @@ class Inpainter(StagedModule):
         generator_optimizer: OptimizerSettings,
         discriminator_optimizer: OptimizerSettings | None,
         training: Training,
+        stages: tuple[Stage, ...] | None = None,
     ) -> None:
-        super().__init__(weights, generator_optimizer, discriminator_optimizer, training)
+        super().__init__(weights, generator_optimizer, discriminator_optimizer, training, stages)
         self._scales = LossWeighter(type(self).__name__, weights)
         self._batch_checked = False
         self.scores: dict[str, Tensor] = {}

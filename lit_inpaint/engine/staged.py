@@ -29,6 +29,7 @@ class StagedModule(LightningModule):
         generator_optimizer: how the generator steps.
         discriminator_optimizer: how the discriminator steps; None where the paper has none.
         training: clipping, accumulation, memory layout, compilation.
+        stages: update order, duration and overrides of each stage; None is one stage in which both players learn.
     """
 
     generator: nn.Module
@@ -42,6 +43,7 @@ class StagedModule(LightningModule):
         generator_optimizer: OptimizerSettings,
         discriminator_optimizer: OptimizerSettings | None,
         training: Training,
+        stages: tuple[Stage, ...] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -50,6 +52,7 @@ class StagedModule(LightningModule):
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
         self.training_settings = training
+        self._stages = stages
         self.seed = 0
         self._stage_schedule: StageSchedule | None = None
         self._span: StageSpan | None = None
@@ -58,8 +61,8 @@ class StagedModule(LightningModule):
         self._numbers: dict[Player, list[int]] = {}  # of a player's optimizer in each stage
 
     def stages(self) -> tuple[Stage, ...]:
-        """Who plays when; one simultaneous adversarial stage unless the paper says otherwise."""
-        return (Stage(discriminator=self.discriminator is not None),)
+        """The stages of a run, in order: those given to the constructor, else one simultaneous stage."""
+        return self._stages or (Stage(discriminator=self.discriminator is not None),)
 
     @property
     def players(self) -> tuple[Player, ...]:

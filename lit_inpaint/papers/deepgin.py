@@ -333,7 +333,7 @@ class DeepGIN(Inpainter):
         weights: of the loss terms.
         generator_optimizer: Adam 1e-4, betas 0.5 and 0.999 (section 5.1).
         discriminator_optimizer: Adam 4e-4, the same betas (section 5.1).
-        plan: 10 epochs of the L1 loss alone, then 100 of both players, in which the rates hold for 10 and fall over 90.
+        stages: 10 epochs of the L1 loss alone, then 100 of both players, in which the rates hold for 10 and fall over 90.
         training: how the engine runs it.
 
     Raises:
@@ -372,7 +372,7 @@ class DeepGIN(Inpainter):
         weights: Weights = Weights(),
         generator_optimizer: OptimizerSettings = Adam(lr=1e-4, betas=(0.5, 0.999)),
         discriminator_optimizer: OptimizerSettings = Adam(lr=4e-4, betas=(0.5, 0.999)),
-        plan: tuple[Stage, ...] = (
+        stages: tuple[Stage, ...] = (
             Stage("warm-up", discriminator=False, epochs=10, weights=_L1_ALONE),
             Stage(
                 "main",
@@ -385,7 +385,7 @@ class DeepGIN(Inpainter):
         ),
         training: Training = Training(),
     ) -> None:
-        super().__init__(weights, generator_optimizer, discriminator_optimizer, training)
+        super().__init__(weights, generator_optimizer, discriminator_optimizer, training, stages)
         if not refinement and (attention != "none" or back_projection):
             raise UserError(
                 "DeepGIN: attention and back projection belong to the second generator; with refinement=False, say "
@@ -398,14 +398,9 @@ class DeepGIN(Inpainter):
         self.variant = variant
         self.any_size = any_size
         self.size = size
-        self.plan = plan
         self.generator = DeepGINGenerator(refinement, block, attention, back_projection, width, init_scale)
         self.discriminator = ConditionalDiscriminator(discriminator_width)
         self.vgg = VGGFeatures(19, _OFFICIAL_LAYERS if variant == "official" else _PAPER_LAYERS, vgg)
-
-    def stages(self) -> tuple[Stage, ...]:
-        """The plan that was given."""
-        return self.plan
 
     def setup(self, stage: str) -> None:
         """Fetch the loss network before training, if any loss looks through it."""

@@ -140,7 +140,7 @@ class LPINet(Inpainter):
         weights: of the loss terms.
         generator_optimizer: Adam 1e-4, betas 0.0 and 0.9 (section 4.1).
         discriminator_optimizer: Adam 1e-3, the same betas (section 4.1).
-        plan: who plays when; in the paper one stage, in which both players learn at each step from the weights before it
+        stages: who plays when; in the paper one stage, in which both players learn at each step from the weights before it
             (section 4.1).
         training: how the engine runs it.
     """
@@ -155,17 +155,12 @@ class LPINet(Inpainter):
         weights: Weights = Weights(),
         generator_optimizer: OptimizerSettings = Adam(lr=1e-4, betas=(0.0, 0.9)),
         discriminator_optimizer: OptimizerSettings = Adam(lr=1e-3, betas=(0.0, 0.9)),
-        plan: tuple[Stage, ...] = (Stage("adversarial", update="simultaneous"),),
+        stages: tuple[Stage, ...] = (Stage("adversarial", update="simultaneous"),),
         training: Training = Training(),
     ) -> None:
-        super().__init__(weights, generator_optimizer, discriminator_optimizer, training)
-        self.plan = plan
+        super().__init__(weights, generator_optimizer, discriminator_optimizer, training, stages)
         self.generator = LPIGenerator(blocks)
         self.discriminator = PatchDiscriminator()
-
-    def stages(self) -> tuple[Stage, ...]:
-        """The plan that was given."""
-        return self.plan
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the raw output."""

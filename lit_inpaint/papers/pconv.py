@@ -173,7 +173,7 @@ class PConv(Inpainter):
         freeze_bn_stats: after the first stage, the encoder's batch norm runs on its running statistics.
         weights: of the loss terms.
         generator_optimizer: Adam 2e-4 (section V).
-        plan: 65,000 batches as they are, then 50,000 at 5e-5 (section V: 60 to 70 and about 50 epochs of 1000).
+        stages: 65,000 batches as they are, then 50,000 at 5e-5 (section V: 60 to 70 and about 50 epochs of 1000).
         training: how the engine runs it.
     """
 
@@ -191,7 +191,7 @@ class PConv(Inpainter):
         freeze_bn_stats: bool = False,
         weights: Weights = Weights(),
         generator_optimizer: OptimizerSettings = Adam(lr=2e-4),
-        plan: tuple[Stage, ...] = (
+        stages: tuple[Stage, ...] = (
             Stage("initial", discriminator=False, iterations=65_000),
             Stage(
                 "fine-tuning",
@@ -203,22 +203,22 @@ class PConv(Inpainter):
         ),
         training: Training = Training(),
     ) -> None:
-        super().__init__(weights, generator_optimizer, None, training)
+        super().__init__(weights, generator_optimizer, None, training, stages)
         self.levels = levels
         self.variant = variant
         self.freeze_bn_stats = freeze_bn_stats
-        self.plan = plan
         self.generator = PConvUNet(levels, width, bias, head)
         self.discriminator = None
         self.normal = ImageNetScale()
         self.vgg = VGGFeatures(16, ("pool1", "pool2", "pool3"), vgg)
 
     def stages(self) -> tuple[Stage, ...]:
-        """The plan that was given; with `freeze_bn_stats`, its later stages hold the encoder's batch norm still."""
+        """The stages as given; `freeze_bn_stats` keeps the encoder's batch norm in evaluation mode after the first."""
+        first, *later = super().stages()
         if not self.freeze_bn_stats:
-            return self.plan
-        still = "generator.encoder.*.norm"
-        return (self.plan[0], *(replace(stage, eval_modules=(*stage.eval_modules, still)) for stage in self.plan[1:]))
+            return (first, *later)
+        norms = "generator.encoder.*.norm"
+        return (first, *(replace(stage, eval_modules=(*stage.eval_modules, norms)) for stage in later))
 
     def setup(self, stage: str) -> None:
         """Fetch the loss network before training, if any loss looks through it."""

@@ -333,7 +333,7 @@ class PEPSI(Inpainter):
         weights: of the loss terms.
         generator_optimizer: Adam 1e-4, betas 0.5 and 0.9.
         discriminator_optimizer: Adam 4e-4, the same betas.
-        plan: who plays when; here one stage in which RED steps first and the generator then learns from the new one.
+        stages: who plays when; here one stage in which RED steps first and the generator then learns from the new one.
         training: how the engine runs it.
 
     Raises:
@@ -360,19 +360,14 @@ class PEPSI(Inpainter):
         weights: Weights = Weights(),
         generator_optimizer: OptimizerSettings = Adam(lr=1e-4, betas=(0.5, 0.9)),
         discriminator_optimizer: OptimizerSettings = Adam(lr=4e-4, betas=(0.5, 0.9)),
-        plan: tuple[Stage, ...] = (Stage("adversarial", update="alternating"),),
+        stages: tuple[Stage, ...] = (Stage("adversarial", update="alternating"),),
         training: Training = Training(),
     ) -> None:
-        super().__init__(weights, generator_optimizer, discriminator_optimizer, training)
+        super().__init__(weights, generator_optimizer, discriminator_optimizer, training, stages)
         if separable and diet is not None:
             raise UserError(f"PEPSI: diet={diet} shares dense weights, separable=True has none; choose one of them")
-        self.plan = plan
         self.generator = PEPSIGenerator(width, dilations, separable, diet, attention_scale, variant)
         self.discriminator = RegionEnsembleDiscriminator(size, discriminator_width, separable, variant == "official")
-
-    def stages(self) -> tuple[Stage, ...]:
-        """The plan that was given."""
-        return self.plan
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the raw output."""

@@ -92,7 +92,7 @@ class UNet(Inpainter):
         widths: channels of the down-scaling convolutions; there are as many up-scaling ones.
         weights: of the loss terms.
         generator_optimizer: AdamW 1e-3, betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01 (appendix A).
-        plan: 50 epochs of that, then 50 of SGD, 1e-3 with momentum 0.9 (appendix A).
+        stages: 50 epochs of that, then 50 of SGD, 1e-3 with momentum 0.9 (appendix A).
         training: how the engine runs it.
 
     Raises:
@@ -108,23 +108,18 @@ class UNet(Inpainter):
         widths: tuple[int, ...] = (64, 128, 256, 512, 768),
         weights: Weights = Weights(),
         generator_optimizer: OptimizerSettings = AdamW(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01),
-        plan: tuple[Stage, ...] = (
+        stages: tuple[Stage, ...] = (
             Stage("AdamW", discriminator=False, epochs=50),
             Stage("SGD", discriminator=False, epochs=50, generator_optimizer=SGD(lr=1e-3, momentum=0.9)),
         ),
         training: Training = Training(),
     ) -> None:
-        super().__init__(weights, generator_optimizer, None, training)
+        super().__init__(weights, generator_optimizer, None, training, stages)
         if min(widths, default=0) < 1:
             raise UserError(f"UNet: widths is {list(widths)}; it takes one or more numbers from 1 on")
         self.unit = 2 ** len(widths)
-        self.plan = plan
         self.generator = UNetGenerator(widths)
         self.discriminator = None
-
-    def stages(self) -> tuple[Stage, ...]:
-        """The plan that was given."""
-        return self.plan
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the raw output."""

@@ -203,7 +203,7 @@ class WaveMix(Inpainter):
         dropout: probability, in each block; 0.5 in the public codes, not mentioned in the paper.
         weights: of the loss terms.
         generator_optimizer: AdamW 1e-3, betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01 (appendix A).
-        plan: 50 epochs of that, then 50 of SGD, 1e-3 with momentum 0.9 (appendix A).
+        stages: 50 epochs of that, then 50 of SGD, 1e-3 with momentum 0.9 (appendix A).
         training: how the engine runs it.
 
     Raises:
@@ -224,13 +224,13 @@ class WaveMix(Inpainter):
         dropout: float = 0.5,
         weights: Weights = Weights(),
         generator_optimizer: OptimizerSettings = AdamW(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01),
-        plan: tuple[Stage, ...] = (
+        stages: tuple[Stage, ...] = (
             Stage("AdamW", discriminator=False, epochs=50),
             Stage("SGD", discriminator=False, epochs=50, generator_optimizer=SGD(lr=1e-3, momentum=0.9)),
         ),
         training: Training = Training(),
     ) -> None:
-        super().__init__(weights, generator_optimizer, None, training)
+        super().__init__(weights, generator_optimizer, None, training, stages)
         for name, value in (("modules", modules), ("blocks", blocks), ("expansion", expansion), ("levels", levels)):
             if value < 1:
                 raise UserError(f"WaveMix: {name} is {value}; it takes 1 or more")
@@ -240,13 +240,8 @@ class WaveMix(Inpainter):
             raise UserError(f"WaveMix: levels is {levels}, but WavePaint's blocks have one level")
         self.variant = variant
         self.unit = 2 ** (levels + 1)
-        self.plan = plan
         self.generator = WaveMixGenerator(variant, modules, blocks, dimension, expansion, levels, dropout)
         self.discriminator = None
-
-    def stages(self) -> tuple[Stage, ...]:
-        """The plan that was given."""
-        return self.plan
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the raw output."""

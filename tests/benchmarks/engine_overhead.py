@@ -110,7 +110,7 @@ def engine(stage: Stage, batches: list[Batch], folder: Path, *more: Callback) ->
         enable_model_summary=False,
         callbacks=[*more, TrainingLog(), NaNGuard(folder), clock],
     )
-    trainer.fit(LPINet(plan=(stage,)), torch.utils.data.DataLoader(batches, batch_size=None))
+    trainer.fit(LPINet(stages=(stage,)), torch.utils.data.DataLoader(batches, batch_size=None))
     return clock.steps
 
 

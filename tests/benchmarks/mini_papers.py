@@ -59,7 +59,7 @@ def make(paper: str, settings: Sequence[str] = ()) -> Inpainter:
     config = load_experiment(f"mini/{paper}")
     arguments = config["model"]["init_args"]
     if paper == "deepgin":  # one stage of both players: the warm-up is for the long run
-        arguments["plan"] = [{key: value for key, value in arguments["plan"][-1].items() if key != "iterations"}]
+        arguments["stages"] = [{key: value for key, value in arguments["stages"][-1].items() if key != "iterations"}]
     checked = check(override(config, settings))
     model: Inpainter = build(Namespace(model=checked.model)).model
     return model

@@ -61,7 +61,7 @@ def fit(model: TinyGAN, *callbacks: Callback, steps: int = 10, **options: Any) -
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("update", ["simultaneous", "alternating"])
 def test_the_update_is_the_formula(decay: float, update: Any) -> None:
-    model = make_tiny(plan=(Stage(update=update),))
+    model = make_tiny(stages=(Stage(update=update),))
     expected = snapshot(model.generator)
     ema, weights = GeneratorEMA(decay), Weights()
     fit(model, ema, weights)

@@ -75,7 +75,7 @@ def stopped(model: TinyGAN, batches: list[Batch], folder: Path, **options: Any) 
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_loss_that_is_no_number_stops_the_run(order: str, value: float, tmp_path: Path) -> None:
     batches = poisoned(value)
-    message = stopped(make_tiny(seed=7, plan=(ORDERS[order][0],)), batches, tmp_path)
+    message = stopped(make_tiny(seed=7, stages=(ORDERS[order][0],)), batches, tmp_path)
     path = tmp_path / "nan" / "step_0000005_rank_0.pt"
     assert message.startswith("step 5: ")
     for name in ("l1", "generator"):
@@ -104,7 +104,7 @@ def assert_saved_is_from_before(folder: Path) -> None:
 def test_an_infinite_gradient_behind_a_finite_loss(order: str, term: str, clip: float | None, tmp_path: Path) -> None:
     training = Training(clip_generator=clip, clip_discriminator=clip, channels_last=False)
     torch.manual_seed(0)
-    message = stopped(Steeper(term, plan=(ORDERS[order][0],), training=training), make_batches(8), tmp_path)
+    message = stopped(Steeper(term, stages=(ORDERS[order][0],), training=training), make_batches(8), tmp_path)
     assert message.startswith("step 5: ")
     saved = torch.load(tmp_path / "nan" / "step_0000005_rank_0.pt", weights_only=True)
     if (order, term) != ("alternating, D thrice", "real"):  # whose next turn in the same batch feels it
@@ -123,7 +123,7 @@ def test_a_gradient_alone_is_named_as_such(tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_run_in_order_is_left_alone(order: str, precision: Any, tmp_path: Path) -> None:
     trainer = make_trainer(8, NaNGuard(tmp_path / "nan"), precision=precision)
-    trainer.fit(make_tiny(plan=(ORDERS[order][0],)), loader(make_batches(8)))
+    trainer.fit(make_tiny(stages=(ORDERS[order][0],)), loader(make_batches(8)))
     assert trainer.global_step == 8
     assert not (tmp_path / "nan").exists()
 
@@ -136,7 +136,7 @@ def test_fp16_may_overflow(tmp_path: Path) -> None:
     """The scaler leaves the step out and tries a smaller scale."""
     torch.manual_seed(0)
     outputs, plugin = Outputs(), fp16()
-    model = Steeper("l1", plan=(Stage(update="alternating"),))
+    model = Steeper("l1", stages=(Stage(update="alternating"),))
     make_trainer(8, NaNGuard(tmp_path / "nan"), outputs, plugins=[plugin]).fit(model, loader(make_batches(8)))
     assert len(outputs.seen) == 8
     assert plugin.scaler is not None
@@ -145,7 +145,7 @@ def test_fp16_may_overflow(tmp_path: Path) -> None:
 
 
 def test_a_loss_stops_the_run_under_fp16_too(tmp_path: Path) -> None:
-    message = stopped(make_tiny(plan=(Stage(update="alternating"),)), poisoned(), tmp_path, plugins=[fp16()])
+    message = stopped(make_tiny(stages=(Stage(update="alternating"),)), poisoned(), tmp_path, plugins=[fp16()])
     assert message.startswith("step 5: ")
 
 

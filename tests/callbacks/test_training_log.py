@@ -24,12 +24,12 @@ STEPS = 12
 
 
 def make_scheduled() -> TinyGAN:
-    plan = (
+    stages = (
         Stage("warm-up", iterations=5, discriminator=False, weights={"fake": 0.25}),
         Stage("both", generator_optimizer=SGD(Cosine(0.1, 0.02)), weights={"adversarial": Linear(0.0, 0.4, length=4)}),
     )
     return make_tiny(
-        plan=plan,
+        stages=stages,
         weights=TinyWeights(l1=Linear(5.0)),
         generator_optimizer=Adam(Linear(1e-2)),
         discriminator_optimizer=Adam(Steps(2e-2, 0.5, (3, 8))),

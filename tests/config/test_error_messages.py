@@ -17,7 +17,7 @@ from lit_inpaint.config import load_yaml
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 
-EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 FILES = {
     "invalid.yaml": "model: [\n",
     "list.yaml": "- model\n",
@@ -110,8 +110,8 @@ def test_where_an_experiment_comes_from(argv: str, message: str, place: Path) ->
             '--model.generator_optimizer.lr {"class_path":"Linear","init_args":{"start":1e-3,"length":0}}',
             "Linear: hold=0, length=0; give hold from 0 on",
         ),
-        ("--model.plan 3", r"model\.plan: expected tuple, got '3'"),
-        ('--model.plan [{"updat":1}]', r"unknown key 'model\.plan\.updat'; did you mean 'update'"),
+        ("--model.stages 3", r"model\.stages: expected tuple, got '3'"),
+        ('--model.stages [{"updat":1}]', r"unknown key 'model\.stages\.updat'; did you mean 'update'"),
         ("--model.weights 3", r"model\.weights: expected several settings"),
         ("--trainer 4", "trainer: expected several settings"),
         (

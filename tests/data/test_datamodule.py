@@ -109,7 +109,7 @@ def test_images_that_could_not_be_read_are_counted_at_the_end(root: str, monkeyp
 def test_samples_are_the_same_in_another_process_and_with_workers(root: str) -> None:
     expected = _digests(_data(root))
     assert all(_digests(_data(root, workers=workers)) == expected for workers in (2, 4))
-    script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_data_module as t; "
+    script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_datamodule as t; "
     script += f"print(*t._digests(t._data({root!r})))"
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert output.split() == expected

@@ -29,7 +29,7 @@ class Separable(TinyGAN):
 @functools.cache
 def fit(order: str, samples: int, precision: Any, steps: int = 20, **training: Any) -> tuple[Separable, Outputs]:
     torch.manual_seed(0)
-    model, outputs = Separable(plan=(ORDERS[order][0],), training=Training(channels_last=False, **training)), Outputs()
+    model, outputs = Separable(stages=(ORDERS[order][0],), training=Training(channels_last=False, **training)), Outputs()
     make_trainer(steps, outputs, precision=precision).fit(model, loader(make_batches(steps, samples=samples)))
     return model, outputs
 

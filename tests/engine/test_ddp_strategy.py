@@ -21,9 +21,9 @@ from lit_inpaint.settings import Stage
 pytestmark = pytest.mark.xdist_group("tiny pairs")
 Pair = Callable[[str], list[dict[str, Any]]]
 
-ALIKE = {order: Case(plan) for order, plan in ORDERS.items()}
-ALIKE |= {f"{order}, in parts": Case(plan, training=IN_PARTS) for order, plan in ORDERS.items()}
-ALIKE |= {f"{order}, clipped": Case(plan, training=CLIPPED) for order, plan in ORDERS.items()}
+ALIKE = {order: Case(stages) for order, stages in ORDERS.items()}
+ALIKE |= {f"{order}, in parts": Case(stages, training=IN_PARTS) for order, stages in ORDERS.items()}
+ALIKE |= {f"{order}, clipped": Case(stages, training=CLIPPED) for order, stages in ORDERS.items()}
 MEASURED = {f"{order}, measured": Case(ORDERS[order], validation=5, ema=0.5) for order in ("simultaneous", "alternating")}
 SWITCH = (Stage(iterations=3), Stage(eval_modules=("generator.1", "discriminator.1")))
 OTHERS = {
@@ -129,8 +129,8 @@ def strategy(name: str) -> DDPStrategy:
 
 def test_what_is_asked_for_stays() -> None:
     asked = strategy("ddp_find_unused_parameters_true")
-    for plan in (SIMULTANEOUS, GENERATOR_FIRST):
-        validate_strategy(asked, plan, opponents=True)
+    for stages in (SIMULTANEOUS, GENERATOR_FIRST):
+        validate_strategy(asked, stages, opponents=True)
         assert asked._ddp_kwargs == {"find_unused_parameters": True}
     asked = strategy("ddp_find_unused_parameters_false")
     validate_strategy(asked, SIMULTANEOUS, opponents=True)

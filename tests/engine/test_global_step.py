@@ -44,7 +44,7 @@ class Steps(Callback):
 
 @pytest.fixture(params=PLANS)
 def model(request: pytest.FixtureRequest) -> TinyGAN:
-    return make_tiny(plan=PLANS[request.param])
+    return make_tiny(stages=PLANS[request.param])
 
 
 def test_every_counter_counts_batches(model: TinyGAN, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_counting_is_the_only_file_with_these_names() -> None:
         for path in package.rglob("*.py")
         if "_on_before_step" in path.read_text() or "optim_step_progress" in path.read_text()
     ]
-    assert users == ["counting.py"]
+    assert users == ["global_step.py"]
 
 
 def test_a_count_that_begins_later() -> None:
@@ -143,7 +143,7 @@ def test_a_count_that_begins_later() -> None:
             global_step.count_from(trainer, 7)
 
     steps, outputs = Begin(), Outputs()
-    model = make_tiny(plan=(Stage("warm-up", discriminator=False, iterations=5), Stage("both")))
+    model = make_tiny(stages=(Stage("warm-up", discriminator=False, iterations=5), Stage("both")))
     trainer = make_trainer(9, steps, outputs)
     trainer.fit(model, loader(make_batches(30)))
     assert steps.after_batches == [8, 9]

@@ -26,8 +26,8 @@ STEPS, SAVED = 12, (2, 4, 6, 9, 11)
 
 
 def make_staged(seed: int, **order: Any) -> TinyGAN:
-    """Everything that a plan can change, in three stages."""
-    plan = (
+    """Everything that a stages can change, in three stages."""
+    stages = (
         Stage("a", iterations=4, weights={"l1": Linear(2.0)}, frozen=("generator.1",), **order),
         Stage(
             "b",
@@ -41,7 +41,7 @@ def make_staged(seed: int, **order: Any) -> TinyGAN:
     )
     return make_tiny(
         seed=seed,
-        plan=plan,
+        stages=stages,
         dropout=0.5,
         weights=TinyWeights(adversarial=Linear(0.1, 0.5)),
         generator_optimizer=Adam(Linear(1e-2, 1e-3), ADAM_G.betas),
@@ -139,7 +139,7 @@ def load(folder: Path, step: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("plan", "steps", "epochs", "end"),
+    ("stages", "steps", "epochs", "end"),
     [
         ((Stage("a", iterations=2), Stage("b", iterations=3)), 9, -1, 5),
         ((Stage("a", iterations=2), Stage("b", iterations=3)), -1, -1, 5),
@@ -150,10 +150,10 @@ def load(folder: Path, step: int) -> dict[str, Any]:
     ],
 )
 def test_a_run_ends_with_its_last_stage_or_at_the_trainers_limit(
-    plan: tuple[Stage, ...], steps: int, epochs: int, end: int
+    stages: tuple[Stage, ...], steps: int, epochs: int, end: int
 ) -> None:
     """Epochs have three batches."""
-    model, outputs = make_tiny(plan=plan, weights=TinyWeights(l1=Linear(1.0))), Outputs()
+    model, outputs = make_tiny(stages=stages, weights=TinyWeights(l1=Linear(1.0))), Outputs()
     trainer = make_trainer(steps, outputs, max_epochs=epochs)
     trainer.fit(model, loader(make_batches(3)))
     assert trainer.global_step == len(outputs.seen) == model.stage_schedule.length == end
@@ -161,9 +161,9 @@ def test_a_run_ends_with_its_last_stage_or_at_the_trainers_limit(
 
 
 def test_a_run_that_is_over_learns_nothing_more(tmp_path: Path) -> None:
-    plan = (Stage("a", iterations=2), Stage("b", iterations=3))
-    make_trainer(-1, SaveAt([5], tmp_path)).fit(make_tiny(plan=plan), loader(make_batches(9)))
-    model, outputs = make_tiny(seed=3, plan=plan), Outputs()
+    stages = (Stage("a", iterations=2), Stage("b", iterations=3))
+    make_trainer(-1, SaveAt([5], tmp_path)).fit(make_tiny(stages=stages), loader(make_batches(9)))
+    model, outputs = make_tiny(seed=3, stages=stages), Outputs()
     trainer = make_trainer(-1, outputs)
     trainer.fit(model, loader(make_batches(9)), ckpt_path=tmp_path / "5.ckpt", weights_only=True)
     assert (trainer.global_step, outputs.seen) == (5, [])
@@ -171,9 +171,9 @@ def test_a_run_that_is_over_learns_nothing_more(tmp_path: Path) -> None:
 
 
 def test_stages_are_announced(caplog: pytest.LogCaptureFixture) -> None:
-    plan = (Stage("warm-up", discriminator=False, iterations=2), Stage("both", iterations=2))
+    stages = (Stage("warm-up", discriminator=False, iterations=2), Stage("both", iterations=2))
     with caplog.at_level("INFO"):
-        make_trainer(9).fit(make_tiny(plan=plan), loader(make_batches(9)))
+        make_trainer(9).fit(make_tiny(stages=stages), loader(make_batches(9)))
     said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("Stage")]
     assert said == ["Stage warm-up, steps 0 to 2: generator", "Stage both, steps 2 to 4: generator and discriminator"]
 
@@ -190,7 +190,7 @@ def test_stages_are_announced(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_a_mistake_in_a_later_stage_is_found_at_the_start(second: Stage, message: str) -> None:
-    model, outputs = make_tiny(plan=(Stage("a", iterations=3), second)), Outputs()
+    model, outputs = make_tiny(stages=(Stage("a", iterations=3), second)), Outputs()
     with pytest.raises(UserError, match=message):
         make_trainer(9, outputs).fit(model, loader(make_batches(9)))
     assert outputs.seen == []
@@ -198,7 +198,7 @@ def test_a_mistake_in_a_later_stage_is_found_at_the_start(second: Stage, message
 
 def test_an_open_stage_before_the_last_is_a_users_mistake() -> None:
     with pytest.raises(UserError, match="only the last stage may leave its length open: a, b"):
-        make_trainer(9).fit(make_tiny(plan=(Stage("a"), Stage("b"))), loader(make_batches(1)))
+        make_trainer(9).fit(make_tiny(stages=(Stage("a"), Stage("b"))), loader(make_batches(1)))
 
 
 def test_a_schedule_to_the_end_of_a_run_without_end() -> None:

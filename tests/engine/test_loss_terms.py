@@ -46,11 +46,11 @@ def test_a_weight_without_a_term_is_an_error_naming_both() -> None:
 
 def test_a_weight_without_a_term_is_found_once_both_play() -> None:
     """A warm-up has no discriminator terms; that is no mistake. The first batch with both players tells."""
-    plan = (Stage("warm-up", discriminator=False, iterations=3), Stage())
-    make_trainer(6).fit(make_tiny(plan=plan), loader(make_batches(6)))
+    stages = (Stage("warm-up", discriminator=False, iterations=3), Stage())
+    make_trainer(6).fit(make_tiny(stages=stages), loader(make_batches(6)))
     outputs = Outputs()
     with pytest.raises(ValueError, match="TinyGAN weighs style"):
-        make_trainer(6, outputs).fit(make_tiny(plan=plan, weights=OneTooMany()), loader(make_batches(6)))
+        make_trainer(6, outputs).fit(make_tiny(stages=stages, weights=OneTooMany()), loader(make_batches(6)))
     assert len(outputs.seen) == 3
 
 
@@ -121,9 +121,9 @@ def test_the_first_batch_of_a_resumed_run_is_checked_too(tmp_path: Path) -> None
 
 def test_the_hole_share_is_reported_once(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     batches = make_batches(2)
-    plan = (Stage(discriminator=False),)  # the players never meet; the batch is checked all the same
+    stages = (Stage(discriminator=False),)  # the players never meet; the batch is checked all the same
     with caplog.at_level("INFO"):
-        make_trainer(6).fit(make_tiny(plan=plan), loader(batches))
+        make_trainer(6).fit(make_tiny(stages=stages), loader(batches))
     captured = capsys.readouterr()
     assert (captured.out + captured.err + caplog.text).count("mean hole share 25.0% (1 = hole)") == 1
 
@@ -179,7 +179,7 @@ def test_a_discriminator_needs_an_optimizer() -> None:
 
 
 def test_the_run_ends_with_its_last_stage() -> None:
-    model = make_tiny(plan=(Stage("warm-up", discriminator=False, iterations=2), Stage("both", iterations=3)))
+    model = make_tiny(stages=(Stage("warm-up", discriminator=False, iterations=2), Stage("both", iterations=3)))
     trainer = make_trainer(9)
     trainer.fit(model, loader(make_batches(9)))
     assert trainer.global_step == 5

@@ -40,20 +40,20 @@ def added(grads: Iterable[list[Tensor | None]]) -> list[Tensor]:
 @pytest.mark.parametrize("order", ORDERS)
 def test_bf16_is_the_plain_loop_with_an_autocast_of_its_own_for_each_forward(order: str, plugin: type[MixedPrecision]) -> None:
     stage, step = ORDERS[order]
-    model = make_tiny(plan=(stage,), dropout=0.3)
+    model = make_tiny(stages=(stage,), dropout=0.3)
     assert_engine_is_plain(model, make_batches(20), lambda number: step, bf16=plugin("bf16-mixed", "cpu"))
 
 
 @pytest.mark.parametrize("plugin", [None, MixedPrecision, Caching])
 def test_alternating_in_parts_is_the_plain_loop(plugin: type[MixedPrecision] | None) -> None:
-    model = make_tiny(plan=(Stage(update="alternating", d_steps=3),), training=IN_PARTS, dropout=0.3)
+    model = make_tiny(stages=(Stage(update="alternating", d_steps=3),), training=IN_PARTS, dropout=0.3)
     bf16 = plugin("bf16-mixed", "cpu") if plugin is not None else None
     assert_engine_is_plain(model, make_batches(20, samples=5), lambda number: alternating_in_parts, bf16=bf16)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_bf16_computes_low_and_keeps_high(order: str) -> None:
-    outputs, model = Outputs(), make_tiny(plan=(ORDERS[order][0],))
+    outputs, model = Outputs(), make_tiny(stages=(ORDERS[order][0],))
     seen: set[torch.dtype] = set()
     model.generator[0].register_forward_hook(lambda module, x, y: seen.add(y.dtype))
     make_trainer(4, outputs, precision="bf16-mixed").fit(model, loader(make_batches(4)))
@@ -81,7 +81,7 @@ def test_fp16_refuses_one_backward_for_two_optimizers() -> None:
 @pytest.mark.parametrize("stage", [Stage(discriminator=False), Stage(update="alternating"), Stage(update="generator_first")])
 def test_fp16_is_welcome_where_it_is_right(stage: Stage) -> None:
     outputs = Outputs()
-    make_trainer(3, outputs, plugins=[fp16()]).fit(make_tiny(plan=(stage,)), loader(make_batches(3)))
+    make_trainer(3, outputs, plugins=[fp16()]).fit(make_tiny(stages=(stage,)), loader(make_batches(3)))
     assert all(torch.isfinite(value) for seen in outputs.seen for value in seen.values())
 
 
@@ -90,7 +90,7 @@ def test_fp16_clips_the_true_gradient() -> None:
     batches, after = make_batches(4), {}
     for clip in (None, 100.0):
         model = make_tiny(
-            plan=(Stage(update="alternating"),),
+            stages=(Stage(update="alternating"),),
             training=Training(clip_generator=clip, clip_discriminator=clip, channels_last=False),
         )
         trainer = make_trainer(4, plugins=[fp16()])

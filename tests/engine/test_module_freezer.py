@@ -31,7 +31,7 @@ class Still(Callback):
 @pytest.mark.parametrize("name", ["generator.1", "generator.[01]", "discriminator.0"])
 def test_frozen_parts_sleep_for_a_stage_and_wake_after_it(name: str, update: Any) -> None:
     order = simultaneous if update == "simultaneous" else alternating
-    plan = (Stage("a", update, iterations=7), Stage("b", update, iterations=6, frozen=(name,)), Stage("c", update))
+    stages = (Stage("a", update, iterations=7), Stage("b", update, iterations=6, frozen=(name,)), Stage("c", update))
 
     def by_hand(plain: Plain, number: int) -> None:
         parts = {
@@ -43,7 +43,7 @@ def test_frozen_parts_sleep_for_a_stage_and_wake_after_it(name: str, update: Any
             part.train(not 7 <= number < 13)
             part.requires_grad_(not 7 <= number < 13)
 
-    model = make_tiny(plan=plan)
+    model = make_tiny(stages=stages)
     assert_engine_is_plain(model, make_batches(20), changing(by_hand, lambda number: order))
     assert all(module.training for module in model.modules())
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -51,8 +51,8 @@ def test_frozen_parts_sleep_for_a_stage_and_wake_after_it(name: str, update: Any
 
 def test_frozen_batch_norm_stands_still_through_validations_too() -> None:
     """Its scale, its shift, its running statistics and their count; the rest of the generator goes on."""
-    plan = (Stage("a", iterations=4), Stage("b", iterations=8, frozen=("generator.1",)), Stage("c"))
-    model, still = make_tiny(plan=plan), Still()
+    stages = (Stage("a", iterations=4), Stage("b", iterations=8, frozen=("generator.1",)), Stage("c"))
+    model, still = make_tiny(stages=stages), Still()
     trainer = make_trainer(16, still, val_check_interval=3, check_val_every_n_epoch=None)
     trainer.fit(model, loader(make_batches(16)), loader(make_batches(1)))
     assert still.resting == [set()] * 4 + [{"generator.1"}] * 8 + [set()] * 4
@@ -64,7 +64,7 @@ def test_frozen_batch_norm_stands_still_through_validations_too() -> None:
 
 def test_a_run_that_ends_in_a_frozen_stage_leaves_nothing_asleep() -> None:
     model = make_tiny(
-        plan=(Stage(frozen=("generator.1", "discriminator.*"), eval_modules=("generator.3",), discriminator=False),)
+        stages=(Stage(frozen=("generator.1", "discriminator.*"), eval_modules=("generator.3",), discriminator=False),)
     )
     make_trainer(2).fit(model, loader(make_batches(2)))
     assert all(module.training for module in model.modules())
@@ -72,16 +72,16 @@ def test_a_run_that_ends_in_a_frozen_stage_leaves_nothing_asleep() -> None:
 
 
 def test_evaluating_parts_go_on_learning() -> None:
-    plan = (Stage("a", iterations=7), Stage("b", iterations=6, eval_modules=("generator.1", "generator.3")), Stage("c"))
+    stages = (Stage("a", iterations=7), Stage("b", iterations=6, eval_modules=("generator.1", "generator.3")), Stage("c"))
 
     def by_hand(plain: Plain, number: int) -> None:
         for part in (plain.twin.generator[1], plain.twin.generator[3]):
             part.train(not 7 <= number < 13)
 
-    model, still = make_tiny(plan=plan, dropout=0.5), Still()
+    model, still = make_tiny(stages=stages, dropout=0.5), Still()
     assert_engine_is_plain(model, make_batches(20), changing(by_hand))
 
-    again = make_tiny(plan=plan, dropout=0.5)
+    again = make_tiny(stages=stages, dropout=0.5)
     make_trainer(14, still).fit(again, loader(make_batches(20)))
     for name, before in still.norms[6].items():
         learnt = name in ("weight", "bias")

@@ -39,7 +39,7 @@ def train(model: TinyGAN, steps: int = 2) -> dict[str, torch.Tensor]:
 )
 def test_are_the_means_of_the_last_turn(stage: Stage) -> None:
     torch.manual_seed(0)
-    model = Judging(plan=(stage,))
+    model = Judging(stages=(stage,))
     log = train(model)
     assert log == model.seen
     assert not log["d_real"].requires_grad
@@ -57,7 +57,7 @@ def test_of_a_batch_in_parts_they_are_those_of_the_batch() -> None:
 
 
 def test_a_stage_without_discriminator_has_none() -> None:
-    log = train(Judging(plan=(Stage(discriminator=False),)))
+    log = train(Judging(stages=(Stage(discriminator=False),)))
     assert log == {}
 
 

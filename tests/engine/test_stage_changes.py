@@ -66,7 +66,7 @@ def make_costly(**arguments: Any) -> Costly:
 
 
 def test_weights_by_stage_and_no_term_in_vain() -> None:
-    plan = (
+    stages = (
         Stage("a", iterations=7, weights={"dark": 0, "slope": 0.0, "l1": 1.5}),
         Stage("b", "alternating", iterations=6, weights={"adversarial": 0.0, "slope": 0.0}),
         Stage("c", "alternating", d_steps=3),
@@ -80,7 +80,7 @@ def test_weights_by_stage_and_no_term_in_vain() -> None:
     def orders(number: int) -> Step:
         return simultaneous if number < 7 else alternating if number < 13 else alternating_thrice
 
-    model = make_costly(plan=plan)
+    model = make_costly(stages=stages)
     assert_engine_is_plain(model, make_batches(20), changing(by_hand, orders))
     assert model.computed == ["dark"] * 6 + ["slope", "slope", "slope", "dark"] * 7
 
@@ -89,14 +89,14 @@ def test_weights_by_stage_and_no_term_in_vain() -> None:
 @pytest.mark.parametrize("order", [simultaneous, alternating_thrice, generator_first])
 def test_a_penalty_on_the_discriminators_slope(order: Step, penalty: str) -> None:
     update = {simultaneous: "simultaneous", generator_first: "generator_first"}.get(order, "alternating")
-    plan = (Stage(update=update, d_steps=3 if order is alternating_thrice else 1),)
-    model = make_costly(plan=plan, penalty=penalty)
+    stages = (Stage(update=update, d_steps=3 if order is alternating_thrice else 1),)
+    model = make_costly(stages=stages, penalty=penalty)
     assert_engine_is_plain(model, make_batches(20), lambda number: order)
     assert model.computed.count("slope") == (60 if order is alternating_thrice else 20)
 
 
 def test_a_scheduled_weight_and_a_stages_own() -> None:
-    plan = (Stage("a", iterations=8), Stage("b", weights={"adversarial": Linear(0.0, 0.4, length=6)}))
+    stages = (Stage("a", iterations=8), Stage("b", weights={"adversarial": Linear(0.0, 0.4, length=6)}))
     weights = TinyWeights(l1=Linear(5.0), fake=Steps(0.5, 0.5, (3, 11)))
 
     def by_hand(plain: Plain, number: int) -> None:
@@ -108,7 +108,7 @@ def test_a_scheduled_weight_and_a_stages_own() -> None:
             "fake": 0.5 if number < 3 else 0.25 if number < 11 else 0.125,
         }
 
-    assert_engine_is_plain(make_tiny(plan=plan, weights=weights), make_batches(20), changing(by_hand))
+    assert_engine_is_plain(make_tiny(stages=stages, weights=weights), make_batches(20), changing(by_hand))
 
 
 # Optimizers and rates --------------------------------------------------------------------------------------------------------
@@ -141,18 +141,18 @@ STAGES: dict[str, tuple[dict[str, Any], Callable[[Plain], None]]] = {
 def test_optimizers_by_stage(name: str, update: Any) -> None:
     settings, change = STAGES[name]
     order = simultaneous if update == "simultaneous" else alternating
-    plan = (Stage("a", update, iterations=9), Stage("b", update, **settings))
+    stages = (Stage("a", update, iterations=9), Stage("b", update, **settings))
 
     def by_hand(plain: Plain, number: int) -> None:
         if number == 9:
             change(plain)
 
-    assert_engine_is_plain(make_tiny(plan=plan), make_batches(20), changing(by_hand, lambda number: order))
+    assert_engine_is_plain(make_tiny(stages=stages), make_batches(20), changing(by_hand, lambda number: order))
 
 
 def test_back_to_the_papers_own_numbers() -> None:
     """A stage's hyperparameters end with it; the moments go on."""
-    plan = (
+    stages = (
         Stage("a", iterations=6),
         Stage("b", iterations=6, generator_optimizer=Adam(1e-3, (0.1, 0.5), 1e-4, 0.3), discriminator=False),
         Stage("c"),
@@ -166,11 +166,11 @@ def test_back_to_the_papers_own_numbers() -> None:
     def orders(number: int) -> Step:
         return only_generator if 6 <= number < 12 else simultaneous
 
-    assert_engine_is_plain(make_tiny(plan=plan), make_batches(20), changing(by_hand, orders))
+    assert_engine_is_plain(make_tiny(stages=stages), make_batches(20), changing(by_hand, orders))
 
 
 def test_rates_by_the_clock_of_the_run_and_of_the_stage() -> None:
-    plan = (Stage("a", iterations=8), Stage("b", discriminator_optimizer=Adam(Linear(6e-3, hold=2), ADAM_D.betas)))
+    stages = (Stage("a", iterations=8), Stage("b", discriminator_optimizer=Adam(Linear(6e-3, hold=2), ADAM_D.betas)))
     generator, discriminator = Adam(Linear(1e-2), ADAM_G.betas), Adam(Steps(2e-2, 0.5, (4,)), ADAM_D.betas)
 
     def by_hand(plain: Plain, number: int) -> None:
@@ -178,13 +178,13 @@ def test_rates_by_the_clock_of_the_run_and_of_the_stage() -> None:
         in_b = 6e-3 if number <= 10 else 6e-3 * (1 - (number - 10) / 10)
         plain.opt_d.param_groups[0]["lr"] = in_b if number >= 8 else 2e-2 if number < 4 else 1e-2
 
-    model = make_tiny(plan=plan, generator_optimizer=generator, discriminator_optimizer=discriminator)
+    model = make_tiny(stages=stages, generator_optimizer=generator, discriminator_optimizer=discriminator)
     assert_engine_is_plain(model, make_batches(20), changing(by_hand))
 
 
 def test_stages_and_rates_in_epochs() -> None:
-    plan = (Stage("a", epochs=2), Stage("b", "generator_first", epochs=2, weights={"l1": Linear(2.0, by="epoch")}))
-    model = make_tiny(plan=plan, generator_optimizer=Adam(Steps(1e-2, 0.5, (1, 3), by="epoch"), ADAM_G.betas))
+    stages = (Stage("a", epochs=2), Stage("b", "generator_first", epochs=2, weights={"l1": Linear(2.0, by="epoch")}))
+    model = make_tiny(stages=stages, generator_optimizer=Adam(Steps(1e-2, 0.5, (1, 3), by="epoch"), ADAM_G.betas))
 
     def by_hand(plain: Plain, number: int) -> None:
         epoch = number // 5

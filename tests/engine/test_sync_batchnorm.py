@@ -17,11 +17,11 @@ Pair = Callable[[str], list[dict[str, Any]]]
 
 EPS = 1e-3  # a bias before batch norm has a gradient of zero, and noise: see `Case.eps`
 BY_STATISTICS = (Stage(iterations=5), Stage(eval_modules=("generator.1",), frozen=("discriminator.1",)))
-ALIKE = {order: Case(plan, "shared", eps=EPS) for order, plan in ORDERS.items()}
+ALIKE = {order: Case(stages, "shared", eps=EPS) for order, stages in ORDERS.items()}
 ALIKE["by running statistics"] = Case(BY_STATISTICS, "shared", eps=EPS)
-for order, plan in {"simultaneous": SIMULTANEOUS, "alternating": ALTERNATING}.items():
-    ALIKE[f"{order}, in parts"] = Case(plan, "shared", IN_PARTS, eps=EPS)
-    ALIKE[f"{order}, clipped"] = Case(plan, "shared", CLIPPED, eps=EPS)
+for order, stages in {"simultaneous": SIMULTANEOUS, "alternating": ALTERNATING}.items():
+    ALIKE[f"{order}, in parts"] = Case(stages, "shared", IN_PARTS, eps=EPS)
+    ALIKE[f"{order}, clipped"] = Case(stages, "shared", CLIPPED, eps=EPS)
 MEASURED = {"measured": Case(batch_norm="shared", validation=5, eps=EPS)}
 OTHERS = {
     "float": Case(batch_norm="shared", precision="32-true", eps=EPS),

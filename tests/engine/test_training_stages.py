@@ -18,36 +18,36 @@ class SomeWeights:
     fake: Value = 1.0
 
 
-def names(plan: StageSchedule, *iterations: int) -> list[str]:
-    return [plan.at(k).stage.name for k in iterations]
+def names(stages: StageSchedule, *iterations: int) -> list[str]:
+    return [stages.at(k).stage.name for k in iterations]
 
 
-def places(plan: StageSchedule) -> list[tuple[str, int, int | None]]:
-    return [(span.stage.name, span.begin, span.end) for span in plan.spans]
+def places(stages: StageSchedule) -> list[tuple[str, int, int | None]]:
+    return [(span.stage.name, span.begin, span.end) for span in stages.spans]
 
 
 # Stages ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_stages_follow_each_other() -> None:
-    plan = StageSchedule((Stage("a", iterations=2), Stage("b", iterations=3), Stage("c")))
-    assert names(plan, 0, 1, 2, 4, 5, 10**6) == ["a", "a", "b", "b", "c", "c"]
-    assert places(plan) == [("a", 0, 2), ("b", 2, 5), ("c", 5, None)]
-    assert [span.number for span in plan.spans] == [0, 1, 2]
-    assert plan.length is None
+    stages = StageSchedule((Stage("a", iterations=2), Stage("b", iterations=3), Stage("c")))
+    assert names(stages, 0, 1, 2, 4, 5, 10**6) == ["a", "a", "b", "b", "c", "c"]
+    assert places(stages) == [("a", 0, 2), ("b", 2, 5), ("c", 5, None)]
+    assert [span.number for span in stages.spans] == [0, 1, 2]
+    assert stages.length is None
     assert names(StageSchedule((Stage("only"),)), 0) == ["only"]
 
 
 def test_stages_in_epochs() -> None:
-    plan = StageSchedule((Stage("a", epochs=2), Stage("b", iterations=3), Stage("c", epochs=1)), per_epoch=7)
-    assert places(plan) == [("a", 0, 14), ("b", 14, 17), ("c", 17, 24)]
-    assert plan.length == 24
+    stages = StageSchedule((Stage("a", epochs=2), Stage("b", iterations=3), Stage("c", epochs=1)), per_epoch=7)
+    assert places(stages) == [("a", 0, 14), ("b", 14, 17), ("c", 17, 24)]
+    assert stages.length == 24
 
 
 def test_behind_the_last_batch_the_last_stage() -> None:
-    plan = StageSchedule((Stage("a", iterations=2), Stage("b", iterations=3)))
-    assert plan.length == 5
-    assert names(plan, 4, 5, 99) == ["b", "b", "b"]
+    stages = StageSchedule((Stage("a", iterations=2), Stage("b", iterations=3)))
+    assert stages.length == 5
+    assert names(stages, 4, 5, 99) == ["b", "b", "b"]
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ def test_behind_the_last_batch_the_last_stage() -> None:
 )
 def test_an_open_end_is_the_trainers_limit(last: int | None, limit: int | None, end: int | None, length: int | None) -> None:
     """A closed one stays where it is; the run ends at whichever comes first."""
-    plan = StageSchedule((Stage("a", iterations=2), Stage("b", iterations=last)), limit=limit)
-    assert plan.spans[-1].end == end
-    assert plan.length == length
+    stages = StageSchedule((Stage("a", iterations=2), Stage("b", iterations=last)), limit=limit)
+    assert stages.spans[-1].end == end
+    assert stages.length == length
 
 
 def test_a_limit_within_the_first_stage() -> None:
-    plan = StageSchedule((Stage("a", iterations=10), Stage("b")), limit=5)
-    assert plan.length == 5
-    assert names(plan, 0, 4, 5) == ["a", "a", "a"]
+    stages = StageSchedule((Stage("a", iterations=10), Stage("b")), limit=5)
+    assert stages.length == 5
+    assert names(stages, 0, 4, 5) == ["a", "a", "a"]
 
 
 @pytest.mark.parametrize("second", [Stage("second", iterations=2), Stage("second")])
@@ -89,12 +89,12 @@ TWO = (Stage("a", iterations=4, weights={"l1": Linear(8.0), "fake": 0.5}), Stage
 
 
 def test_the_papers_weights_run_by_the_run_and_a_stages_by_the_stage() -> None:
-    plan = StageSchedule(TWO, limit=10)
+    stages = StageSchedule(TWO, limit=10)
     for k in range(4):
         expected = {"l1": 8 * (1 - k / 4), "coarse": 5 * (1 - k / 10), "fake": 0.5}
-        assert plan.weights(SomeWeights(), k) == pytest.approx(expected)
+        assert stages.weights(SomeWeights(), k) == pytest.approx(expected)
     for k in range(4, 11):
-        assert plan.weights(SomeWeights(), k) == pytest.approx({"l1": 3, "coarse": 2 * (1 - (k - 4) / 6), "fake": 1})
+        assert stages.weights(SomeWeights(), k) == pytest.approx({"l1": 3, "coarse": 2 * (1 - (k - 4) / 6), "fake": 1})
 
 
 def test_scheduled_weights_are_those_that_change() -> None:
@@ -105,12 +105,12 @@ def test_scheduled_weights_are_those_that_change() -> None:
 
 def test_the_same_for_learning_rates() -> None:
     own, of_stage = Adam(lr=Linear(1.0)), SGD(lr=Linear(6.0, by="epoch"))
-    plan = StageSchedule((Stage("a", epochs=2), Stage("b", generator_optimizer=of_stage)), per_epoch=2, limit=10)
+    stages = StageSchedule((Stage("a", epochs=2), Stage("b", generator_optimizer=of_stage)), per_epoch=2, limit=10)
     for k in range(4):
-        assert plan.optimizer("generator", own, k) == (own, pytest.approx(1 - k / 10))
+        assert stages.optimizer("generator", own, k) == (own, pytest.approx(1 - k / 10))
     for k in range(4, 10):
-        assert plan.optimizer("generator", own, k) == (of_stage, pytest.approx(6 * (1 - ((k - 4) // 2) / 3)))
-        assert plan.optimizer("discriminator", own, k) == (own, pytest.approx(1 - k / 10)), "the other player's is its own"
+        assert stages.optimizer("generator", own, k) == (of_stage, pytest.approx(6 * (1 - ((k - 4) // 2) / 3)))
+        assert stages.optimizer("discriminator", own, k) == (own, pytest.approx(1 - k / 10)), "the other player's is its own"
 
 
 @pytest.mark.parametrize("schedule", [Linear(1.0), Steps(1.0, milestones=(1,), by="epoch")])
@@ -120,10 +120,12 @@ def test_a_schedule_that_cannot_know_its_place_is_refused(schedule: Schedule) ->
 
 
 def test_a_weight_that_the_paper_lacks_is_named_with_the_stage() -> None:
-    plan = StageSchedule((Stage("a", iterations=1), Stage("b", weights={"style": 1.0, "perceptual": 2.0, "l1": 1.0})), limit=5)
-    plan.weights(SomeWeights(), 0)
+    stages = StageSchedule(
+        (Stage("a", iterations=1), Stage("b", weights={"style": 1.0, "perceptual": 2.0, "l1": 1.0})), limit=5
+    )
+    stages.weights(SomeWeights(), 0)
     with pytest.raises(ValueError, match="stage 'b' weighs perceptual, style, but the paper's weights are l1, coarse, fake"):
-        plan.weights(SomeWeights(), 1)
+        stages.weights(SomeWeights(), 1)
 
 
 # Optimizers over a run -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from accident import __file__ as script_with_accidents
+from fault_injection import __file__ as script_with_faults
 from fake_slurm import fake_scontrol, on_path, step
 from lightning.pytorch import Trainer
 from tiny_pair import OF_A_PAIR, difference
@@ -25,7 +25,8 @@ from lit_inpaint.runs.checkpoint_file import read_checkpoint
 
 pytestmark = pytest.mark.xdist_group("two processes")
 CPU = ["--trainer.accelerator", "cpu", "--trainer.devices"]
-SCRIPT = (str(Path(script_with_accidents)),)
+SCRIPT = (str(Path(script_with_faults)),)
+PYTHONPATH = os.pathsep.join([str(Path(script_with_faults).parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def run_two(
 ) -> subprocess.CompletedProcess[str]:
     """`fit` on two processes with half of each batch, in a group of their own; a run that hangs is killed and fails."""
     environment = {name: value for name, value in os.environ.items() if name not in OF_A_PAIR}
-    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH}
     process = subprocess.Popen(
         [sys.executable, *script, *arguments(experiment, folder, "2", "--data.batch_size", "1", *options)],
         stdout=subprocess.PIPE,
@@ -180,7 +181,7 @@ def test_a_strategy_that_does_not_fit_is_one_line_from_one_process(tmp_path: Pat
         raise AssertionError("the other processes were started")
 
     monkeypatch.setattr(Trainer, "fit", went_on)
-    options = ("2", "--trainer.strategy", "ddp_find_unused_parameters_false", "--model.plan", "[{update: alternating}]")
+    options = ("2", "--trainer.strategy", "ddp_find_unused_parameters_false", "--model.stages", "[{update: alternating}]")
     with pytest.raises(UserError, match=r"expects a gradient for every parameter .* use --trainer.strategy ddp or auto"):
         fit.main(arguments("lpi_demo", tmp_path / "run", *options))
     assert not (tmp_path / "run").exists()
@@ -191,7 +192,7 @@ def start_outside(experiment: str, place: Path, launcher: str, **variables: str)
     command = [*SCRIPT, *TINY, "--experiment", experiment, "--data.val_crops", "5", "--data.batch_size", "1", *CPU[:2]]
     command += ["--watchdog_timeout", "2"]
     environment = {name: value for name, value in os.environ.items() if name not in OF_A_PAIR}
-    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent), **variables}
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH, **variables}
     started = [(["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"], environment)]
     if launcher == "srun":
         started = [([], environment | step(rank, 2, 2)) for rank in range(2)]

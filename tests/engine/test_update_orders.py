@@ -34,29 +34,29 @@ MODES: dict[str, tuple[tuple[Stage, ...], Steps]] = {
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_fit_is_the_plain_loop(mode: str) -> None:
-    plan, step = MODES[mode]
-    assert_engine_is_plain(make_tiny(seed=3, plan=plan, dropout=0.5), make_batches(20), step)
+    stages, step = MODES[mode]
+    assert_engine_is_plain(make_tiny(seed=3, stages=stages, dropout=0.5), make_batches(20), step)
 
 
 @pytest.mark.parametrize("mode", ["simultaneous", "alternating", "generator first"])
 def test_clipping_is_per_player(mode: str) -> None:
-    plan, step = MODES[mode]
+    stages, step = MODES[mode]
     training = Training(clip_generator=0.5, clip_discriminator=0.02, channels_last=False)
-    plain = assert_engine_is_plain(make_tiny(plan=plan, training=training), make_batches(20), step)
+    plain = assert_engine_is_plain(make_tiny(stages=stages, training=training), make_batches(20), step)
     assert max(plain.norms) > 0.5, "no gradient was ever clipped: the test compares nothing"
 
 
 def test_one_player_clipped_leaves_the_other_alone() -> None:
-    plan, step = MODES["simultaneous"]
+    stages, step = MODES["simultaneous"]
     training = Training(clip_discriminator=0.01, channels_last=False)
-    assert_engine_is_plain(make_tiny(plan=plan, training=training), make_batches(20), step)
+    assert_engine_is_plain(make_tiny(stages=stages, training=training), make_batches(20), step)
 
 
 def test_modes_differ() -> None:
     """So that the comparisons above can tell them apart."""
     after = {}
     for mode in ("simultaneous", "alternating", "alternating, D thrice", "generator first", "two stages"):
-        model = make_tiny(plan=MODES[mode][0])
+        model = make_tiny(stages=MODES[mode][0])
         make_trainer(6).fit(model, loader(make_batches(6)))
         after[mode] = torch.cat([p.detach().flatten() for p in model.parameters()])
     # D learns from the image that G made before its step, and G from D before its own: in other words, simultaneously.
@@ -95,8 +95,8 @@ class Recorder(DummyLogger):
 
 @pytest.mark.parametrize("mode", ["simultaneous", "alternating, D thrice", "two stages"])
 def test_logged_losses_are_those_of_the_loop(mode: str) -> None:
-    plan, step = MODES[mode]
-    model, batches, recorder = make_tiny(plan=plan), make_batches(20), Recorder()
+    stages, step = MODES[mode]
+    model, batches, recorder = make_tiny(stages=stages), make_batches(20), Recorder()
     plain = Plain(model)
     make_trainer(20, TrainingLog(), logger=recorder, log_every_n_steps=2).fit(model, loader(batches))
     logs = run_plain(plain, batches, step)
@@ -115,7 +115,7 @@ def test_logged_losses_are_those_of_the_loop(mode: str) -> None:
 
 def test_the_generators_loss_leaves_the_discriminators_gradient_alone() -> None:
     """Alternating: after the batch, D.grad is that of D's own turn."""
-    model, (batch,) = make_tiny(plan=(Stage(update="alternating"),)), make_batches(1)
+    model, (batch,) = make_tiny(stages=(Stage(update="alternating"),)), make_batches(1)
     plain = Plain(model)
     make_trainer(1).fit(model, loader([batch]))
     own = plain.d_grads(batch, plain.predict(batch))
@@ -127,7 +127,7 @@ def test_the_generators_loss_leaves_the_discriminators_gradient_alone() -> None:
 
 @pytest.mark.parametrize("update", ["simultaneous", "alternating", "generator_first"])
 def test_a_resting_player_gets_no_gradient(update: Any) -> None:
-    model = make_tiny(plan=(Stage(update=update, discriminator=False),))
+    model = make_tiny(stages=(Stage(update=update, discriminator=False),))
     make_trainer(2).fit(model, loader(make_batches(2)))
     assert model.discriminator is not None
     assert all(p.grad is None for p in model.discriminator.parameters())

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from lit_inpaint.metrics import LPI, BucketedMeans, Mean
+from lit_inpaint.metrics import LPI, BucketedMeans, Mean, score_rows
 
 N = 90
 LABELS = ["10-20%", "20-30%", "30-40%", "40-50%", "outside", "all"]

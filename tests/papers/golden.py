@@ -41,7 +41,7 @@ CURVES: dict[str, Callable[[], Inpainter]] = {
         variant="paper",
         vgg="random",
         generator_optimizer=Adam(lr=1e-3, betas=(0.5, 0.999)),  # at a tenth, nothing moves in so few steps
-        plan=DEEPGIN,
+        stages=DEEPGIN,
     ),
     "lpi_net": papers.LPINet,
     "pconv": partial(papers.PConv, levels=4, width=8, vgg="random"),

@@ -454,7 +454,7 @@ def test_load_official_and_back(tmp_path: Path) -> None:
     source = make()
     generator, discriminator = public_names(source)
     torch.manual_seed(1)
-    model = DeepGIN(width=4, discriminator_width=4, vgg="random", weights=NO_VGG, plan=(Stage("x", discriminator=False),))
+    model = DeepGIN(width=4, discriminator_width=4, vgg="random", weights=NO_VGG, stages=(Stage("x", discriminator=False),))
     before = copy.deepcopy(model.discriminator.state_dict())
     model.load_official(generator)
     assert all(torch.equal(value, before[name]) for name, value in model.discriminator.state_dict().items())
@@ -791,8 +791,8 @@ def test_training_as_in_section_5() -> None:
 def test_stages_through_the_engine() -> None:
     """An epoch of warm-up and the first 13 of the main stage, two batches each."""
     warm_up, main = make().stages()
-    plan = (dataclasses.replace(warm_up, epochs=1), dataclasses.replace(main, epochs=13))
-    model, log = make(weights=NO_VGG, plan=plan), Outputs()
+    stages = (dataclasses.replace(warm_up, epochs=1), dataclasses.replace(main, epochs=13))
+    model, log = make(weights=NO_VGG, stages=stages), Outputs()
     rates, steps, moved = list[list[float]](), list[list[int]](), list[bool]()
     start = [p.detach().clone() for p in model.discriminator.parameters()]
 
@@ -824,8 +824,8 @@ def test_stages_through_the_engine() -> None:
 
 def test_warm_up_does_not_look_through_vgg() -> None:
     warm_up, main = make().stages()
-    plan = (dataclasses.replace(warm_up, epochs=1), dataclasses.replace(main, epochs=1))
-    model, log, looks = make(variant="paper", plan=plan), Outputs(), list[int]()
+    stages = (dataclasses.replace(warm_up, epochs=1), dataclasses.replace(main, epochs=1))
+    model, log, looks = make(variant="paper", stages=stages), Outputs(), list[int]()
     model.vgg.register_forward_hook(lambda module, args, output: looks.append(model.trainer.global_step))
     make_trainer(-1, log).fit(model, loader(make_batches(2, size=16)))
     assert looks == [2] * 3 + [3] * 3
@@ -838,7 +838,7 @@ def test_warm_up_does_not_look_through_vgg() -> None:
 
 @of_each_row
 def test_every_row_trains(arguments: dict[str, Any]) -> None:
-    model, log = make(weights=NO_VGG, plan=(Stage(update="generator_first"),), **arguments), Outputs()
+    model, log = make(weights=NO_VGG, stages=(Stage(update="generator_first"),), **arguments), Outputs()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     make_trainer(1, log).fit(model, loader(make_batches(1, size=32)))
     assert all(value.isfinite() for value in log.seen[0].values())
@@ -846,7 +846,7 @@ def test_every_row_trains(arguments: dict[str, Any]) -> None:
 
 
 def test_half_precision() -> None:
-    log, model = Outputs(), make(variant="paper", plan=(Stage(update="generator_first"),))
+    log, model = Outputs(), make(variant="paper", stages=(Stage(update="generator_first"),))
     make_trainer(1, log, precision="bf16-mixed").fit(model, loader(make_batches(1, size=32)))
     assert set(log.seen[0]) == {*vars(Weights()), "generator", "discriminator"}
     assert all(value.isfinite() for value in log.seen[0].values())
@@ -860,7 +860,7 @@ def test_missing_vgg_weights_stop_a_run_before_its_first_batch(tmp_path: Path, m
     make_trainer(1).fit(make(vgg="imagenet", weights=NO_VGG), batches)
     only_later = (Stage("a", discriminator=False, iterations=1), Stage("b", weights={"style": 1.0}))
     with pytest.raises(UserError, match="vgg19"):
-        make_trainer(1).fit(make(vgg="imagenet", plan=only_later, weights=NO_VGG), batches)
+        make_trainer(1).fit(make(vgg="imagenet", stages=only_later, weights=NO_VGG), batches)
 
 
 def test_overfits_four_photographs() -> None:
@@ -870,7 +870,7 @@ def test_overfits_four_photographs() -> None:
     mask[..., 10:22, 10:22] = 1
     batch = Batch(image=image, mask=mask, name=["astronaut", "cat", "coffee", "rocket"])
     optimizer, plan = Adam(lr=5e-4, betas=(0.5, 0.999)), (Stage(update="generator_first"),)
-    model = make(width=16, discriminator_width=8, weights=NO_VGG, generator_optimizer=optimizer, plan=plan)
+    model = make(width=16, discriminator_width=8, weights=NO_VGG, generator_optimizer=optimizer, stages=stages)
     make_trainer(80).fit(model, loader([batch] * 80))
     assert float(psnr(model.eval().complete(image, mask), image).mean()) > 23.5  # 19.5 at first, 25 now
 

@@ -304,8 +304,8 @@ def test_two_stages_as_section_5_says() -> None:
 @pytest.mark.parametrize("freeze_bn_stats", [False, True])
 def test_stages_through_the_engine(freeze_bn_stats: bool) -> None:
     """Two batches at 2e-4, two at 5e-5; with `freeze_bn_stats` the encoder's statistics rest in the latter, and only they."""
-    plan = tuple(dataclasses.replace(stage, iterations=2) for stage in PConv().stages())
-    model = make(freeze_bn_stats=freeze_bn_stats, plan=plan, weights=NO_VGG)
+    stages = tuple(dataclasses.replace(stage, iterations=2) for stage in PConv().stages())
+    model = make(freeze_bn_stats=freeze_bn_stats, stages=stages, weights=NO_VGG)
     log, rates, statistics = Outputs(), [], []
 
     class Watch(Outputs):
@@ -337,7 +337,7 @@ VARIANTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("arguments", VARIANTS, ids=str)
 def test_every_variant_trains(arguments: dict[str, Any]) -> None:
-    model, log = make(plan=ONE_STAGE, **arguments), Outputs()
+    model, log = make(stages=ONE_STAGE, **arguments), Outputs()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     make_trainer(1, log).fit(model, loader(make_batches(1, size=32)))
     assert all(value.isfinite() for value in log.seen[0].values())
@@ -346,7 +346,7 @@ def test_every_variant_trains(arguments: dict[str, Any]) -> None:
 
 def test_the_generator_total_is_the_weighted_sum() -> None:
     log = Outputs()
-    make_trainer(1, log).fit(make(plan=ONE_STAGE), loader(make_batches(1, size=32)))
+    make_trainer(1, log).fit(make(stages=ONE_STAGE), loader(make_batches(1, size=32)))
     row = {name: float(value) for name, value in log.seen[0].items()}
     assert row["generator"] == pytest.approx(
         row["valid"] + 6 * row["hole"] + 0.05 * row["perceptual"] + 120 * row["style"] + 0.1 * row["tv"]
@@ -357,22 +357,22 @@ def test_missing_vgg_weights_stop_a_run_before_its_first_batch(tmp_path: Path, m
     monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path))
     log = Outputs()
     with pytest.raises(UserError, match=r"vgg16-397923af.pth.*lit_inpaint.fetch vgg16.*random"):
-        make_trainer(1, log).fit(make(vgg="imagenet", plan=ONE_STAGE), loader(make_batches(1, size=32)))
+        make_trainer(1, log).fit(make(vgg="imagenet", stages=ONE_STAGE), loader(make_batches(1, size=32)))
     assert not log.seen
-    make_trainer(1, log).fit(make(vgg="imagenet", plan=ONE_STAGE, weights=NO_VGG), loader(make_batches(1, size=32)))
+    make_trainer(1, log).fit(make(vgg="imagenet", stages=ONE_STAGE, weights=NO_VGG), loader(make_batches(1, size=32)))
     assert len(log.seen) == 1, "without these losses nothing is missing"
     only_later = (
         Stage("a", discriminator=False, iterations=1),
         Stage("b", discriminator=False, weights={"style": 1.0}),
     )
     with pytest.raises(UserError, match="vgg16"):
-        make_trainer(1, log).fit(make(vgg="imagenet", plan=only_later, weights=NO_VGG), loader(make_batches(1, size=32)))
+        make_trainer(1, log).fit(make(vgg="imagenet", stages=only_later, weights=NO_VGG), loader(make_batches(1, size=32)))
     assert make(vgg="imagenet").eval().complete(torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)).shape == (1, 3, 16, 16)
 
 
 def test_random_vgg_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        make_trainer(1).fit(make(plan=ONE_STAGE), loader(make_batches(1, size=32)))
+        make_trainer(1).fit(make(stages=ONE_STAGE), loader(make_batches(1, size=32)))
     assert "VGG-16 with RANDOM weights" in caplog.text
 
 
@@ -386,7 +386,7 @@ def test_one_image_shrunk_to_one_pixel_is_refused() -> None:
 
 
 def test_checkpoint_without_vgg(tmp_path: Path) -> None:
-    model = make(variant="official", bias="everywhere", plan=ONE_STAGE)
+    model = make(variant="official", bias="everywhere", stages=ONE_STAGE)
     trainer = make_trainer(2)
     trainer.fit(model, loader(make_batches(2, size=32)))
     trainer.save_checkpoint(tmp_path / "x.ckpt")
@@ -406,7 +406,7 @@ def test_it_learns_one_batch_by_heart() -> None:
     image, mask = torch.stack(waves).view(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
     mask[..., 10:22, 10:22] = 1
     batch = Batch(image=image, mask=mask, name=["a", "b"])
-    model = make(levels=3, width=16, weights=NO_VGG, plan=ONE_STAGE, generator_optimizer=Adam(lr=3e-3))
+    model = make(levels=3, width=16, weights=NO_VGG, stages=ONE_STAGE, generator_optimizer=Adam(lr=3e-3))
     make_trainer(120).fit(model, loader([batch] * 120))
     with torch.no_grad():
         error = (composite(image, model.train()(image, mask).image, mask) - image).square().mean()

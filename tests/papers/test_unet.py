@@ -174,7 +174,7 @@ def test_overfits_two_photographs() -> None:
     mask[..., 10:22, 10:22] = 1
     batch = Batch(image=image, mask=mask, name=["astronaut", "cat"])
     torch.manual_seed(0)
-    model = UNet(widths=(16, 32, 64), plan=(Stage(discriminator=False),))
+    model = UNet(widths=(16, 32, 64), stages=(Stage(discriminator=False),))
     make_trainer(300).fit(model, loader([batch] * 300))
     assert float(psnr(model.eval().complete(image, mask), image).mean()) > 31
 

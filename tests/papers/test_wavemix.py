@@ -359,8 +359,8 @@ def test_training_as_in_appendix_a() -> None:
 
 def test_second_half_is_sgd() -> None:
     """Two epochs of two batches for 100 epochs: the run ends by itself, and its last steps are plain momentum."""
-    plan = tuple(Stage(name, discriminator=False, epochs=1, generator_optimizer=o) for name, o in (("a", None), ("b", SGD())))
-    model, outputs = make(plan=plan), Outputs()
+    stages = tuple(Stage(name, discriminator=False, epochs=1, generator_optimizer=o) for name, o in (("a", None), ("b", SGD())))
+    model, outputs = make(stages=stages), Outputs()
     trainer = make_trainer(-1, outputs)
     trainer.fit(model, loader(make_batches(2, size=16)))
     assert len(outputs.seen) == trainer.global_step == 4
@@ -402,7 +402,7 @@ def test_overfits_two_photographs() -> None:
     mask[..., 10:22, 10:22] = 1
     batch = Batch(image=image, mask=mask, name=["astronaut", "cat"])
     torch.manual_seed(0)
-    model = WaveMix(modules=2, blocks=2, dimension=32, plan=(Stage(discriminator=False),))
+    model = WaveMix(modules=2, blocks=2, dimension=32, stages=(Stage(discriminator=False),))
     make_trainer(200).fit(model, loader([batch] * 200))
     assert float(psnr(model.eval().complete(image, mask), image).mean()) > 31
 

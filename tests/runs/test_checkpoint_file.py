@@ -94,7 +94,7 @@ def test_settings_come_back_typed(tmp_path: Path) -> None:
         weights=Weights(l1=2.5),
         generator_optimizer=Adam(lr=3e-4, betas=(0.1, 0.2), weight_decay=0.5),
         discriminator_optimizer=SGD(lr=Cosine(0.1, length=7), momentum=0.5),
-        plan=PLAN,
+        stages=PLAN,
         training=Training(clip_generator=1.5, channels_last=False),
     )
     model.seed = 77
@@ -234,11 +234,13 @@ def test_settings_that_do_not_fit(tamper: Tamper) -> None:
     assert "clip_generator" in tamper(lambda c: c["lit_inpaint"]["settings"]["training"].update(clip_generator=-1.0))
 
 
-@pytest.mark.parametrize("place", ["generator_optimizer", "weights", "plan"])
+@pytest.mark.parametrize("place", ["generator_optimizer", "weights", "stages"])
 def test_settings_name_our_classes_only(tamper: Tamper, place: str) -> None:
     def change(content: Content) -> None:
         settings, evil = content["lit_inpaint"]["settings"], {"class_path": "antigravity.Fly", "init_args": {}}
-        settings[place] = {"generator_optimizer": evil, "weights": {"l1": evil}, "plan": [{"generator_optimizer": evil}]}[place]
+        settings[place] = {"generator_optimizer": evil, "weights": {"l1": evil}, "stages": [{"generator_optimizer": evil}]}[
+            place
+        ]
 
     assert "names antigravity.Fly in its settings, which is not of lit_inpaint" in tamper(change)
     assert "antigravity" not in sys.modules

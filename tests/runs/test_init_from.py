@@ -25,7 +25,7 @@ from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.papers import LPINet
 
-EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 SHORT = ("--trainer.max_steps", "3", "--trainer.val_check_interval", "3", "--seed", "5")
 
 State = dict[str, Tensor]

@@ -27,7 +27,7 @@ LONG = [
     "6",
     "--checkpoint_every",
     "1",
-    "--model.plan",
+    "--model.stages",
     PLAN,
 ]
 

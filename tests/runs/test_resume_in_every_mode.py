@@ -27,36 +27,36 @@ PLANS: dict[str, list[dict[str, object]]] = {
 WORKERS = ("--data.workers", "2", "--checkpoint_every", "1")
 
 
-def settings(plan: str) -> list[str]:
-    return ["--model.plan", yaml.safe_dump(PLANS[plan], default_flow_style=True, width=10**6)]
+def settings(mode: str) -> list[str]:
+    return ["--model.stages", yaml.safe_dump(PLANS[mode], default_flow_style=True, width=10**6)]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The run that nobody stopped, made once for each plan."""
+    """The run that nobody stopped, made once for each mode."""
     done: dict[str, Path] = {}
 
-    def make(plan: str) -> Path:
-        if plan not in done:
-            done[plan] = tmp_path_factory.mktemp("undisturbed") / "run"
-            assert run(done[plan], *settings(plan)) == 0
-        return done[plan]
+    def make(mode: str) -> Path:
+        if mode not in done:
+            done[mode] = tmp_path_factory.mktemp("undisturbed") / "run"
+            assert run(done[mode], *settings(mode)) == 0
+        return done[mode]
 
     return make
 
 
 @pytest.mark.xdist_group("every mode")
 @pytest.mark.parametrize(
-    ("plan", "step"), [(plan, step) for plan, stages in PLANS.items() for step in ((2, 3, 5) if len(stages) > 1 else (5,))]
+    ("mode", "step"), [(mode, step) for mode, stages in PLANS.items() for step in ((2, 3, 5) if len(stages) > 1 else (5,))]
 )
 def test_killed_and_resumed_equals_undisturbed(
-    plan: str, step: int, undisturbed: Callable[[str], Path], tmp_path: Path
+    mode: str, step: int, undisturbed: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """An epoch has three batches, and a second stage begins with the fourth: killed in the first, between them, and behind."""
-    expected = undisturbed(plan)
-    run_killed(tmp_path / "run", step, "training_step", *settings(plan), *WORKERS)
+    expected = undisturbed(mode)
+    run_killed(tmp_path / "run", step, "training_step", *settings(mode), *WORKERS)
     assert content(tmp_path / "run")["global_step"] == step
-    assert run(tmp_path / "run", *settings(plan), *WORKERS) == 0
+    assert run(tmp_path / "run", *settings(mode), *WORKERS) == 0
     assert_same_run(tmp_path / "run", expected)
     assert content(expected)["callbacks"]["GeneratorEMA"]["updates"] == 8
 

@@ -29,7 +29,7 @@ class Caching(MixedPrecision):
 class Plain:
     """Two networks, two optimizers, and no engine: `twin` only lends its forward and its unweighted losses.
 
-    What a plan of stages changes, a test changes here by hand: `weights`, `opt_g`, `opt_d`, `clip`, modes of `twin`.
+    What a stages of stages changes, a test changes here by hand: `weights`, `opt_g`, `opt_d`, `clip`, modes of `twin`.
     """
 
     def __init__(self, model: Inpainter, autocast: dict[str, Any] | None = None) -> None:

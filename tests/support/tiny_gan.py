@@ -35,24 +35,20 @@ class TinyGAN(Inpainter):
 
     def __init__(
         self,
-        plan: tuple[Stage, ...] = (Stage(),),
+        stages: tuple[Stage, ...] = (Stage(),),
         dropout: float = 0.0,
         weights: TinyWeights = TinyWeights(),
         training: Training = NO_CLIPPING,
         generator_optimizer: Adam = ADAM_G,
         discriminator_optimizer: Adam = ADAM_D,
     ) -> None:
-        super().__init__(weights, generator_optimizer, discriminator_optimizer, training)
-        self.plan = plan
+        super().__init__(weights, generator_optimizer, discriminator_optimizer, training, stages)
         self.generator = nn.Sequential(
             nn.Conv2d(4, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Tanh(), nn.Dropout(dropout), nn.Conv2d(8, 3, 3, padding=1)
         )
         self.discriminator = nn.Sequential(
             spectral_norm(nn.Conv2d(3, 4, 4, stride=2, padding=1)), nn.LeakyReLU(0.2), spectral_norm(nn.Conv2d(4, 1, 4))
         )
-
-    def stages(self) -> tuple[Stage, ...]:
-        return self.plan
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         return Prediction(self.generator(torch.cat([empty_holes(image, mask), mask], dim=1)))

@@ -58,7 +58,7 @@ class Case:
     """What is fitted, and how.
 
     Attributes:
-        plan: the stages.
+        stages: the stages.
         batch_norm: none; each process on its own; over the samples of all.
         training: clipping and accumulation.
         precision: Lightning's name; doubles, so that the orders of summation differ in the fifteenth digit only.
@@ -67,7 +67,7 @@ class Case:
         eps: of Adam, which makes noise of a gradient that should be zero into a step of the size noise / (noise + eps).
     """
 
-    plan: tuple[Stage, ...] = SIMULTANEOUS
+    stages: tuple[Stage, ...] = SIMULTANEOUS
     batch_norm: Literal["none", "own", "shared"] = "none"
     training: Training = PLAIN
     precision: str = "64-true"
@@ -122,7 +122,7 @@ class Recorder(Callback):
 def make_model(case: Case) -> TinyGAN:
     adam = {"generator": 1e-2, "discriminator": 2e-2}
     model = make_tiny(
-        plan=case.plan,
+        stages=case.stages,
         training=case.training,
         generator_optimizer=Adam(lr=adam["generator"], betas=(0.5, 0.9), eps=case.eps),
         discriminator_optimizer=Adam(lr=adam["discriminator"], betas=(0.0, 0.9), eps=case.eps),
