@@ -102,7 +102,7 @@ def sections() -> list[Section]:
     def cloud(cost: str, quality: str) -> wr.ScatterPlot:
         return wr.ScatterPlot(x=wr.SummaryMetric(f"cost/{cost}"), y=wr.SummaryMetric(f"val/{quality}"), log_x=True)
 
-    ranges = [(measure, [f"val/{label}/{measure.name}" for label in LPI.labels]) for measure in LPI.measures]
+    ranges = [(measure, [f"val/{label}/{measure.name}" for label in LPI.labels]) for measure in LPI.metrics]
     return [
         ws.Section(
             name="Both players",
@@ -118,7 +118,7 @@ def sections() -> list[Section]:
             is_open=True,
             panels=[
                 *(lines(f"{measure.name} by damage", *keys, title_y=measure.unit or None) for measure, keys in ranges),
-                *(lines(f"{measure.name}, all ranges", f"val/{measure.name}") for measure in LPI.measures),
+                *(lines(f"{measure.name}, all ranges", f"val/{measure.name}") for measure in LPI.metrics),
             ],
         ),
         ws.Section(name="Images", is_open=True, panels=[wr.MediaBrowser(title="samples", media_keys=["val/samples"])]),

@@ -62,8 +62,10 @@ def main(argv: list[str]) -> int:
     from lit_inpaint.data.inpainting_dataset import EvalDataset
     from lit_inpaint.data.manifest import SHOWN
     from lit_inpaint.evaluation.baselines import find_baselines
-    from lit_inpaint.evaluation.comparison_tables import MARK, arrange, print_table
-    from lit_inpaint.evaluation.evaluator import comparison, comparison_grid, evaluate, measured_on, paired, seen_by
+    from lit_inpaint.evaluation.comparison_grid import draw_comparison_grid
+    from lit_inpaint.evaluation.comparison_tables import MARK, build_table, print_table
+    from lit_inpaint.evaluation.comparison_text import describe_comparison, describe_evaluation, describe_pairs
+    from lit_inpaint.evaluation.evaluator import apply_subsampling, evaluate
     from lit_inpaint.evaluation.method_labels import label_checkpoints, variant_of
     from lit_inpaint.evaluation.partial_results import PartialResults, key_of, stamp_of
     from lit_inpaint.metrics import extend, find_protocol
@@ -98,7 +100,10 @@ def main(argv: list[str]) -> int:
     print(data.describe())
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    networks = {label: seen_by(protocol, entry.model.to(device).complete) for label, entry in zip(labels, entries, strict=True)}
+    networks = {
+        label: apply_subsampling(protocol, entry.model.to(device).complete)
+        for label, entry in zip(labels, entries, strict=True)
+    }
     compared = {**networks, **baselines}
     unfinished = None
     if outputs and of_sets is None:
@@ -111,23 +116,23 @@ def main(argv: list[str]) -> int:
     elif outputs:
         print("Begins with the first sample: the features for measures of all samples together are not kept")
     scores = evaluate(compared, loader, protocol, device, of_sets, unfinished)
-    found, pairs = scores.rows(), scores.pairs(labels)
+    found, pairs = scores.rows(), scores.paired_comparisons(labels)
 
     about_images = f"{options.split} images of {type(data).__name__}, {data.val_transform.describe(data.size)}"
     beside = _published(protocol.paper, type(data).__name__, options.published)
     notes = [
-        *measured_on(scores, data, manifest),
+        *describe_evaluation(scores, data, manifest),
         *(
             f"{MARK} published, of other images and masks than ours, so not ranked with them. {table.caption}"
             for table in beside
         ),
-        *_not_published(protocol.paper, beside, [*(measure.name for measure in protocol.measures), *(options.metrics or ())]),
-        *scores.remarks(),
+        *_not_published(protocol.paper, beside, [*(measure.name for measure in protocol.metrics), *(options.metrics or ())]),
+        *scores.notes(),
     ]
     first = next(iter(scores.of_sets.values()), [])
-    table = arrange(found, protocol, about_images, notes, first, beside)
+    table = build_table(found, protocol, about_images, notes, first, beside)
     print_table(table)
-    for line in [*comparison(found, protocol, labels[0]), *paired(pairs, protocol)]:
+    for line in [*describe_comparison(found, protocol, labels[0]), *describe_pairs(pairs, protocol)]:
         print(line)
 
     files = {label: {"checkpoint": str(entry.path)} for label, entry in zip(labels, entries, strict=True)}
@@ -149,7 +154,7 @@ def main(argv: list[str]) -> int:
         },
         "protocol": {"name": protocol.name, "description": protocol.description},
         "masks": [str(source) for source in data.val_masks],
-        "remarks": scores.remarks(),
+        "remarks": scores.notes(),
         "split": options.split,
         "images": data.describe(),
         "data": section,
@@ -166,7 +171,7 @@ def main(argv: list[str]) -> int:
     if unfinished is not None:
         unfinished.finish()
     if grid is not None:
-        picture = comparison_grid(compared, loader, ROWS, about_images, device)
+        picture = draw_comparison_grid(compared, loader, ROWS, about_images, device)
         with replacing(grid) as part:
             picture.save(part, format="PNG")
         print(f"Drawn in {grid}")
@@ -231,7 +236,7 @@ def _write(output: Path, content: dict[str, Any], table: Table, scores: Evaluati
         columns = {
             f"{method} {measure.name}": values[:, number].tolist()
             for method, values in scores.values.items()
-            for number, measure in enumerate(scores.protocol.measures)
+            for number, measure in enumerate(scores.protocol.metrics)
         }
         with replacing(output.with_suffix(IMAGES)) as part:
             part.write_text(images_csv(scores.names, scores.shares.tolist(), scores.buckets, columns), encoding="utf-8")

@@ -46,7 +46,7 @@ class ValidationMetrics(Callback):
             pl_module.log(name, value, logger=False, batch_size=1)
         summary = ", ".join(
             f"{measure.name.upper()} {values[f'val/{measure.name}']:.3f}{measure.unit and ' ' + measure.unit}"
-            for measure in self.protocol.measures
+            for measure in self.protocol.metrics
             if f"val/{measure.name}" in values
         )
         if trainer.is_global_zero:  # `print` by itself goes by the local rank: a line for each node

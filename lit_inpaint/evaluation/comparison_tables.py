@@ -82,7 +82,7 @@ class Table:
     notes: tuple[str, ...]
 
 
-def arrange(
+def build_table(
     rows: Sequence[ScoreRow],
     protocol: Protocol,
     title: str,
@@ -104,13 +104,13 @@ def arrange(
         published: tables of papers whose lines are to stand beside ours.
     """
     columns = (
-        *(Column(measure.name, measure.unit, measure.higher_is_better) for measure in protocol.measures),
+        *(Column(measure.name, measure.unit, measure.higher_is_better) for measure in protocol.metrics),
         *(Column(score.name, score.unit, score.higher_is_better) for score in of_sets),
     )
     labels = [*protocol.labels] if ALL in protocol.labels or not of_sets else [*protocol.labels, ALL]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     found = {(row["bucket"], row["method"], row["metric"]): row for row in rows}
-    own = {measure.name for measure in protocol.measures}
+    own = {measure.name for measure in protocol.metrics}
     sections = []
     for label in labels:
         n = max((row["n"] + row.get("nan", 0) for row in rows if row["bucket"] == label and row["metric"] in own), default=0)

@@ -7,30 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from lit_inpaint.data import InpaintingData
 from lit_inpaint.data.inpainting_dataset import EvalDataset
-from lit_inpaint.data.manifest import SHOWN, Manifest
 from lit_inpaint.engine.any_size import fill_subsampled
 from lit_inpaint.errors import UserError
-from lit_inpaint.evaluation.method_labels import label_masks
 from lit_inpaint.evaluation.partial_results import PartialResults, SampleScore
 from lit_inpaint.metrics import (
     DistributionMetrics,
     DistributionScore,
     EvaluationResult,
-    PairedComparison,
     Protocol,
-    ScoreRow,
     round_uint8,
     score,
 )
 from lit_inpaint.types import Batch, as_floats, composite
-from lit_inpaint.visualization import grids
 
 Method = Callable[[Tensor, Tensor], Tensor]
 """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the completed image or a raw prediction of it."""
@@ -74,7 +67,7 @@ def evaluate(
     with _bar(total, done) as bar:
         for batch in _rest(loader, done):
             first, count = done, len(batch["name"])
-            image, mask = _on(batch, device)
+            image, mask = to_device(batch, device)
             shares = mask.double().mean(dim=(1, 2, 3)).tolist()
             for name, method in methods.items():
                 if unfinished is not None and unfinished.has(name, first, count):
@@ -99,7 +92,7 @@ def evaluate(
             bar.update(count)
     either = next(iter(found.values()), [])
     names = [sample.name for sample in either]
-    width = len(protocol.measures)
+    width = len(protocol.metrics)
     return EvaluationResult(
         protocol,
         names,
@@ -129,7 +122,7 @@ def _too_large(method: str, names: Sequence[str], image: Tensor) -> UserError:
     return UserError(f"not enough memory on {image.device} for {method} to complete {what}; {mend}")
 
 
-def seen_by(protocol: Protocol, method: Method) -> Method:
+def apply_subsampling(protocol: Protocol, method: Method) -> Method:
     """`method` as the protocol shows images to it: taken apart where they are larger than what it sub-samples to."""
     side = protocol.subsample
     if side is None:
@@ -182,93 +175,7 @@ def _rest(loader: DataLoader[Any], done: int) -> DataLoader[Any]:
     return DataLoader(rest, loader.batch_size, num_workers=loader.num_workers, collate_fn=loader.collate_fn)
 
 
-@torch.no_grad()
-def comparison_grid(
-    methods: Mapping[str, Method], loader: DataLoader[Any], count: int, title: str, device: torch.device
-) -> Image.Image:
-    """A picture of what every method makes of the same samples: a row for each sample, a column for each method.
-
-    Args:
-        methods: as in `evaluate`.
-        loader: as there; the samples are spread evenly over it.
-        count: rows.
-        title: a line above all.
-        device: where batches go.
-    """
-    found, position = list[grids.GridRow](), 0
-    wanted = grids.evenly_spaced(len(cast(Any, loader.sampler)), count)
-    for batch in loader:
-        here = [place - position for place in wanted if position <= place < position + len(batch["name"])]
-        position += len(batch["name"])
-        if not here:
-            continue
-        image, mask = (part[here] for part in _on(batch, device))
-        filled = [composite(image, method(image, mask).clamp(0, 1), mask).cpu() for method in methods.values()]
-        columns = [grids.overlay_mask(image, mask).cpu(), *filled, image.cpu()]
-        names = [batch["name"][place].rpartition("/")[2] for place in here]
-        for number, name in enumerate(names):
-            label = f"{name}\nhole {float(mask[number].mean()):.0%}"
-            found.append(grids.GridRow(label, [column[number] for column in columns]))
-    return grids.draw_grid(found, ["masked input", *methods, "truth"], title)
-
-
-def _on(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
     """Image and mask of a batch, on `device`, as floats."""
     moved = as_floats({**batch, "image": batch["image"].to(device), "mask": batch["mask"].to(device)})
     return moved["image"], moved["mask"]
-
-
-def measured_on(scores: EvaluationResult, data: InpaintingData, manifest: Manifest) -> list[str]:
-    """What a reader of the numbers must know, a line each: protocol, samples, masks, the hash of the list of samples."""
-    return [
-        f"Protocol {scores.protocol.name}: {scores.protocol.description}",
-        f"{len(scores.names):,} samples; masks: {'; '.join(label_masks(data.val_masks))}",
-        f"SHA-256 of the list of samples: {manifest.digest[:SHOWN]}…",
-    ]
-
-
-def comparison(found: Sequence[ScoreRow], protocol: Protocol, method: str, measure: str | None = None) -> list[str]:
-    """In words, for each other method: where `method` is ahead of it by `measure`, where behind, and where both are level.
-
-    Without `measure`, by the protocol's first one.
-    """
-    chosen = next(m for m in protocol.measures if measure in (None, m.name))
-    sign, measure = 1 if chosen.higher_is_better else -1, chosen.name
-    values = {(row["bucket"], row["method"]): row["value"] for row in found if row["metric"] == measure}
-    lines = []
-    for other in dict.fromkeys(row["method"] for row in found if row["method"] != method):
-        places: dict[str, list[str]] = {"ahead": [], "level": [], "behind": []}
-        for label in protocol.labels:
-            ours, theirs = values.get((label, method)), values.get((label, other))
-            if ours is not None and theirs is not None:
-                lead = sign * (ours - theirs)
-                places["ahead" if lead > 0 else "behind" if lead < 0 else "level"].append(label)
-        said = [f"{word} at {', '.join(labels)}" if protocol.buckets else word for word, labels in places.items() if labels]
-        if not places["ahead"] and protocol.buckets:
-            said.insert(0, "nowhere ahead")
-        lines.append(f"{method} against {other} by {measure.upper()}: {'; '.join(said)}")
-    return lines
-
-
-def paired(found: Sequence[PairedComparison], protocol: Protocol) -> list[str]:
-    """In words, for each two methods: the mean difference by the protocol's first measure in each range of damage."""
-    measure = protocol.measures[0]
-    lines = []
-    for one, other in dict.fromkeys((pair["method"], pair["other"]) for pair in found):
-        said = []
-        for pair in found:
-            if (pair["method"], pair["other"], pair["metric"]) != (one, other, measure.name):
-                continue
-            if pair["bucket"] not in protocol.labels:
-                continue
-            if pair["difference"] is None:
-                said.append(f"{pair['bucket']}: no sample that both have a score of")
-                continue
-            low, high = pair["low"], pair["high"]
-            interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
-            said.append(
-                f"{pair['bucket']}: {pair['difference']:+.3f}{interval}{measure.unit and ' ' + measure.unit}, ahead on "
-                f"{pair['ahead']:.0%} of {pair['n']:,}"
-            )
-        lines.append(f"{one} - {other}, {measure.name.upper()} sample by sample: {'; '.join(said)}")
-    return lines

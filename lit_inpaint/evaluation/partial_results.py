@@ -154,6 +154,6 @@ def key_of(what: Path | str, protocol: Protocol, manifest: str, pictures: str) -
             digest.update(hashlib.file_digest(file, "sha256").digest())
     else:
         digest.update(what.encode())
-    measured = [__version__, protocol.name, [measure.name for measure in protocol.measures], manifest, pictures]
+    measured = [__version__, protocol.name, [measure.name for measure in protocol.metrics], manifest, pictures]
     digest.update(json.dumps(measured).encode())
     return digest.hexdigest()

@@ -41,7 +41,7 @@ class BucketedMeans(Metric):
     def __init__(self, protocol: Protocol) -> None:
         super().__init__()
         self.protocol = protocol
-        shape = (len(protocol.buckets) + 1, len(protocol.measures))  # the last row is "outside"
+        shape = (len(protocol.buckets) + 1, len(protocol.metrics))  # the last row is "outside"
         self.add_state("sums", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("counts", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
@@ -56,7 +56,7 @@ class BucketedMeans(Metric):
         bounds = shares.new_tensor([(bucket.low, bucket.high) for bucket in self.protocol.buckets]).view(-1, 2, 1)
         inside = (shares >= bounds[:, 0]) & (shares < bounds[:, 1])
         rows = torch.cat([inside, ~inside.any(dim=0, keepdim=True)])[:, None, :]
-        values = torch.stack([scores[measure.name].double() for measure in self.protocol.measures])
+        values = torch.stack([scores[measure.name].double() for measure in self.protocol.metrics])
         taken = rows & ~values.isinf()
         self.sums += torch.where(taken, values, 0.0).sum(dim=-1)
         self.counts += taken.sum(dim=-1)
@@ -69,5 +69,5 @@ class BucketedMeans(Metric):
         return {
             (label, measure.name): Mean(total / n if n else None, n)
             for label, totals, ns in list(zip(labels, sums, counts, strict=True))[first:]
-            for measure, total, n in zip(self.protocol.measures, totals, ns, strict=True)
+            for measure, total, n in zip(self.protocol.metrics, totals, ns, strict=True)
         }

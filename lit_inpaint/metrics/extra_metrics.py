@@ -60,7 +60,7 @@ def extend(protocol: Protocol, names: Sequence[str]) -> Extended:
             near = difflib.get_close_matches(name, known, n=1)
             mend = f"; did you mean {near[0]}?" if near else ""
             raise UserError(f"--metrics: there is no measure {name!r}; there is: {', '.join(NAMES)}{mend}")
-    own = {measure.name for measure in protocol.measures}
+    own = {measure.name for measure in protocol.metrics}
     wanted = [name for name in dict.fromkeys(names) if name not in own]
     of_images = {measure.name: measure for measure in _PER_IMAGE}
     added = [
@@ -74,7 +74,7 @@ def extend(protocol: Protocol, names: Sequence[str]) -> Extended:
 
     for measure in build():
         measure.require_weights()
-    return Extended(replace(protocol, measures=(*protocol.measures, *added)), build)
+    return Extended(replace(protocol, metrics=(*protocol.metrics, *added)), build)
 
 
 def _suffix(name: str) -> str:

@@ -54,8 +54,8 @@ class Protocol:
         name: as `--protocol` and the rows call it.
         description: what a reader must know to compare the numbers with others.
         buckets: ranges of damage that do not overlap; none where the paper averages over all samples only.
-        measures: the columns.
-        levels: what an image becomes before it is measured: 8 bits, for example.
+        metrics: the columns.
+        quantize: what an image becomes before it is measured: 8 bits, for example.
         paper: the file of the paper's tables in `lit_inpaint.published`, whether there is one or not.
         subsample: images with a longer side than so many pixels are taken apart into such of this side, which the networks fill
             one by one (`lit_inpaint.engine.any_size`). None: networks see an image whole.
@@ -65,8 +65,8 @@ class Protocol:
     name: str
     description: str
     buckets: tuple[Bucket, ...]
-    measures: tuple[Metric, ...]
-    levels: Callable[[Tensor], Tensor]
+    metrics: tuple[Metric, ...]
+    quantize: Callable[[Tensor], Tensor]
     paper: str
     subsample: int | None = None
     original: bool = False
@@ -83,7 +83,7 @@ class Protocol:
             size: the shorter side in pixels.
             where: of images of several sizes, the one that has it.
         """
-        for measure in self.measures:
+        for measure in self.metrics:
             if size < measure.smallest:
                 least = f"{measure.smallest}x{measure.smallest}"
                 found = (
@@ -136,8 +136,8 @@ LPI = Protocol(
         "SSIM (Gaussian window of 11) and l1 in percent, each of one whole image, then averaged within each range of damage"
     ),
     buckets=MASK_RATIO_BUCKETS,
-    measures=(PSNR, SSIM, L1),
-    levels=round_uint8,
+    metrics=(PSNR, SSIM, L1),
+    quantize=round_uint8,
     paper="lpi_net",
 )
 
@@ -154,8 +154,8 @@ DEEPGIN = Protocol(
         "blur, which the test code has and the paper does not mention"
     ),
     buckets=(),
-    measures=(PSNR, SSIM, Metric("l1_hole", l1, unit="%", higher_is_better=False, masked=True)),
-    levels=truncate_uint8,
+    metrics=(PSNR, SSIM, Metric("l1_hole", l1, unit="%", higher_is_better=False, masked=True)),
+    quantize=truncate_uint8,
     paper="deepgin",
     subsample=256,
     original=True,
@@ -171,13 +171,13 @@ WAVEMIX = Protocol(
         "range of the images is taken here. Table 1 has FID beside it: --metrics fid"
     ),
     buckets=(),
-    measures=(
+    metrics=(
         PSNR,
         Metric("ssim", ssim_uniform, unit="", higher_is_better=True, smallest=7),
         Metric("l1_of_255", _l1_of_255, unit="", higher_is_better=False),
         Metric("l2_of_255", _l2_of_255, unit="", higher_is_better=False),
     ),
-    levels=unrounded,
+    quantize=unrounded,
     paper="wavemix",
 )
 
@@ -190,12 +190,12 @@ PEPSI = Protocol(
         "free-form holes it gives the whole image's PSNR only"
     ),
     buckets=(),
-    measures=(
+    metrics=(
         Metric("psnr_local", box_psnr, unit="dB", higher_is_better=True, masked=True),
         PSNR,
         Metric("ssim_luma", luma_ssim, unit="", higher_is_better=True, smallest=11),
     ),
-    levels=unrounded,
+    quantize=unrounded,
     paper="pepsi",
 )
 
@@ -208,12 +208,12 @@ EDGECONNECT = Protocol(
         "higher than that of the other protocols on the same images"
     ),
     buckets=MASK_RATIO_BUCKETS,
-    measures=(
+    metrics=(
         Metric("psnr_grey", grey_psnr, unit="dB", higher_is_better=True),
         Metric("ssim_grey_51", grey_ssim_51, unit="", higher_is_better=True, smallest=51),
         Metric("l1_relative", grey_relative_l1, unit="%", higher_is_better=False),
     ),
-    levels=truncate_uint8,
+    quantize=truncate_uint8,
     paper="edgeconnect",
 )
 
@@ -247,6 +247,6 @@ def score(protocol: Protocol, image: Tensor, prediction: Tensor, mask: Tensor) -
     Returns:
         (B,) scores by measure name. A prediction that is not a number gives scores that are not.
     """
-    target = protocol.levels(image)
-    completed = protocol.levels(composite(image, prediction, mask))
-    return {measure.name: measure(completed, target, mask) for measure in protocol.measures}
+    target = protocol.quantize(image)
+    completed = protocol.quantize(composite(image, prediction, mask))
+    return {measure.name: measure(completed, target, mask) for measure in protocol.metrics}

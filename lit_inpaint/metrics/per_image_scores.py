@@ -102,7 +102,7 @@ class EvaluationResult:
         for number, (method, values) in enumerate(self.values.items()):
             first = number * values.shape[1]
             for label, (inside, ends) in of_bucket.items():
-                for column, measure in enumerate(self.protocol.measures):
+                for column, measure in enumerate(self.protocol.metrics):
                     seen = values[inside, column]
                     finite = seen.isfinite()
                     nan = int(seen.isnan().sum())
@@ -137,7 +137,7 @@ class EvaluationResult:
             ]
         return found
 
-    def pairs(self, methods: Sequence[str]) -> list[PairedComparison]:
+    def paired_comparisons(self, methods: Sequence[str]) -> list[PairedComparison]:
         """Each two of `methods` sample by sample: by how much the first is better or worse, how surely, and how often.
 
         The differences are of the same picture with the same hole, so they vary less than the scores do: two methods whose own
@@ -151,7 +151,7 @@ class EvaluationResult:
         found = []
         for label, inside in _bar(list(self._parts())):
             ends = bootstrap_intervals(differences[inside], pictures[inside])
-            columns = itertools.product(together, self.protocol.measures)
+            columns = itertools.product(together, self.protocol.metrics)
             for column, ((one, other), measure) in enumerate(columns):
                 seen = differences[inside, column]
                 seen = seen[seen.isfinite()]
@@ -173,7 +173,7 @@ class EvaluationResult:
                 )
         return found
 
-    def remarks(self) -> list[str]:
+    def notes(self) -> list[str]:
         """What a reader of the means must be told: scores that are not numbers, and such as were left out."""
         said = []
         if 0 < (count := len(set(self._pictures().tolist()))) < LEAST:
@@ -193,7 +193,7 @@ class EvaluationResult:
             said += [
                 f"{method}: {count:,} of {len(values):,} samples are left out of the mean {measure.name.upper()}: "
                 + " or ".join([*(["no hole"] if measure.masked else []), *([_PERFECT] if measure.higher_is_better else [])])
-                for measure, count in zip(self.protocol.measures, perfect, strict=True)
+                for measure, count in zip(self.protocol.metrics, perfect, strict=True)
                 if count
             ]
         of_sets: dict[str, list[str]] = {}

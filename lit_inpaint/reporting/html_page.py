@@ -13,7 +13,7 @@ from lit_inpaint.reporting.charts import MOST_POINTS, ChartLine, chart, number, 
 from lit_inpaint.reporting.image_examples import QUALITY, Example, data_uri
 from lit_inpaint.reporting.load_runs import RunRecord, best_of
 
-_MEASURES = {measure.name: measure for protocol in reversed(PROTOCOLS) for measure in protocol.measures}  # the first rules
+_MEASURES = {measure.name: measure for protocol in reversed(PROTOCOLS) for measure in protocol.metrics}  # the first rules
 _NOT_LOSSES = ("lr_", "weight_")
 _ABOUT_THE_BATCH = {
     "train/d_real": "discriminator's mean score of real images",

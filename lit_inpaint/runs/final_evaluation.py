@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from lit_inpaint.evaluation.baselines import BASELINES
-from lit_inpaint.evaluation.comparison_tables import arrange, print_table
-from lit_inpaint.evaluation.evaluator import Method, comparison, evaluate, measured_on
+from lit_inpaint.evaluation.comparison_tables import build_table, print_table
+from lit_inpaint.evaluation.comparison_text import describe_comparison, describe_evaluation
+from lit_inpaint.evaluation.evaluator import Method, evaluate
 from lit_inpaint.metrics import LPI
 from lit_inpaint.runs.checkpoint_file import load
 from lit_inpaint.runs.run_dir import RunDir
@@ -42,8 +43,8 @@ def evaluate_final_weights(
         manifest.write(part)
     write_json(run.table, {"rows": [{**row, "manifest": manifest.digest} for row in found]})
     title = f"{name} after {trainer.global_step} steps, validation set"
-    print_table(arrange(found, LPI, title, measured_on(scores, data, manifest)))
-    for line in [*scores.remarks(), *comparison(found, LPI, name)]:
+    print_table(build_table(found, LPI, title, describe_evaluation(scores, data, manifest)))
+    for line in [*scores.notes(), *describe_comparison(found, LPI, name)]:
         print(line)
     print(f"\nRun folder: {run.path}")
     if run.samples.is_dir():

@@ -96,7 +96,7 @@ def intervals(images: int) -> None:
     shares = torch.arange(4 * images, dtype=torch.float64) % 4 / 10 + 0.15
     names = [f"{number // 4}.png" for number in range(4 * images)]
     scores = EvaluationResult(LPI, names, names, shares, values)
-    spent = seconds(scores.rows), seconds(lambda: scores.pairs(["a", "b"]))
+    spent = seconds(scores.rows), seconds(lambda: scores.paired_comparisons(["a", "b"]))
     print(
         f"intervals of {images:,} pictures under 4 masks, two methods: {spent[0]:.1f} s, and compared in pairs {spent[1]:.1f} s"
     )

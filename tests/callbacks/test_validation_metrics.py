@@ -46,7 +46,7 @@ def test_each_sample_counts_once_however_they_are_batched() -> None:
     one, kept, printed = measure(12)
     assert kept == one
     assert set(one) >= {
-        f"val/{bucket.label}/{m.name}" for bucket in LPI.buckets for m in LPI.measures if "50" not in bucket.label
+        f"val/{bucket.label}/{m.name}" for bucket in LPI.buckets for m in LPI.metrics if "50" not in bucket.label
     }
     assert printed.startswith(f"step 3: PSNR {one['val/psnr']:.3f} dB, SSIM ")
     for batch_size in (1, 5):

@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from lit_inpaint.evaluation.comparison_tables import MARK, arrange, images_csv, print_table, to_csv, to_latex, to_markdown
+from lit_inpaint.evaluation.comparison_tables import MARK, build_table, images_csv, print_table, to_csv, to_latex, to_markdown
 from lit_inpaint.metrics import LPI, DistributionScore, ScoreRow
 from lit_inpaint.published import PublishedTable
 
@@ -23,7 +23,7 @@ def rows(values: dict[str, tuple[float | None, ...]], bucket: str = "10-20%") ->
             "nan": 2 if value is None else 0,
         }
         for method, column in values.items()
-        for measure, value in zip(LPI.measures, column, strict=True)
+        for measure, value in zip(LPI.metrics, column, strict=True)
     ]
 
 
@@ -39,7 +39,7 @@ PUBLISHED = PublishedTable(
     figures={"Best of all": {"10-20%": {"psnr": 99.5, "ssim": 0.9}}, "Theirs": {"10-20%": {"psnr": 9.25, "fid": 1.0}}},
 )
 FOUND = rows({"A_1": (20.0, 0.5, 3.0), "B|2": (21.0, 0.5, 2.0), "C": (None, 0.4, 4.0)})
-TABLE = arrange(FOUND, LPI, "Title & more", ["50 % of it"], published=[PUBLISHED])
+TABLE = build_table(FOUND, LPI, "Title & more", ["50 % of it"], published=[PUBLISHED])
 
 
 def test_the_best_of_ours_is_marked_whatever_is_published() -> None:
@@ -51,7 +51,7 @@ def test_the_best_of_ours_is_marked_whatever_is_published() -> None:
     assert [cell.text for cell in lines[f"Best of all {MARK}"].cells] == ["99.50", "0.9", "-"]
     assert [cell.text for cell in lines[f"Theirs {MARK}"].cells] == ["9.25", "-", "-"]
     assert not any(cell.best for method in (f"Best of all {MARK}", f"Theirs {MARK}") for cell in lines[method].cells)
-    alone = arrange(rows({"A": (20.0, 0.5, 3.0)}), LPI, "")
+    alone = build_table(rows({"A": (20.0, 0.5, 3.0)}), LPI, "")
     assert not any(cell.best for cell in alone.sections[0].lines[0].cells)
     assert [(section.label, section.n) for section in TABLE.sections][:2] == [("10-20%", 5), ("20-30%", 0)]
 
@@ -67,7 +67,7 @@ def test_measures_of_sets_have_their_column_and_section() -> None:
         "n": 3,
         "spread": 0.25,
     }
-    table = arrange([*FOUND, *rows({"A_1": (20.0, 0.5, 3.0)}, "all"), kid], LPI, "", of_sets=[fid])
+    table = build_table([*FOUND, *rows({"A_1": (20.0, 0.5, 3.0)}, "all"), kid], LPI, "", of_sets=[fid])
     assert [section.label for section in table.sections] == [*LPI.labels, "all"]
     assert table.columns[-1].heading == "FID_3"
     assert table.sections[0].lines[0].cells[-1].text == "-"

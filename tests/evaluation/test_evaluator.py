@@ -10,8 +10,10 @@ from lit_inpaint.data.datamodule import FloatLoader
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.data.inpainting_dataset import EvalDataset, collate
 from lit_inpaint.data.unreadable_images import ImageStore
-from lit_inpaint.evaluation.comparison_tables import arrange, print_table
-from lit_inpaint.evaluation.evaluator import comparison, comparison_grid, evaluate, paired, seen_by
+from lit_inpaint.evaluation.comparison_grid import draw_comparison_grid
+from lit_inpaint.evaluation.comparison_tables import build_table, print_table
+from lit_inpaint.evaluation.comparison_text import describe_comparison, describe_pairs
+from lit_inpaint.evaluation.evaluator import apply_subsampling, evaluate
 from lit_inpaint.masks import Center
 from lit_inpaint.metrics import LPI, PairedComparison, ScoreRow, find_protocol
 from lit_inpaint.visualization import grids
@@ -30,17 +32,17 @@ def rows(**values: tuple[float | None, ...]) -> list[ScoreRow]:
         }
         for name, column in values.items()
         for bucket, value in zip(LPI.buckets, column, strict=True)
-        for measure in LPI.measures
+        for measure in LPI.metrics
     ]
 
 
 def test_ahead_level_and_behind() -> None:
     found = rows(ours=(3.0, 2.0, 1.0, None), theirs=(2.0, 2.0, 2.0, None), same=(3.0, 2.0, 1.0, None))
-    assert comparison(found, LPI, "ours") == [
+    assert describe_comparison(found, LPI, "ours") == [
         "ours against theirs by PSNR: ahead at 10-20%; level at 20-30%; behind at 30-40%",
         "ours against same by PSNR: nowhere ahead; level at 10-20%, 20-30%, 30-40%",
     ]
-    assert comparison(found, LPI, "ours", "l1")[0] == (
+    assert describe_comparison(found, LPI, "ours", "l1")[0] == (
         "ours against theirs by L1: ahead at 30-40%; level at 20-30%; behind at 10-20%"
     )
 
@@ -51,7 +53,7 @@ def test_where_there_are_no_ranges_of_damage_none_is_named() -> None:
         {"method": name, "protocol": "deepgin", "bucket": "all", "metric": "psnr", "value": value, "n": 2}
         for name, value in (("ours", 1.0), ("theirs", 2.0))
     ]
-    assert comparison(found, protocol, "ours") == ["ours against theirs by PSNR: behind"]
+    assert describe_comparison(found, protocol, "ours") == ["ours against theirs by PSNR: behind"]
 
 
 def test_pairs_in_words() -> None:
@@ -79,7 +81,7 @@ def test_pairs_in_words() -> None:
         "n": 0,
     }
     unshown: list[PairedComparison] = [{**shared, "bucket": "outside"}, {**shared, "metric": "ssim"}]
-    assert paired([shared, few, nothing, *unshown], LPI) == [
+    assert describe_pairs([shared, few, nothing, *unshown], LPI) == [
         "a - b, PSNR sample by sample: 10-20%: +0.500 [+0.250, +0.750] dB, ahead on 80% of 1,200; 20-30%: -0.500 dB, ahead on "
         "80% of 3; 30-40%: no sample that both have a score of"
     ]
@@ -93,18 +95,18 @@ def test_large_images_are_taken_apart_where_the_protocol_says_so() -> None:
         return image
 
     image, mask = torch.rand(2, 3, 512, 512), torch.zeros(2, 1, 512, 512)
-    filled = seen_by(find_protocol("deepgin"), method)(image, mask)
+    filled = apply_subsampling(find_protocol("deepgin"), method)(image, mask)
     assert seen == [(1, 3, 256, 256)] * 8
     assert torch.allclose(filled, image, atol=1e-5)
-    seen_by(find_protocol("deepgin"), method)(image[..., :256, :256], mask[..., :256, :256])
+    apply_subsampling(find_protocol("deepgin"), method)(image[..., :256, :256], mask[..., :256, :256])
     assert seen[-1] == (2, 3, 256, 256)
-    assert seen_by(LPI, method) is method
+    assert apply_subsampling(LPI, method) is method
 
 
 def test_the_table_in_a_narrow_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "30")
     name = "A method with quite a long name " * 4
-    print_table(arrange(rows(**{name: (3.0, 2.0, 1.0, 0.5)}), LPI, "title"))
+    print_table(build_table(rows(**{name: (3.0, 2.0, 1.0, 0.5)}), LPI, "title"))
     lines = capsys.readouterr().out.splitlines()
     assert len({len(line) for line in lines if line.startswith(("│", "├", "┃"))}) == 1
     assert sum(name.strip() in line for line in lines) == 4
@@ -148,7 +150,7 @@ def test_the_grid_shows_the_chosen_samples_composited(monkeypatch: pytest.Monkey
     shown = []
     monkeypatch.setattr(grids, "draw_grid", lambda rows, columns, title: shown.append((rows, columns, title)))
     methods = {"grey": lambda image, mask: torch.full_like(image, 0.5), "wild": lambda image, mask: 7 - image}
-    comparison_grid(methods, DataLoader(samples, 4), 3, "all", torch.device("cpu"))
+    draw_comparison_grid(methods, DataLoader(samples, 4), 3, "all", torch.device("cpu"))
     ((rows_drawn, columns, title),) = shown
     assert (columns, title) == (["masked input", "grey", "wild", "truth"], "all")
     assert [row.label for row in rows_drawn] == ["0.png\nhole 25%", "4.png\nhole 25%", "8.png\nhole 25%"]

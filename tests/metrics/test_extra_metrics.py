@@ -26,10 +26,10 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_columns_of_images_and_of_sets_are_told_apart() -> None:
     found = extend(LPI, ["l1_hole", "fid", "psnr", "kid_random_weights", "fid", "psnr_hole"])
-    assert [measure.name for measure in found.protocol.measures] == ["psnr", "ssim", "l1", "l1_hole", "psnr_hole"]
+    assert [measure.name for measure in found.protocol.metrics] == ["psnr", "ssim", "l1", "l1_hole", "psnr_hole"]
     assert [measure.name for measure in found.of_sets()] == ["fid", "kid_random_weights"]
     assert found.of_sets()[0] is not found.of_sets()[0]
-    assert [measure.name for measure in LPI.measures] == ["psnr", "ssim", "l1"]
+    assert [measure.name for measure in LPI.metrics] == ["psnr", "ssim", "l1"]
     assert extend(LPI, []).of_sets() == ()
     with pytest.raises(UserError, match=r"no measure 'l1_holes'; there is: .*; did you mean l1_hole\?"):
         extend(LPI, ["l1_holes"])
@@ -55,4 +55,4 @@ def test_an_evaluation_hands_8_bit_composites_to_measures_of_sets() -> None:
     values = {row["method"]: row["value"] for row in scores.rows() if row["metric"].startswith("fid")}
     assert values["grey"] != values["bright"]
     assert values["broken"] is None
-    assert any(remark.startswith("broken: fid") and "6 of 6" in remark for remark in scores.remarks())
+    assert any(remark.startswith("broken: fid") and "6 of 6" in remark for remark in scores.notes())

@@ -106,7 +106,7 @@ def test_every_protocol_scores_each_image_by_itself_and_sees_only_the_hole(proto
     mask[..., 20:40, 10:50] = 1
     scores = score(protocol, image, prediction, mask)
     elsewhere = score(protocol, image, prediction.where(mask > 0.5, 9.0), mask)
-    for measure in protocol.measures:
+    for measure in protocol.metrics:
         found = scores[measure.name]
         assert found.shape == (2,)
         assert found.isfinite().all()

@@ -30,7 +30,7 @@ def test_means_are_those_of_the_tally(scores: EvaluationResult) -> None:
     found = scores.rows()
     for method, values in scores.values.items():
         tally = BucketedMeans(LPI)
-        tally.update({measure.name: values[:, column] for column, measure in enumerate(LPI.measures)}, scores.shares)
+        tally.update({measure.name: values[:, column] for column, measure in enumerate(LPI.metrics)}, scores.shares)
         for (bucket, metric), mean in tally.compute().items():
             ours = row(found, method, bucket, metric)
             assert ours["n"] == mean.n
@@ -45,7 +45,7 @@ def test_means_are_those_of_the_tally(scores: EvaluationResult) -> None:
 
 
 def test_pairs_see_through_the_spread_of_the_samples(scores: EvaluationResult) -> None:
-    found = scores.pairs(["one", "other"])
+    found = scores.paired_comparisons(["one", "other"])
     assert len(found) == 6 * 3
     by = {(pair["bucket"], pair["metric"]): pair for pair in found}
     psnr, ssim, l1 = (by["all", name] for name in ("psnr", "ssim", "l1"))
@@ -64,7 +64,7 @@ def test_pairs_see_through_the_spread_of_the_samples(scores: EvaluationResult) -
     assert own["high"] - own["low"] > 20 * (psnr["high"] - psnr["low"])
     assert by["outside", "psnr"]["difference"] is None
     assert by["outside", "psnr"]["n"] == 0
-    assert scores.pairs(["one"]) == []
+    assert scores.paired_comparisons(["one"]) == []
 
 
 def test_what_is_not_a_number_is_counted_and_never_averaged(scores: EvaluationResult) -> None:
@@ -78,12 +78,12 @@ def test_what_is_not_a_number_is_counted_and_never_averaged(scores: EvaluationRe
     perfect = row(found, "other", "20-30%", "psnr")
     assert (perfect["n"], perfect["perfect"], perfect["nan"]) == (19, 1, 0)
     assert perfect["value"] == pytest.approx(float(scores.values["other"][5::4, 0].mean()))
-    remarks = scores.remarks()
+    remarks = scores.notes()
     assert any("one: 1 of 80 outputs hold pixels that are not numbers" in remark for remark in remarks)
     assert any("other: 1 of 80 samples are left out of the mean PSNR" in remark for remark in remarks)
     values = {"a": scores.values["one"] * math.nan, "b": scores.values["other"]}
     nothing = EvaluationResult(LPI, scores.names, scores.pictures, scores.shares, values)
-    assert all((pair["difference"], pair["n"]) == (None, 0) for pair in nothing.pairs(["a", "b"]))
+    assert all((pair["difference"], pair["n"]) == (None, 0) for pair in nothing.paired_comparisons(["a", "b"]))
 
 
 def test_one_sample() -> None:
@@ -92,7 +92,7 @@ def test_one_sample() -> None:
     )
     found = row(one.rows(), "one", "10-20%", "psnr")
     assert (found["value"], found["n"], found["low"], found["high"]) == (1.0, 1, None, None)
-    assert one.remarks() == ["No 95 % intervals: the samples show 1 different picture(s), and it takes 5"]
+    assert one.notes() == ["No 95 % intervals: the samples show 1 different picture(s), and it takes 5"]
 
 
 def test_no_ranges_of_damage_and_measures_of_sets() -> None:
@@ -114,7 +114,7 @@ def test_no_ranges_of_damage_and_measures_of_sets() -> None:
     assert row(rows, "other", "all", "fid_6")["pictures"] == 3
     assert row(rows, "other", "all", "kid")["value"] is None
     assert row(rows, "one", "all", "kid")["spread"] == 0.5
-    assert found.remarks().count("fid_6: too few") == 1
+    assert found.notes().count("fid_6: too few") == 1
 
 
 def test_a_score_is_infinite_for_another_reason_where_less_is_better() -> None:
@@ -122,7 +122,7 @@ def test_a_score_is_infinite_for_another_reason_where_less_is_better() -> None:
     values = torch.ones(6, 5, dtype=torch.float64)
     values[0] = torch.tensor([math.inf, 1, 0, math.inf, math.inf])
     names = [f"{number}.png" for number in range(6)]
-    remarks = EvaluationResult(protocol, names, names, torch.zeros(6, dtype=torch.float64), {"one": values}).remarks()
+    remarks = EvaluationResult(protocol, names, names, torch.zeros(6, dtype=torch.float64), {"one": values}).notes()
     perfect = "a completion without a fault, for which it is infinite"
     assert [remark.partition(" left out of the mean ")[2] for remark in remarks[1:]] == [
         f"PSNR: {perfect}",
@@ -135,7 +135,7 @@ def test_many_pictures_are_resampled_less_often_and_it_is_said(monkeypatch: pyte
     monkeypatch.setattr(sys.modules["lit_inpaint.metrics.bootstrap"], "_DRAWS", 30_000)
     names = [f"{number}.png" for number in range(10)]
     values = {"one": torch.rand(10, 3, dtype=torch.float64)}
-    remarks = EvaluationResult(LPI, names, names, torch.zeros(10, dtype=torch.float64), values).remarks()
+    remarks = EvaluationResult(LPI, names, names, torch.zeros(10, dtype=torch.float64), values).notes()
     assert any("percentiles of 3,000 or more bootstrap means over 10 pictures" in remark for remark in remarks)
 
 
