@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
     import torch
 
     from lit_inpaint.data.inpainting_dataset import EvalDataset
-    from lit_inpaint.data.manifest import SHOWN
+    from lit_inpaint.data.manifest import SHORT_DIGEST
     from lit_inpaint.evaluation.baselines import find_baselines
     from lit_inpaint.evaluation.comparison_grid import draw_comparison_grid
     from lit_inpaint.evaluation.comparison_tables import MARK, build_table, print_table
@@ -95,7 +95,7 @@ def main(argv: list[str]) -> int:
     data.setup("validate" if options.split == "val" else "test")
     loader = data.val_dataloader() if options.split == "val" else data.test_dataloader()
     if not data.val_transform.square:
-        protocol.require_size(*data.smallest(options.split))
+        protocol.require_size(*data.min_side(options.split))
     manifest = data.manifest(options.split)
     print(data.describe())
 
@@ -108,7 +108,7 @@ def main(argv: list[str]) -> int:
     unfinished = None
     if outputs and of_sets is None:
         whose = {**dict(zip(labels, paths, strict=True)), **dict.fromkeys(baselines)}
-        stamp = stamp_of(cast(EvalDataset, loader.dataset).shelf.pictures)
+        stamp = stamp_of(cast(EvalDataset, loader.dataset).store.source)
         keys = {name: key_of(path or name, protocol, manifest.digest, stamp) for name, path in whose.items()}
         unfinished = PartialResults(outputs[0].with_suffix(".unfinished.jsonl"), keys)
         if done := unfinished.count():
@@ -167,7 +167,7 @@ def main(argv: list[str]) -> int:
         listed = outputs[0].with_suffix(MANIFEST)
         with replacing(listed) as part:
             manifest.write(part)
-        print(f"The samples they are about are in {listed}, SHA-256 {manifest.digest[:SHOWN]}…")
+        print(f"The samples they are about are in {listed}, SHA-256 {manifest.digest[:SHORT_DIGEST]}…")
     if unfinished is not None:
         unfinished.finish()
     if grid is not None:

@@ -33,10 +33,10 @@ def main(argv: list[str]) -> int:
 
     import torch
 
-    from lit_inpaint.data.pair_inpaint_inputs import check_pairs, pair_up, read_pairs
+    from lit_inpaint.data.pair_inpaint_inputs import check_pairs, pair_inputs, read_pairs
     from lit_inpaint.runs.checkpoint_file import load
 
-    pairs = pair_up(Path(options.images), Path(options.masks), output)
+    pairs = pair_inputs(Path(options.images), Path(options.masks), output)
     model = load(options.checkpoint)
     white_is_hole = not options.black_is_hole
     shares = check_pairs(pairs, white_is_hole, options.max_hole)

@@ -52,9 +52,11 @@ def main(argv: list[str]) -> int:
     from lit_inpaint.data.preparation import prepare
 
     entry_point.silence_warnings()
-    lists = data.lists()
+    lists = data.splits()
     if not any(map(len, (lists.train, lists.val, lists.test))):
-        raise UserError(f"{type(data).__name__}: no images at {data.root}; put {data.content} there, or name another folder")
+        raise UserError(
+            f"{type(data).__name__}: no images at {data.root}; put {data.expected_layout} there, or name another folder"
+        )
     recipe = _recipe(data, options.check_only, options.shorter_side, options.format, options.quality)
     workers = _cores() if options.workers is None else options.workers
     _print_plan(data, lists, recipe, options.output)
@@ -200,7 +202,7 @@ def _train_on(output: Path, experiment: str | None) -> str:
     if experiment is None:
         return f"--experiment NAME {root}"
     try:
-        build_data(load_yaml.load_experiment(experiment), ["--data.root", str(output)])[0].lists()
+        build_data(load_yaml.load_experiment(experiment), ["--data.root", str(output)])[0].splits()
     except UserError:
         root = f"--data.class_path lit_inpaint.data.Folder {root}"
     return f"--experiment {shlex.quote(experiment)} {root}"

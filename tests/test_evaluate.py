@@ -458,7 +458,7 @@ def test_an_image_that_memory_is_too_small_for_is_named(
     monkeypatch.setattr(Inpainter, "complete", refuse)
     argv = ["--checkpoint", str(checkpoint), *QUICK, *of_many_sizes]
     message = "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."
-    named = r"not enough memory on \w+ for LPINet to complete lying #0, 520x140 pixels; shrink.*longest: 260.*--data\.size 256"
+    named = r"not enough memory on \w+ for LPINet to complete lying #0, 520x140 pixels; shrink.*max_size: 260.*--data\.size 256"
     with pytest.raises(UserError, match=named):
         evaluate.main([*argv, "--protocol", "deepgin"])
     with pytest.raises(UserError, match=r"to complete 4 images of 32x32 pixels; give a smaller --data\.batch_size"):

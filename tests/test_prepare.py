@@ -37,11 +37,11 @@ from lit_inpaint.data import (
     preparation,
     read_image,
 )
-from lit_inpaint.data.archives import members
+from lit_inpaint.data.archives import list_archive
 from lit_inpaint.data.image_decode import UnreadableImageError
-from lit_inpaint.data.image_source import ImageFiles, ImageSource, Places
+from lit_inpaint.data.image_source import ImageFiles, ImageSource, Indices
 from lit_inpaint.data.preparation import PreparationSummary, ResizeOptions, shorter_side
-from lit_inpaint.data.splits import split
+from lit_inpaint.data.splits import random_split
 from lit_inpaint.data.transforms.augmentation import LamaAugment, RandomAffine
 from lit_inpaint.errors import UserError
 
@@ -68,7 +68,7 @@ def run(*argv: object, workers: int = 0) -> int:
 def write(source: Path | InpaintingData, output: Path, recipe: ResizeOptions = USUAL, workers: int = 0) -> PreparationSummary:
     """Without the command line, whose configuration takes longer than all else here."""
     data = Folder(root=str(source)) if isinstance(source, Path) else source
-    return preparation.prepare(data, data.lists(), output, recipe, workers)
+    return preparation.prepare(data, data.splits(), output, recipe, workers)
 
 
 def report(folder: Path) -> dict[str, dict[str, str]]:
@@ -206,8 +206,8 @@ def test_the_split_and_each_batch_are_those_of_the_direct_run(workers: int, tmp_
     prepared = Folder(root=str(output), seed=3, **settings)
     prepared.setup("fit")
     for mine, its in zip(
-        (prepared.lists().train, prepared.lists().val, prepared.lists().test),
-        (direct.lists().train, direct.lists().val, direct.lists().test),
+        (prepared.splits().train, prepared.splits().val, prepared.splits().test),
+        (direct.splits().train, direct.splits().val, direct.splits().test),
         strict=True,
     ):
         assert [name for name in names(its) if name != "b/bad"] == names(mine)
@@ -261,7 +261,7 @@ def test_what_views_need() -> None:
     assert shorter_side(RandomAffine(), 256) == 256
     assert shorter_side(RandomResizedCrop(scale=(0.5, 1.0)), 256) == 512
     assert shorter_side(RandomResizedCrop(scale=(0.77, 1.0)), 96) == 125
-    assert shorter_side(PolyphaseSubsample(every=2), 256) == 512
+    assert shorter_side(PolyphaseSubsample(factor=2), 256) == 512
     assert shorter_side(LamaAugment(), 96) is None
 
     class Own(Transform):
@@ -385,11 +385,11 @@ def test_lists_for_a_paper(tmp_path: Path) -> None:
     (top / "x.jpg").write_bytes(b"")
     write(Folder(root=str(top), seed=2), output)
     content = json.loads((output / "lists.json").read_text())
-    lists = Folder(root=str(top), seed=2).lists()
+    lists = Folder(root=str(top), seed=2).splits()
     assert content["complete"]
     assert (content["data"], content["root"], content["seed"]) == ("lit_inpaint.data.datasets.folder.Folder", str(top), 2)
     assert content["recipe"] == {"size": 256, "shorter_side": 512, "format": "jpg", "quality": 95}
-    prepared = Folder(root=str(output)).lists()
+    prepared = Folder(root=str(output)).splits()
     for name in ("train", "val", "test"):
         entry, files = content["lists"][name], getattr(lists, name)
         assert (entry["images"], entry["sha256"]) == (len(files), files.digest())
@@ -403,7 +403,7 @@ def test_one_split_for_two_is_written_once(tmp_path: Path) -> None:
     write(top, output)
     assert sorted(path.name for path in output.iterdir() if path.is_dir()) == ["train", "val"]
     assert json.loads((output / "lists.json").read_text())["lists"]["test"]["same_as"] == "val"
-    assert Folder(root=str(output)).lists().test == Folder(root=str(output)).lists().val
+    assert Folder(root=str(output)).splits().test == Folder(root=str(output)).splits().val
     # Folders with the same names below them are two splits all the same.
     for name in ("train", "val", "test"):
         fill(tmp_path / "three" / name, 2)
@@ -418,7 +418,7 @@ def test_a_list_of_images_on_two_disks(tmp_path: Path) -> None:
     for number, path in enumerate(lists.values()):
         path.write_text("".join(f"{image}\n" for image in images[number::2]))
     data = ListFile(train=str(lists["train"]), val=str(lists["val"]))
-    assert data.lists().train.top == tmp_path
+    assert data.splits().train.root == tmp_path
     write(data, tmp_path / "output")
     assert sorted(name.partition("/")[2] for name in written(tmp_path / "output")) == [
         image.relative_to(tmp_path).as_posix() for image in images
@@ -438,59 +438,59 @@ def test_a_check_without_a_folder_may_be_of_any(tmp_path: Path, monkeypatch: pyt
     assert tree(tmp_path) == before
     data = Folder(root=str(tmp_path))
     with pytest.raises(ValueError, match="only a check"):
-        preparation.prepare(data, data.lists(), None, USUAL, 0)
+        preparation.prepare(data, data.splits(), None, USUAL, 0)
 
 
 class Rows(ImageSource):
     """Pictures in one array, as in a binary of many; the fifth is broken."""
 
-    def __init__(self, places: Places) -> None:
-        self.places = places
+    def __init__(self, indices: Indices) -> None:
+        self.indices = indices
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def read(self, index: int) -> Tensor:
-        if self.places[index] == 5:
-            raise UnreadableImageError(f"{self.where(index)} is broken")
-        pixels = np.random.default_rng(self.places[index]).integers(0, 256, (3, 24, 24), dtype=np.uint8)
+        if self.indices[index] == 5:
+            raise UnreadableImageError(f"{self.location(index)} is broken")
+        pixels = np.random.default_rng(self.indices[index]).integers(0, 256, (3, 24, 24), dtype=np.uint8)
         return torch.from_numpy(pixels)
 
-    def where(self, index: int) -> str:
-        return f"binary, picture {self.places[index]}"
+    def location(self, index: int) -> str:
+        return f"binary, picture {self.indices[index]}"
 
     def name(self, index: int) -> str:
-        return f"part.{self.places[index] // 10}/{self.places[index]:04}"
+        return f"part.{self.indices[index] // 10}/{self.indices[index]:04}"
 
-    def take(self, places: Places) -> Self:
-        return type(self)(self.places[places])
+    def take(self, indices: Indices) -> Self:
+        return type(self)(self.indices[indices])
 
     def digest(self) -> str:
-        return hashlib.sha256(self.places.tobytes()).hexdigest()
+        return hashlib.sha256(self.indices.tobytes()).hexdigest()
 
 
 class Binary(InpaintingData):
-    content = "a binary"
+    expected_layout = "a binary"
 
-    def lists(self) -> Splits:
-        return split(Rows(np.arange(30)), self.seed)
+    def splits(self) -> Splits:
+        return random_split(Rows(np.arange(30)), self.seed)
 
 
 class Backwards(InpaintingData):
-    content = "images"
+    expected_layout = "images"
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         assert self.root is not None
-        files = ImageFiles.of(sorted(Path(self.root).iterdir(), reverse=True))
+        files = ImageFiles.from_paths(sorted(Path(self.root).iterdir(), reverse=True))
         return Splits(files.take(np.arange(4)), files.take(np.arange(4, 6)), files.take(np.arange(4, 6)), "backwards")
 
 
 class Archive(InpaintingData):
-    content = "an archive"
+    expected_layout = "an archive"
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         assert self.root is not None
-        return split(members(Path(self.root)), self.seed)
+        return random_split(list_archive(Path(self.root)), self.seed)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -498,10 +498,10 @@ def test_pictures_without_files(workers: int, tmp_path: Path) -> None:
     output = tmp_path / "output"
     tally = write(Binary(), output, ResizeOptions(16, 32, "png"), workers)
     assert (tally.usable.total(), tally.left_out.total(), tally.differs) == (29, 1, "")
-    direct, prepared = Binary(size=16).lists(), Folder(root=str(output), size=16).lists()
+    direct, prepared = Binary(size=16).splits(), Folder(root=str(output), size=16).splits()
     for name in ("train", "val", "test"):
         its, mine = getattr(direct, name), getattr(prepared, name)
-        kept = [number for number in range(len(its)) if its.places[number] != 5]
+        kept = [number for number in range(len(its)) if its.indices[number] != 5]
         assert [mine[number].relative_to(output / name).with_suffix("").as_posix() for number in range(len(mine))] == [
             its.name(number) for number in kept
         ]

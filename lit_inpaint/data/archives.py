@@ -20,7 +20,7 @@ from torch import Tensor
 from lit_inpaint.data import list_image_files
 from lit_inpaint.data.file_index import FileIndex, joined
 from lit_inpaint.data.image_decode import UnreadableImageError, decode_image, decode_shape
-from lit_inpaint.data.image_source import ImageFiles, Places
+from lit_inpaint.data.image_source import ImageFiles, Indices
 from lit_inpaint.data.list_image_files import SUFFIXES
 from lit_inpaint.errors import UserError
 
@@ -46,30 +46,30 @@ class ArchiveImages(ImageFiles):
     processes may share it. A zip holds a checksum of each member, which is compared at every reading.
 
     Args:
-        top: the archive.
+        root: the archive.
         names: as in `ImageFiles`: the members' paths.
         ends: as in `ImageFiles`.
         spots: (N, 4) where each member is: its first byte, stored bytes, zip method (255 in a tar), CRC-32 (0 in a tar).
     """
 
-    def __init__(self, top: Path, names: bytes, ends: Places, spots: Places) -> None:
-        super().__init__(top, names, ends)
+    def __init__(self, root: Path, names: bytes, ends: Indices, spots: Indices) -> None:
+        super().__init__(root, names, ends)
         self._spots = spots
 
     @classmethod
-    def at(cls, files: ImageFiles, spots: Places) -> Self:
+    def from_files(cls, files: ImageFiles, spots: Indices) -> Self:
         """Members whose paths are `files`."""
-        return cls(files.top, files._names, files._ends, spots)
+        return cls(files.root, files._names, files._ends, spots)
 
     def read(self, index: int) -> Tensor:
         """See `ImageSource`."""
-        return decode_image(self.content(index), self.where(index))
+        return decode_image(self.read_bytes(index), self.location(index))
 
     def shape(self, index: int) -> tuple[int, int]:
         """See `ImageSource`."""
-        return decode_shape(self.content(index), self.where(index))
+        return decode_shape(self.read_bytes(index), self.location(index))
 
-    def content(self, index: int) -> bytes:
+    def read_bytes(self, index: int) -> bytes:
         """The bytes of member `index`.
 
         Raises:
@@ -83,15 +83,15 @@ class ArchiveImages(ImageFiles):
             if method != _TAR and zlib.crc32(content) != checksum:
                 raise ValueError("its checksum is wrong")
         except (OSError, ValueError, zlib.error) as error:
-            raise UnreadableImageError(f"cannot read {self.where(index)}: {error}; the archive is damaged there") from error
+            raise UnreadableImageError(f"cannot read {self.location(index)}: {error}; the archive is damaged there") from error
         return content
 
     def __getstate__(self) -> dict[str, Any]:
         """An open file belongs to its process."""
         return {name: value for name, value in vars(self).items() if name != "_file"}
 
-    def _like(self, names: bytes, ends: Places, places: Places) -> Self:
-        return type(self)(self.top, names, ends, self._spots[places])
+    def _like(self, names: bytes, ends: Indices, indices: Indices) -> Self:
+        return type(self)(self.root, names, ends, self._spots[indices])
 
     def _stored(self, index: int) -> bytes:
         """The member's bytes as they stand in the archive."""
@@ -114,7 +114,7 @@ class ArchiveImages(ImageFiles):
 
     @cached_property
     def _file(self) -> int:
-        file = os.open(self.top, os.O_RDONLY)
+        file = os.open(self.root, os.O_RDONLY)
         weakref.finalize(self, os.close, file)
         return file
 
@@ -133,10 +133,10 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(READABLE)
 
 
-def members(archive: Path) -> ArchiveImages:
+def list_archive(archive: Path) -> ArchiveImages:
     """The images and lists in a zip or tar archive, sorted by path; hidden files and folders are left out, as in a folder.
 
-    From as many as `listing.KEPT_FROM` on, what was found is kept in the cache beside the archive's size and time, as a tar
+    From as many as `listing.MIN_INDEXED_FILES` on, what was found is kept in the cache beside the archive's size and time, as a tar
     has to be passed through from end to end: minutes for Places2 on a disk.
 
     Raises:
@@ -150,18 +150,18 @@ def members(archive: Path) -> ArchiveImages:
     def unchanged(content: Mapping[str, NDArray[Any]]) -> ArchiveImages | None:
         if not np.array_equal(content["stamp"], stamp):
             return None
-        return ArchiveImages.at(ImageFiles.joined(archive, content["names"].tobytes()), content["spots"])
+        return ArchiveImages.from_files(ImageFiles.from_joined_names(archive, content["names"].tobytes()), content["spots"])
 
     def looked_through() -> ArchiveImages:
         names, spots = _contents(archive)
-        if len(names) >= list_image_files.KEPT_FROM:
+        if len(names) >= list_image_files.MIN_INDEXED_FILES:
             kept.write(state.st_mtime, names=joined(names), spots=spots, stamp=stamp)
-        return ArchiveImages.at(ImageFiles.below(archive, names), spots)
+        return ArchiveImages.from_files(ImageFiles.from_names(archive, names), spots)
 
     return kept.find(unchanged, looked_through)
 
 
-def _contents(archive: Path) -> tuple[list[str], Places]:
+def _contents(archive: Path) -> tuple[list[str], Indices]:
     """The members' names, sorted, and where they are."""
     names: list[str] = []
     numbers = array("q")

@@ -19,7 +19,7 @@ from lit_inpaint.data.inpainting_dataset import EvalDataset, Sample, TrainDatase
 from lit_inpaint.data.manifest import Manifest
 from lit_inpaint.data.samplers import EvalSampler, InfiniteSampler
 from lit_inpaint.data.shared_memory_collate import SharedBatch, SharedMemoryCollate
-from lit_inpaint.data.splits import Splits, choose
+from lit_inpaint.data.splits import Splits, random_subset
 from lit_inpaint.data.transforms.crops import RandomResizedCrop, ResizedCenterCrop, Transform
 from lit_inpaint.data.unreadable_images import ImageStore, OnBadFile
 from lit_inpaint.errors import UserError
@@ -30,7 +30,7 @@ WORKERS = 8
 """Most loader processes that are started unasked."""
 
 
-class Loader(DataLoader[Sample]):
+class SharedMemoryDataLoader(DataLoader[Sample]):
     """A loader that forgets, with each iteration, which batches of the one before were on their way and never asked for."""
 
     def __iter__(self) -> Any:
@@ -40,7 +40,7 @@ class Loader(DataLoader[Sample]):
         return super().__iter__()
 
 
-class FloatLoader(Loader):
+class FloatDataLoader(SharedMemoryDataLoader):
     """A loader whose batches keep the contract of `lit_inpaint.types`."""
 
     def __iter__(self) -> Any:
@@ -49,7 +49,7 @@ class FloatLoader(Loader):
 
 
 @dataclass(frozen=True)
-class Defaults:
+class DatasetDefaults:
     """What a data set uses where the user says nothing; the fields are arguments of `InpaintingData`."""
 
     root: str | None = None
@@ -61,7 +61,7 @@ class Defaults:
 
 
 class InpaintingData(LightningDataModule, ABC):
-    """Images with holes, from files. A data set says in `lists` which files these are; everything else is here.
+    """Images with holes, from files. A data set says in `splits` which files these are; everything else is here.
 
     Works with and without a trainer. Nothing is random between two runs of the same settings, see `seeds.py`; the training
     order is one endless stream, see `InfiniteSampler`, so `max_steps` rather than epochs says how long a run is.
@@ -90,7 +90,7 @@ class InpaintingData(LightningDataModule, ABC):
         UserError: a number is out of range.
     """
 
-    content: ClassVar[str]
+    expected_layout: ClassVar[str]
     """What to put into `root`, for messages."""
 
     def __init__(
@@ -140,26 +140,26 @@ class InpaintingData(LightningDataModule, ABC):
         self.cache = own.cache if cache is None else cache
         self.seed = _at_least(0, "seed", seed)
         self._lists: Splits | None = None
-        self._train: TrainDataset | None = None
+        self._train_dataset: TrainDataset | None = None
         self._held_out: dict[str, EvalDataset] = {}
 
     @classmethod
-    def defaults(cls, root: str | None) -> Defaults:
+    def defaults(cls, root: str | None) -> DatasetDefaults:
         """What holds where the user says nothing, given the `root` argument."""
-        return Defaults()
+        return DatasetDefaults()
 
     @abstractmethod
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         """The files of each split. A split may be empty as long as nobody asks for it."""
 
-    def folder(self) -> Path:
+    def root_folder(self) -> Path:
         """The root folder.
 
         Raises:
             UserError: none is named, or it is missing or empty; says what belongs there.
         """
         if self.root is None:
-            raise UserError(f"{type(self).__name__} needs --data.root DIR, a folder with {self.content}")
+            raise UserError(f"{type(self).__name__} needs --data.root DIR, a folder with {self.expected_layout}")
         folder = Path(self.root)
         if not folder.is_dir() or not any(folder.iterdir()):
             raise self._nothing("files" if folder.is_dir() else "folder")
@@ -176,9 +176,9 @@ class InpaintingData(LightningDataModule, ABC):
             UserError: a split that the stage needs has no images.
         """
         lists = self._listed()
-        if stage == "fit" and self._train is None:
-            shelf = self._shelf("training", lists.train, self.masks)
-            self._train = TrainDataset(shelf, self.size, self.train_transform, self.masks, self.seed)
+        if stage == "fit" and self._train_dataset is None:
+            store = self._store("training", lists.train, self.masks)
+            self._train_dataset = TrainDataset(store, self.size, self.train_transform, self.masks, self.seed)
         if stage in ("fit", "validate"):
             self._hold_out("validation", lists.val)
         if stage == "test":
@@ -186,11 +186,11 @@ class InpaintingData(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Batches of the training stream from the trainer's `global_step` on, for ever."""
-        if self._train is None:
+        if self._train_dataset is None:
             raise RuntimeError("call setup('fit') first")
         trainer, (rank, world) = self.trainer, self._rank()
         sampler = InfiniteSampler(
-            count=len(self._train),
+            count=len(self._train_dataset),
             batch_size=self.batch_size,
             rank=rank,
             world=world,
@@ -201,7 +201,7 @@ class InpaintingData(LightningDataModule, ABC):
         )
         workers = self._workers()
         return self._loader(
-            self._train,
+            self._train_dataset,
             self.batch_size,
             sampler=sampler,
             num_workers=workers,
@@ -226,8 +226,10 @@ class InpaintingData(LightningDataModule, ABC):
 
     def teardown(self, stage: str) -> None:
         """Says how many images could not be read, where that came to light on the way."""
-        shelves = ([self._train.shelf] if self._train else []) + [photos.shelf for photos in self._held_out.values()]
-        if met := sum(shelf.num_unreadable() for shelf in shelves):
+        stores = ([self._train_dataset.store] if self._train_dataset else []) + [
+            photos.store for photos in self._held_out.values()
+        ]
+        if met := sum(store.num_unreadable() for store in stores):
             rank_zero_warn(
                 f"{met:,} image file(s) could not be read and others took their places; `python -m lit_inpaint.prepare "
                 "--check_only` names them all",
@@ -238,9 +240,9 @@ class InpaintingData(LightningDataModule, ABC):
         """What an evaluation of this split shows: images, views and holes; see `Manifest`. Needs `setup`."""
         return Manifest(self._held_out["validation" if split == "val" else "test"])
 
-    def smallest(self, split: Literal["val", "test"] = "val") -> tuple[int, str]:
+    def min_side(self, split: Literal["val", "test"] = "val") -> tuple[int, str]:
         """The shortest side of what an evaluation of this split shows, in pixels, and the image's path. Needs `setup`."""
-        return self._held_out["validation" if split == "val" else "test"].smallest()
+        return self._held_out["validation" if split == "val" else "test"].min_side()
 
     def describe(self) -> str:
         """One line: what, where, how many, how they were told apart, and the first digits of the hash of each split's list."""
@@ -253,30 +255,33 @@ class InpaintingData(LightningDataModule, ABC):
 
     def _listed(self) -> Splits:
         if self._lists is None:
-            found = self.lists()
-            val, test = choose(found.val, self.val_images, self.seed), choose(found.test, self.test_images, self.seed)
+            found = self.splits()
+            val, test = (
+                random_subset(found.val, self.val_images, self.seed),
+                random_subset(found.test, self.test_images, self.seed),
+            )
             self._lists = replace(found, val=val, test=test)
         return self._lists
 
-    def _shelf(self, split: str, pictures: ImageSource, masks: tuple[MaskSource, ...]) -> ImageStore:
+    def _store(self, split: str, pictures: ImageSource, masks: tuple[MaskSource, ...]) -> ImageStore:
         if not len(pictures):
             raise self._nothing(f"{split} images")
-        shelf = ImageStore(pictures, self.on_bad_file, self.cache)
+        store = ImageStore(pictures, self.on_bad_file, self.cache)
         for source in masks:
             if isinstance(source, PerImageMasks):
-                source.check([shelf.pictures.key(place) for place in range(len(shelf))])
-        return shelf
+                source.check([store.source.key(place) for place in range(len(store))])
+        return store
 
     def _nothing(self, what: str) -> UserError:
-        mend = f"put {self.content} there, or name any other folder of images: --data.root DIR"
+        mend = f"put {self.expected_layout} there, or name any other folder of images: --data.root DIR"
         return UserError(f"{type(self).__name__}: no {what} at {self.root}; {mend}")
 
     def _hold_out(self, split: str, pictures: ImageSource) -> None:
         if split not in self._held_out:
-            shelf = self._shelf(split, pictures, self.val_masks)
-            photos = EvalDataset(shelf, self.size, self.val_transform, self.val_masks, self.seed, self.val_crops)
+            store = self._store(split, pictures, self.val_masks)
+            photos = EvalDataset(store, self.size, self.val_transform, self.val_masks, self.seed, self.val_crops)
             if not self.val_transform.square:
-                photos.smallest()  # what the view cannot show is met now
+                photos.min_side()  # what the view cannot show is met now
             self._held_out[split] = photos
 
     def _held_out_loader(self, split: str) -> DataLoader[Sample]:
@@ -302,7 +307,7 @@ class InpaintingData(LightningDataModule, ABC):
     @property
     def _loader(self) -> type[DataLoader[Sample]]:
         """Under a trainer bytes become floats on its device, without one in the loader."""
-        return Loader if self.trainer else FloatLoader
+        return SharedMemoryDataLoader if self.trainer else FloatDataLoader
 
     def _collate(self, workers: int) -> Callable[[Sequence[Sample]], Batch | SharedBatch]:
         """Of each loader process one batch is being made, two are waiting (torch's `prefetch_factor`), one is being opened."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lit_inpaint.data.image_decode import read_image, read_shape
 
-Places = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 _AT_ONCE = 16_384
 
@@ -45,7 +45,7 @@ class ImageSource(ABC):
         return height, width
 
     @abstractmethod
-    def where(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """Where a person finds picture `index`: its path."""
 
     @abstractmethod
@@ -57,8 +57,8 @@ class ImageSource(ABC):
         return self.name(index)
 
     @abstractmethod
-    def take(self, places: Places) -> Self:
-        """The pictures at `places`, in that order."""
+    def take(self, indices: Indices) -> Self:
+        """The pictures at `indices`, in that order."""
 
     @abstractmethod
     def digest(self) -> str:
@@ -72,48 +72,48 @@ class ImageFiles(ImageSource):
     memory page it is on, as looking counts references.
 
     Args:
-        top: the folder that `names` are relative to.
-        names: paths below `top`, in the file system's encoding, one after the other.
+        root: the folder that `names` are relative to.
+        names: paths below `root`, in the file system's encoding, one after the other.
         ends: where each name ends in `names`.
     """
 
-    def __init__(self, top: Path, names: bytes, ends: Places) -> None:
-        self.top = top
+    def __init__(self, root: Path, names: bytes, ends: Indices) -> None:
+        self.root = root
         self._names = names
         self._ends = ends
 
     @classmethod
-    def below(cls, top: Path, names: Iterable[str]) -> Self:
-        """The files `names` below the folder `top`, in this order."""
+    def from_names(cls, root: Path, names: Iterable[str]) -> Self:
+        """The files `names` below the folder `root`, in this order."""
         encoded = [os.fsencode(name) for name in names]
         ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), dtype=np.int64)
-        return cls(top, b"".join(encoded), ends)
+        return cls(root, b"".join(encoded), ends)
 
     @classmethod
-    def joined(cls, top: Path, names: bytes) -> Self:
+    def from_joined_names(cls, root: Path, names: bytes) -> Self:
         """As `below`, for names joined by zero bytes; at least one."""
         letters = np.frombuffer(names, np.uint8)
         zeros = np.flatnonzero(letters == 0)
         ends = np.append(zeros, len(letters)) - np.arange(len(zeros) + 1)
-        return cls(top, names.replace(b"\0", b""), ends.astype(np.int64))
+        return cls(root, names.replace(b"\0", b""), ends.astype(np.int64))
 
     @classmethod
-    def of(cls, paths: Iterable[Path]) -> Self:
+    def from_paths(cls, paths: Iterable[Path]) -> Self:
         """These files, in this order, wherever they lie."""
         found = [os.fspath(path) for path in paths]
-        top = os.path.commonpath({os.path.dirname(path) for path in found}) if found else ""  # noqa: PTH120 (many paths)
-        skipped = len(os.path.join(top, "")) if top else 0  # noqa: PTH118
-        return cls.below(Path(top), (path[skipped:] for path in found))
+        root = os.path.commonpath({os.path.dirname(path) for path in found}) if found else ""  # noqa: PTH120 (many paths)
+        skipped = len(os.path.join(root, "")) if root else 0  # noqa: PTH118
+        return cls.from_names(Path(root), (path[skipped:] for path in found))
 
     def __len__(self) -> int:
         return len(self._ends)
 
     def __getitem__(self, index: int) -> Path:
         """The path of file `index`; negative counts from the end."""
-        return self.top / self._relative(range(len(self))[index])
+        return self.root / self._relative(range(len(self))[index])
 
     def __iter__(self) -> Iterator[Path]:
-        return (self.top / name for name in self.names())
+        return (self.root / name for name in self.names())
 
     def __eq__(self, other: object) -> bool:
         """Same files in the same order."""
@@ -125,20 +125,20 @@ class ImageFiles(ImageSource):
         return hash((len(self), self.digest()))
 
     def names(self) -> Iterator[str]:
-        """Each path below `top`."""
+        """Each path below `root`."""
         return (self._relative(index) for index in range(len(self)))
 
     def read(self, index: int) -> Tensor:
         """See `ImageSource`."""
-        return read_image(self.where(index))
+        return read_image(self.location(index))
 
     def shape(self, index: int) -> tuple[int, int]:
         """See `ImageSource`."""
-        return read_shape(self.where(index))
+        return read_shape(self.location(index))
 
-    def where(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """See `ImageSource`."""
-        return os.path.join(self.top, self._relative(index))  # noqa: PTH118 (a `Path` takes four times as long)
+        return os.path.join(self.root, self._relative(index))  # noqa: PTH118 (a `Path` takes four times as long)
 
     def name(self, index: int) -> str:
         """The path below the folder that holds all files, without its suffix."""
@@ -148,17 +148,17 @@ class ImageFiles(ImageSource):
         """See `ImageSource`."""
         return os.path.splitext(self._relative(index))[0]  # noqa: PTH122
 
-    def take(self, places: Places) -> Self:
+    def take(self, indices: Indices) -> Self:
         """See `ImageSource`."""
         lengths = self._ends - self._starts
         letters, chunks = np.frombuffer(self._names, np.uint8), list[bytes]()
-        for first in range(0, len(places), _AT_ONCE):  # a loop over a million names would take seconds
-            chosen = places[first : first + _AT_ONCE]
+        for first in range(0, len(indices), _AT_ONCE):  # a loop over a million names would take seconds
+            chosen = indices[first : first + _AT_ONCE]
             ends = np.cumsum(lengths[chosen])
             shifts = self._starts[chosen] - ends + lengths[chosen]
             chunks.append(letters[np.repeat(shifts, lengths[chosen]) + np.arange(ends[-1])].tobytes())
         names = b"".join(chunks)
-        return self._like(names, np.cumsum(lengths[places], dtype=np.int64), places)
+        return self._like(names, np.cumsum(lengths[indices], dtype=np.int64), indices)
 
     def digest(self) -> str:
         """See `ImageSource`: of the paths below the folder that holds all files."""
@@ -167,9 +167,9 @@ class ImageFiles(ImageSource):
             content.update(self._encoded(index)[self._shared_bytes :] + b"\0")
         return content.hexdigest()
 
-    def _like(self, names: bytes, ends: Places, places: Places) -> Self:
-        """Files of the same kind: `names`, which stood at `places` here."""
-        return type(self)(self.top, names, ends)
+    def _like(self, names: bytes, ends: Indices, indices: Indices) -> Self:
+        """Files of the same kind: `names`, which stood at `indices` here."""
+        return type(self)(self.root, names, ends)
 
     def _encoded(self, index: int) -> bytes:
         return self._names[int(self._starts[index]) : int(self._ends[index])]
@@ -178,7 +178,7 @@ class ImageFiles(ImageSource):
         return os.fsdecode(self._encoded(index))
 
     @cached_property
-    def _starts(self) -> Places:
+    def _starts(self) -> Indices:
         starts = np.zeros_like(self._ends)
         starts[1:] = self._ends[:-1]
         return starts

@@ -44,29 +44,29 @@ class TrainDataset(Dataset[Sample]):
     Lightning asks for under `overfit_batches`, stands for (i, i): always the same view and hole.
 
     Args:
-        shelf: the pictures.
+        store: the pictures.
         size: side of the samples in pixels.
         view: what is cut out of a picture.
         masks: the M sources of the holes, taken in turn.
         seed: of all draws.
     """
 
-    def __init__(self, shelf: ImageStore, size: int, view: Transform, masks: Sequence[MaskSource], seed: int) -> None:
-        self.shelf = shelf
+    def __init__(self, store: ImageStore, size: int, view: Transform, masks: Sequence[MaskSource], seed: int) -> None:
+        self.store = store
         self.size = size
         self.view = view
         self.masks = tuple(masks)
         self.seed = seed
 
     def __len__(self) -> int:
-        return len(self.shelf)
+        return len(self.store)
 
     def __getitem__(self, key: Key | int) -> Sample:
         """The sample of `key`: `image` and `mask` at `size`, named after the file."""
         index, j = (key, key) if isinstance(key, int) else key
         turn, source = divmod(j, len(self.masks))
-        of_view, of_mask = (self.seed, RngStream.TRAIN_VIEW, turn), (self.seed, RngStream.TRAIN_MASK, j)
-        return _look(self.shelf, index, self.size, self.view, self.masks[source], of_view, of_mask)
+        of_view, of_mask = (self.seed, RngStream.TRAIN_TRANSFORM, turn), (self.seed, RngStream.TRAIN_MASK, j)
+        return _look(self.store, index, self.size, self.view, self.masks[source], of_view, of_mask)
 
 
 class EvalDataset(Dataset[Sample]):
@@ -77,7 +77,7 @@ class EvalDataset(Dataset[Sample]):
     every rank, worker, epoch and machine.
 
     Args:
-        shelf: the pictures.
+        store: the pictures.
         size: side of the samples in pixels; without meaning for a view that shows pictures in their own sizes.
         view: what is cut out of a picture; may be random, as its draws depend on the sample's number alone.
         masks: the M sources, such as one for each range of damage.
@@ -86,9 +86,9 @@ class EvalDataset(Dataset[Sample]):
     """
 
     def __init__(
-        self, shelf: ImageStore, size: int, view: Transform, masks: Sequence[MaskSource], seed: int, crops: int = 1
+        self, store: ImageStore, size: int, view: Transform, masks: Sequence[MaskSource], seed: int, crops: int = 1
     ) -> None:
-        self.shelf = shelf
+        self.store = store
         self.size = size
         self.view = view
         self.masks = tuple(masks)
@@ -96,14 +96,14 @@ class EvalDataset(Dataset[Sample]):
         self.crops = crops
 
     def __len__(self) -> int:
-        return len(self.shelf) * self.crops * len(self.masks)
+        return len(self.store) * self.crops * len(self.masks)
 
     def __getitem__(self, index: int) -> Sample:
         """Sample `index`; its name is the file's, then `@` the crop and `#` the mask source where there are several."""
         look, source = divmod(index, len(self.masks))
-        crop, place = divmod(look, len(self.shelf))
-        of_view, of_mask = (self.seed, RngStream.EVAL_VIEW, look), (self.seed, RngStream.EVAL_MASK, index)
-        sample = _look(self.shelf, place, self.size, self.view, self.masks[source], of_view, of_mask)
+        crop, place = divmod(look, len(self.store))
+        of_view, of_mask = (self.seed, RngStream.EVAL_TRANSFORM, look), (self.seed, RngStream.EVAL_MASK, index)
+        sample = _look(self.store, place, self.size, self.view, self.masks[source], of_view, of_mask)
         sample["name"] = self._called(sample["name"], crop, source)
         return sample
 
@@ -111,8 +111,8 @@ class EvalDataset(Dataset[Sample]):
         """The name of each sample, without reading a picture (whose place another may have to take)."""
         for index in range(len(self)):
             look, source = divmod(index, len(self.masks))
-            crop, place = divmod(look, len(self.shelf))
-            yield self._called(self.shelf.pictures.name(place), crop, source)
+            crop, place = divmod(look, len(self.store))
+            yield self._called(self.store.source.name(place), crop, source)
 
     @cached_property
     def sizes(self) -> Sequence[tuple[int, int] | None]:
@@ -122,26 +122,26 @@ class EvalDataset(Dataset[Sample]):
             UserError: the view cannot show one of them; names it.
         """
         if self.view.square:
-            return [(self.size, self.size)] * len(self.shelf)
+            return [(self.size, self.size)] * len(self.store)
 
         def shown(place: int) -> tuple[int, int] | None:
             try:
-                picture = self.shelf.pictures.shape(place)
+                picture = self.store.source.shape(place)
             except UnreadableImageError:
                 return None
             try:
                 return self.view.shape(picture, self.size)
             except UserError as error:
-                raise UserError(f"{self.shelf.pictures.where(place)}: {error}") from None
+                raise UserError(f"{self.store.source.location(place)}: {error}") from None
 
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            return list(threads.map(shown, range(len(self.shelf))))
+            return list(threads.map(shown, range(len(self.store))))
 
-    def smallest(self) -> tuple[int, str]:
+    def min_side(self) -> tuple[int, str]:
         """The shortest side of what is shown, in pixels, and of which picture it is."""
         known = [(min(size), place) for place, size in enumerate(self.sizes) if size is not None]
         side, place = min(known, default=(self.size, 0))
-        return side, self.shelf.pictures.where(place)
+        return side, self.store.source.location(place)
 
     def _called(self, name: str, crop: int, source: int) -> str:
         name += f" @{crop}" if self.crops > 1 else ""
@@ -149,19 +149,19 @@ class EvalDataset(Dataset[Sample]):
 
 
 def _look(
-    shelf: ImageStore, index: int, size: int, view: Transform, source: MaskSource, of_view: Key3, of_mask: Key3
+    store: ImageStore, index: int, size: int, view: Transform, source: MaskSource, of_view: Key3, of_mask: Key3
 ) -> Sample:
     """The sample in which a picture is seen by `view`, drawn from `of_view`, with a hole of `source`, drawn from `of_mask`."""
     for_view, for_mask = generator(*of_view), generator(*of_mask)
-    picture, place = shelf.take(index)
+    picture, place = store.take(index)
     image = view(picture, size, for_view)
     if isinstance(source, PerImageMasks):  # a mask of the picture's own pixels, so it has to be seen as the picture is
-        hole = source.mask_of(shelf.pictures.key(place), (picture.shape[1], picture.shape[2]))
+        hole = source.mask_of(store.source.key(place), (picture.shape[1], picture.shape[2]))
         mask = (view(hole.mul(255).expand(3, -1, -1), size, generator(*of_view))[:1] > 127).to(torch.uint8)
     else:
         height, width = image.shape[1:]
         mask = torch.from_numpy(source.pixels((height, width), for_mask)[None])
-    return {"image": image, "mask": mask, "name": shelf.pictures.name(place)}
+    return {"image": image, "mask": mask, "name": store.source.name(place)}
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

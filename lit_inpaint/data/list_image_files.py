@@ -14,14 +14,14 @@ from lit_inpaint.data.file_index import FileIndex, joined
 from lit_inpaint.data.image_source import ImageFiles
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-KEPT_FROM = 20_000
+MIN_INDEXED_FILES = 20_000
 """Lists of so many files are kept. Reading a folder of a million takes seconds on a local disk, minutes over a network."""
 
 
-def images_in(folder: Path) -> ImageFiles:
+def list_images(folder: Path) -> ImageFiles:
     """Every image file under `folder`, at any depth, sorted by path; hidden files and folders are left out.
 
-    From `KEPT_FROM` files on, the list is kept in the cache, beside the times at which the folder and its sub-folders were
+    From `MIN_INDEXED_FILES` files on, the list is kept in the cache, beside the times at which the folder and its sub-folders were
     changed. As long as those stand, it is taken from there; adding, removing or renaming a file changes them.
     """
     folder = Path(folder)
@@ -39,10 +39,10 @@ def _walked(folder: Path, kept: FileIndex) -> ImageFiles:
         times[below] = os.stat(place).st_mtime_ns  # noqa: PTH116 (many folders)
         names += [below + name for name in here if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
     names.sort()
-    if len(names) >= KEPT_FROM:
+    if len(names) >= MIN_INDEXED_FILES:
         latest = max(times.values()) / 1e9
         kept.write(latest, names=joined(names), folders=joined(list(times)), times=np.array(list(times.values()), np.int64))
-    return ImageFiles.below(folder, names)
+    return ImageFiles.from_names(folder, names)
 
 
 def _unchanged(content: Mapping[str, NDArray[Any]], folder: Path) -> ImageFiles | None:
@@ -54,4 +54,4 @@ def _unchanged(content: Mapping[str, NDArray[Any]], folder: Path) -> ImageFiles 
                 return None
     except OSError:
         return None
-    return ImageFiles.joined(folder, content["names"].tobytes())
+    return ImageFiles.from_joined_names(folder, content["names"].tobytes())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lit_inpaint.data.inpainting_dataset import EvalDataset
 
-SHOWN = 12
+SHORT_DIGEST = 12
 """Digits of the hash that lines and tables show."""
 
 
@@ -47,12 +47,12 @@ class Manifest:
 
     def _lines(self) -> Iterator[str]:
         photos = self._photos
-        yield f"# {len(photos):,} samples of {len(photos.shelf):,} images, seed {photos.seed}, {photos.crops} view(s) of each\n"
+        yield f"# {len(photos):,} samples of {len(photos.store):,} images, seed {photos.seed}, {photos.crops} view(s) of each\n"
         yield f"# view: {photos.view}\n"
         for number, source in enumerate(photos.masks):
             files = source.fingerprint()
             yield f"# masks {number}: {source}{f', SHA-256 of names and sizes {files}' if files else ''}\n"
-        yield f"# images: SHA-256 of their names {photos.shelf.pictures.digest()}\n"
+        yield f"# images: SHA-256 of their names {photos.store.source.digest()}\n"
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(("name", "sample", "masks", "size"))
@@ -63,5 +63,5 @@ class Manifest:
     def _size(self, number: int) -> int | str:
         if self._photos.view.square:
             return self._photos.size
-        size = self._photos.sizes[number // len(self._photos.masks) % len(self._photos.shelf)]
+        size = self._photos.sizes[number // len(self._photos.masks) % len(self._photos.store)]
         return "unreadable" if size is None else f"{size[1]}x{size[0]}"

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lit_inpaint.data.image_decode import read_image
-from lit_inpaint.data.list_image_files import SUFFIXES, images_in
+from lit_inpaint.data.list_image_files import SUFFIXES, list_images
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import mask_ratio, read_mask
 
@@ -26,7 +26,7 @@ class InpaintInput(NamedTuple):
     output: Path
 
 
-def pair_up(images: Path, masks: Path, output: Path) -> list[InpaintInput]:
+def pair_inputs(images: Path, masks: Path, output: Path) -> list[InpaintInput]:
     """Pair images with masks by their names.
 
     A file is paired with a file whatever their names; one mask file serves all images of a folder. In folders (searched at any
@@ -67,7 +67,7 @@ def _listed(option: str, place: Path, output: Path) -> dict[str, Path]:
         return {place.stem: place}
     below = output.resolve()
     results_inside = below != place.resolve() and output.is_dir()
-    files = [path for path in images_in(place) if not (results_inside and path.resolve().is_relative_to(below))]
+    files = [path for path in list_images(place) if not (results_inside and path.resolve().is_relative_to(below))]
     if not files:
         raise UserError(f"{option} {place} holds no image ({', '.join(SUFFIXES)})")
     listed: dict[str, Path] = {}
@@ -108,7 +108,7 @@ def check_pairs(pairs: Sequence[InpaintInput], white_is_hole: bool, max_hole: fl
     """Read every image and mask once, one pair in memory at a time.
 
     Args:
-        pairs: what `pair_up` found.
+        pairs: what `pair_inputs` found.
         white_is_hole: whether white or black marks holes in the mask files.
         max_hole: largest share of an image that may be hole, in (0, 1].
 

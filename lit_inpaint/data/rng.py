@@ -16,11 +16,11 @@ class RngStream(IntEnum):
     """What the draws are for. Streams are independent: another view changes no mask, no training mask is a validation mask."""
 
     ORDER = 0
-    TRAIN_VIEW = 1
+    TRAIN_TRANSFORM = 1
     TRAIN_MASK = 2
-    EVAL_VIEW = 3
+    EVAL_TRANSFORM = 3
     EVAL_MASK = 4
-    CHOICE = 5
+    SUBSET = 5
     SPLIT = 6
 
 

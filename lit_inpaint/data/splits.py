@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_inpaint.data.image_source import ImageSource
-from lit_inpaint.data.list_image_files import images_in
+from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.rng import RngStream, generator
 
 
@@ -31,23 +31,23 @@ class Splits:
     note: str
 
 
-def folder_lists(root: Path, seed: int) -> Splits:
+def folder_splits(root: Path, seed: int) -> Splits:
     """The rule for any folder: `train`, `val` and `test` sub-folders where they exist, else a drawn split of all images."""
     train, val, test = (root / name for name in ("train", "val", "test"))
     if train.is_dir() or val.is_dir() or test.is_dir():
-        return from_folders(images_in(train), images_in(val), images_in(test), seed)
-    return split(images_in(root), seed)
+        return fill_missing_splits(list_images(train), list_images(val), list_images(test), seed)
+    return random_split(list_images(root), seed)
 
 
-def from_folders(train: ImageSource, val: ImageSource, test: ImageSource, seed: int) -> Splits:
+def fill_missing_splits(train: ImageSource, val: ImageSource, test: ImageSource, seed: int) -> Splits:
     """Splits that stand in folders of their own; val and test stand in for each other, and without both train is split."""
     if not len(val) and not len(test):
-        return split(train, seed)
+        return random_split(train, seed)
     note = "val is test" if not len(val) else "test is val" if not len(test) else "train, val and test folders"
     return Splits(train, val if len(val) else test, test if len(test) else val, note)
 
 
-def split(pictures: ImageSource, seed: int, shares: tuple[int, int, int] = (90, 5, 5)) -> Splits:
+def random_split(pictures: ImageSource, seed: int, shares: tuple[int, int, int] = (90, 5, 5)) -> Splits:
     """A split drawn from the seed; below 20 pictures val and test are one and the same.
 
     Args:
@@ -58,7 +58,7 @@ def split(pictures: ImageSource, seed: int, shares: tuple[int, int, int] = (90, 
     count = len(pictures)
     if count == 1:
         rank_zero_warn(
-            f"{pictures.where(0)} is the only image: it is trained on and validated on, so its scores mean nothing",
+            f"{pictures.location(0)} is the only image: it is trained on and validated on, so its scores mean nothing",
             stacklevel=2,
         )
         return Splits(pictures, pictures, pictures, "one image, used for everything")
@@ -75,9 +75,9 @@ def split(pictures: ImageSource, seed: int, shares: tuple[int, int, int] = (90, 
     return Splits(pick(val + test, count), pick(0, val), pick(val, val + test), note)
 
 
-def choose(pictures: ImageSource, most: int | None, seed: int) -> ImageSource:
+def random_subset(pictures: ImageSource, most: int | None, seed: int) -> ImageSource:
     """At most `most` of the pictures, drawn from the seed, in their order; None takes all."""
     if most is None or most >= len(pictures):
         return pictures
-    chosen = torch.randperm(len(pictures), generator=generator(seed, RngStream.CHOICE))[:most]
+    chosen = torch.randperm(len(pictures), generator=generator(seed, RngStream.SUBSET))[:most]
     return pictures.take(np.sort(chosen.numpy()))

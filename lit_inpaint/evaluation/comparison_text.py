@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lit_inpaint.data import InpaintingData
-from lit_inpaint.data.manifest import SHOWN, Manifest
+from lit_inpaint.data.manifest import SHORT_DIGEST, Manifest
 from lit_inpaint.evaluation.method_labels import label_masks
 from lit_inpaint.metrics import EvaluationResult, PairedComparison, Protocol, ScoreRow
 
@@ -15,7 +15,7 @@ def describe_evaluation(scores: EvaluationResult, data: InpaintingData, manifest
     return [
         f"Protocol {scores.protocol.name}: {scores.protocol.description}",
         f"{len(scores.names):,} samples; masks: {'; '.join(label_masks(data.val_masks))}",
-        f"SHA-256 of the list of samples: {manifest.digest[:SHOWN]}…",
+        f"SHA-256 of the list of samples: {manifest.digest[:SHORT_DIGEST]}…",
     ]
 
 

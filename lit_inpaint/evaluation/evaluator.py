@@ -114,7 +114,7 @@ def _too_large(method: str, names: Sequence[str], image: Tensor) -> UserError:
     height, width = image.shape[-2:]
     what = f"{names[0]}, {width}x{height} pixels" if len(names) == 1 else f"{len(names)} images of {width}x{height} pixels"
     mend = (
-        f"shrink such images, --data.val_transform '{{class_path: lit_inpaint.data.NativeSize, init_args: {{longest: "
+        f"shrink such images, --data.val_transform '{{class_path: lit_inpaint.data.NativeSize, init_args: {{max_size: "
         f"{max(height, width) // 2}}}}}', or make squares of them, --data.size 256"
         if len(names) == 1
         else "give a smaller --data.batch_size or --data.size"

@@ -122,13 +122,13 @@ def stamp_of(pictures: ImageSource) -> str:
     """What the pictures are known by beside their names: a hash of their files' absolute paths, sizes and times."""
     files: Iterable[Path | str]
     if isinstance(pictures, ArchiveImages):
-        files = [pictures.top]
+        files = [pictures.root]
     elif isinstance(pictures, STL10Binary):
         files = [pictures.path]
     elif isinstance(pictures, ImageFiles):
         files = pictures
     else:
-        files = map(pictures.where, range(len(pictures)))
+        files = map(pictures.location, range(len(pictures)))
     digest = hashlib.sha256()
     for file in files:
         line: list[object] = [os.path.abspath(file)]  # noqa: PTH100 (many paths)

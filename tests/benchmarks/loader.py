@@ -25,7 +25,7 @@ from lit_inpaint.config.entry_point import silence_warnings, tune_malloc
 from lit_inpaint.data import Folder, RandomResizedCrop, ResizedCenterCrop, read_image
 from lit_inpaint.data.image_decode import decode_image
 from lit_inpaint.data.inpainting_dataset import collate
-from lit_inpaint.data.list_image_files import images_in
+from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.rng import RngStream, generator
 from lit_inpaint.types import as_floats
 
@@ -35,7 +35,7 @@ SIZE, BATCH = 256, 16
 @contextmanager
 def jpegs(source: Path, count: int, quality: int) -> Iterator[Path]:
     """A folder with `count` JPEGs of 256x256 pixels."""
-    files = list(images_in(source))[:count]
+    files = list(list_images(source))[:count]
     if len(files) < count:
         raise SystemExit(f"{source} holds {len(files)} images, {count} are needed")
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
-    files = list(images_in(folder))
+    files = list(list_images(folder))
     contents = [file.read_bytes() for file in files]
     pictures = [decode_image(content, "") for content in contents]
     sources = {name: None if name == "default" else getattr(masks, name)() for name in names}
@@ -75,7 +75,7 @@ def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
         module.setup("fit")
 
     def samples(name: str) -> None:
-        dataset = data[name]._train
+        dataset = data[name]._train_dataset
         assert dataset is not None
         for number in range(count):
             dataset[number % len(dataset), number]
@@ -85,7 +85,7 @@ def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
         "the same with Pillow": lambda: [Image.open(file).convert("RGB") for file in files],
         "read and decode": lambda: [read_image(file) for file in files],
         "view: mirror, no resize": lambda: [
-            whole(p, SIZE, generator(0, RngStream.TRAIN_VIEW, i)) for i, p in enumerate(pictures)
+            whole(p, SIZE, generator(0, RngStream.TRAIN_TRANSFORM, i)) for i, p in enumerate(pictures)
         ],
     }
     for name, module in data.items():
@@ -95,7 +95,7 @@ def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
         ]
     for name in data:
         parts[f"whole sample, {name}"] = lambda name=name: samples(name)
-    first = next(iter(data.values()))._train
+    first = next(iter(data.values()))._train_dataset
     assert first is not None
     stacked = [first[i % len(first), i] for i in range(BATCH)]
     parts["stack bytes"] = lambda: [collate(stacked) for _ in range(count // BATCH)]

@@ -184,7 +184,7 @@ def test_a_mistake_found_inside_the_trainer(place: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_bad_file_met_in_training(workers: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the worker's traceback, which torch makes part of the message."""
-    monkeypatch.setattr("lit_inpaint.data.unreadable_images.VERIFIED_FILES", 0)
+    monkeypatch.setattr("lit_inpaint.data.unreadable_images.MAX_VERIFIED_FILES", 0)
     options = ["--data.root", "mixed", "--data.on_bad_file", "stop", "--data.workers", workers, "--run_dir", "run"]
     assert re.fullmatch(r"cannot read mixed/bad\d.jpg as an image \(.*\)", mistake([*TINY, *options]))
     assert not (place / "run").exists()

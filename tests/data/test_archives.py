@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lit_inpaint.data import CelebA, archives, file_index, list_image_files
-from lit_inpaint.data.archives import ArchiveImages, members
+from lit_inpaint.data.archives import ArchiveImages, list_archive
 from lit_inpaint.data.image_decode import UnreadableImageError
-from lit_inpaint.data.list_image_files import images_in
-from lit_inpaint.data.splits import split
+from lit_inpaint.data.list_image_files import list_images
+from lit_inpaint.data.splits import random_split
 from lit_inpaint.errors import UserError
 
 Write = Callable[..., Path]
@@ -32,16 +32,16 @@ def pictures(write: Write) -> None:
 @pytest.mark.parametrize(("name", "method"), KINDS)
 @pytest.mark.usefixtures("pictures")
 def test_an_archive_holds_what_the_unpacked_folder_holds(name: str, method: int, pack: Pack, tmp_path: Path) -> None:
-    unpacked, packed = images_in(tmp_path / "pictures"), members(pack(name, method=method))
+    unpacked, packed = list_images(tmp_path / "pictures"), list_archive(pack(name, method=method))
     assert list(packed.names()) == list(unpacked.names()) == ["a.png", "b/1.png", "b/10.JPG", "b/2.bmp", "é ü/3.png"]
     assert packed.digest() == unpacked.digest()
-    assert packed.where(1) == f"{tmp_path / name}/b/1.png"
+    assert packed.location(1) == f"{tmp_path / name}/b/1.png"
     for index in range(5):
         assert packed.name(index) == unpacked.name(index)
         assert torch.equal(packed.read(index), unpacked.read(index))
         assert packed.shape(index) == unpacked.shape(index) == packed.read(index).shape[1:]
     for part in ("train", "val", "test"):
-        ours, theirs = getattr(split(packed, 0), part), getattr(split(unpacked, 0), part)
+        ours, theirs = getattr(random_split(packed, 0), part), getattr(random_split(unpacked, 0), part)
         assert list(ours.names()) == list(theirs.names())
         assert torch.equal(ours.read(0), theirs.read(0))
 
@@ -54,8 +54,8 @@ def test_what_a_folder_leaves_out_an_archive_leaves_out(
         write(f"pictures/{picture}")
     (tmp_path / "pictures" / "notes.pdf").write_text("no image")
     assert (
-        list(members(pack(name, method=method)).names())
-        == list(images_in(tmp_path / "pictures").names())
+        list(list_archive(pack(name, method=method)).names())
+        == list(list_images(tmp_path / "pictures").names())
         == ["__f.png", "a.png"]
     )
 
@@ -75,7 +75,7 @@ class _Reads(Dataset[Tensor]):
 def test_processes_read_the_same_archive_at_once(context: str, pack: Pack, write: Write, tmp_path: Path) -> None:
     for number in range(20):
         write(f"pictures/{number:02}.png", number)
-    files = members(pack("a.zip"))
+    files = list_archive(pack("a.zip"))
     alone = [files.read(index) for index in range(20)]  # opens the archive before there are other processes
     if context == "spawn":  # what such a process receives; starting one takes seconds
         assert torch.equal(pickle.loads(pickle.dumps(files)).read(7), alone[7])
@@ -98,21 +98,21 @@ def test_a_damaged_member_is_named_and_the_others_are_read(
     for number in range(3):
         write(f"pictures/{number}.bmp", number)
     archive = pack("a.zip", method=method)
-    whole = members(archive)
+    whole = list_archive(archive)
     start, size, *_ = whole._spots[1].tolist()
     middle = archive.read_bytes()[start + 60 + size // 2 :][:20]
     _break(archive, middle, bytes(20))
-    files = members(archive)
+    files = list_archive(archive)
     with pytest.raises(UnreadableImageError, match=f"{re.escape(str(archive))}/1\\.bmp: .*({reason}).*damaged") as caught:
         files.read(1)
     assert "\n" not in str(caught.value)
-    assert torch.equal(files.read(2), images_in(tmp_path / "pictures").read(2))
+    assert torch.equal(files.read(2), list_images(tmp_path / "pictures").read(2))
 
 
 @pytest.mark.usefixtures("pictures")
 def test_an_archive_that_shrinks_or_goes_under_a_run_is_one_line(pack: Pack) -> None:
     archive = pack("a.zip", method=zipfile.ZIP_STORED)
-    files, others = members(archive), members(archive)
+    files, others = list_archive(archive), list_archive(archive)
     archive.write_bytes(archive.read_bytes()[: int(files._spots[0, 0]) + 60])
     with pytest.raises(UnreadableImageError, match=r"a\.png: the archive ends within it"):
         files.read(0)
@@ -127,7 +127,7 @@ def test_a_truncated_archive_says_so(name: str, method: int, pack: Pack) -> None
     archive = pack(name, method=method)
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 3])
     with pytest.raises(UserError, match=rf"^{re.escape(str(archive))} is no whole archive \(.*\); copy or fetch it again$"):
-        members(archive)
+        list_archive(archive)
 
 
 @pytest.mark.parametrize("rest", [0, 1, 200, 511])
@@ -137,14 +137,14 @@ def test_a_tar_that_ends_between_two_members_says_so(rest: int, write: Write, tm
     with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as content:  # one block before each member
         for number in range(3):
             content.add(write(f"pictures/{number}.png", number), f"{number}.png")
-    second = int(members(archive)._spots[1, 0]) - tarfile.BLOCKSIZE
+    second = int(list_archive(archive)._spots[1, 0]) - tarfile.BLOCKSIZE
     whole = archive.read_bytes()
     for spoilt in (whole[: second + rest], whole[: second + rest] + b"?" * (len(whole) - second - rest)):
         archive.write_bytes(spoilt)
         with pytest.raises(UserError, match=rf"^{re.escape(str(archive))} is no whole archive \(.*end mark at byte {second:,}"):
-            members(archive)
+            list_archive(archive)
     archive.write_bytes(whole[:second] + bytes(tarfile.BLOCKSIZE))
-    assert list(members(archive).names()) == ["0.png"]
+    assert list(list_archive(archive).names()) == ["0.png"]
 
 
 def test_hard_links_in_a_tar_are_images(write: Write, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_hard_links_in_a_tar_are_images(write: Write, tmp_path: Path) -> None:
         link.type, link.linkname = tarfile.LNKTYPE, "b.png"
         content.addfile(link)
         assert content.getmember("b.png").islnk()
-    files, unpacked = members(archive), images_in(tmp_path / "pictures")
+    files, unpacked = list_archive(archive), list_images(tmp_path / "pictures")
     assert list(files.names()) == ["0.png", "1.png", "b.png", "c.png"]
     assert torch.equal(files.read(2), unpacked.read(1))
     assert torch.equal(files.read(3), unpacked.read(1))
@@ -167,19 +167,19 @@ def test_hard_links_in_a_tar_are_images(write: Write, tmp_path: Path) -> None:
     with tarfile.open(archive, "w") as content:
         content.addfile(link)
     with pytest.raises(UserError, match=r"no whole archive \(c\.png stands for b\.png, which is not in it\)"):
-        members(archive)
+        list_archive(archive)
 
 
 @pytest.mark.usefixtures("pictures")
 def test_methods_that_are_not_read_are_named(pack: Pack) -> None:
     with pytest.raises(UserError, match=r"a\.zip has to be unpacked, .* method \(number 12\)"):
-        members(pack("a.zip", method=zipfile.ZIP_BZIP2))
+        list_archive(pack("a.zip", method=zipfile.ZIP_BZIP2))
     archive = pack("a.zip", method=zipfile.ZIP_STORED)
     content = bytearray(archive.read_bytes())
     content[content.index(b"PK\1\2") + 8] |= 1  # the flag that says it is encrypted
     archive.write_bytes(content)
     with pytest.raises(UserError, match=r"^\S+a\.zip has to be unpacked, .+ is encrypted$"):
-        members(archive)
+        list_archive(archive)
 
 
 @pytest.mark.parametrize(("suffix", "command"), [(".tar.gz", "tar -xzf"), (".tgz", "tar -xzf"), (".tar.bz2", "tar -xjf")])
@@ -190,7 +190,7 @@ def test_a_compressed_tar_says_how_to_unpack_it(suffix: str, command: str, tmp_p
         with pytest.raises(
             UserError, match=re.escape(f"has to be unpacked, its images cannot be read in place: {command} {path}")
         ):
-            CelebA(str(root)).lists()
+            CelebA(str(root)).splits()
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar"])
@@ -206,9 +206,9 @@ def test_of_two_members_of_one_name_the_later_counts(suffix: str, write: Write, 
         with tarfile.open(archive, "w") as packed:
             packed.add(first, "a.png")
             packed.add(second, "a.png")
-    files = members(archive)
+    files = list_archive(archive)
     assert len(files) == 1
-    assert torch.equal(files.read(0), images_in(tmp_path).read(1))
+    assert torch.equal(files.read(0), list_images(tmp_path).read(1))
 
 
 def test_long_headers_and_long_names_are_read(write: Write, tmp_path: Path) -> None:
@@ -223,9 +223,9 @@ def test_long_headers_and_long_names_are_read(write: Write, tmp_path: Path) -> N
     with tarfile.open(tmp_path / "pax.tar", "w", format=tarfile.PAX_FORMAT) as packed:
         packed.add(picture, f"{name}é.png")
     for archive in ("extra.zip", "long.tar", "pax.tar"):
-        files = members(tmp_path / archive)
+        files = list_archive(tmp_path / archive)
         assert files[0].as_posix().startswith(f"{tmp_path / archive}/{name}")
-        assert torch.equal(files.read(0), images_in(tmp_path).read(0))
+        assert torch.equal(files.read(0), list_images(tmp_path).read(0))
 
 
 @pytest.mark.parametrize("kind", ["a.zip", "a.tar"])
@@ -233,22 +233,22 @@ def test_a_long_list_is_kept_until_the_archive_changes(
     kind: str, pack: Pack, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(list_image_files, "KEPT_FROM", 2)
+    monkeypatch.setattr(list_image_files, "MIN_INDEXED_FILES", 2)
     monkeypatch.setattr(file_index, "_SETTLED", 0.0)
     for number in range(2):
         write(f"pictures/{number}.png", number)
     archive = pack(kind)
-    first = members(archive)
+    first = list_archive(archive)
     passed: list[Path] = []
     for name in ("_in_zip", "_in_tar"):
         whole = getattr(archives, name)
         monkeypatch.setattr(archives, name, lambda path, whole=whole: (passed.append(path), whole(path))[1])
-    again = members(archive)
+    again = list_archive(archive)
     assert not passed
     assert again == first
     assert torch.equal(again.read(1), first.read(1))
     write("pictures/2.png", 2)
-    assert len(members(pack(kind))) == 3
+    assert len(list_archive(pack(kind))) == 3
     assert passed == [archive]
 
 
@@ -271,6 +271,6 @@ def test_an_archive_without_images_is_empty(name: str, pack: Pack, tmp_path: Pat
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "notes.pdf").write_text("no image")
     archive = pack(name)
-    assert len(members(archive)) == 0
+    assert len(list_archive(archive)) == 0
     with pytest.raises(UserError, match=re.escape(f"CelebA: no training images at {archive}; put img_align_celeba/")):
         CelebA(str(archive)).setup("fit")

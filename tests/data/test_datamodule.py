@@ -96,7 +96,7 @@ def test_under_a_trainer_bytes_become_floats_on_its_device(root: str) -> None:
 
 
 def test_images_that_could_not_be_read_are_counted_at_the_end(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lit_inpaint.data.unreadable_images.VERIFIED_FILES", 0)
+    monkeypatch.setattr("lit_inpaint.data.unreadable_images.MAX_VERIFIED_FILES", 0)
     for name in ("train/1.png", "val/0.jpg"):
         Path(root, name).write_bytes(b"no image")
     data = _data(root, workers=2)
@@ -182,7 +182,7 @@ def test_limits_on_images_hold(root: str) -> None:
 
 
 def test_a_broken_file_in_a_worker_is_one_line(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lit_inpaint.data.unreadable_images.VERIFIED_FILES", 0)
+    monkeypatch.setattr("lit_inpaint.data.unreadable_images.MAX_VERIFIED_FILES", 0)
     (Path(root) / "train" / "3.png").write_bytes(b"broken")
     loader = _data(root, workers=1, on_bad_file="stop").train_dataloader()
     with pytest.raises(UserError, match=r"^cannot read .*3\.png as an image .*$"):
@@ -339,7 +339,7 @@ def test_evaluation_in_original_sizes(of_many_sizes: str) -> None:
         source = OWN["val_masks"][number % 2]
         assert torch.equal(batch["mask"][0], source((height, width), generator(3, RngStream.EVAL_MASK, number)))
     assert next(iter(data.train_dataloader()))["image"].shape == (4, 3, 16, 16)
-    assert data.smallest() == (21, f"{of_many_sizes}/val/1.jpg")
+    assert data.min_side() == (21, f"{of_many_sizes}/val/1.jpg")
     assert "16 px; evaluation shows each (original sizes) 1 x 2 times" in data.describe()
 
 

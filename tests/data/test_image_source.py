@@ -14,51 +14,54 @@ PATHS = [Path(path) for path in ("/data/a/1.jpg", "/data/a/é.x.png", "/data/b/c
 
 
 def test_paths_come_back_in_their_order() -> None:
-    files = ImageFiles.of(PATHS)
+    files = ImageFiles.from_paths(PATHS)
     assert list(files) == PATHS
     assert [files[i] for i in (0, -1, 2)] == [PATHS[0], PATHS[3], PATHS[2]]
-    assert files.top == Path("/data")
-    assert ImageFiles.joined(files.top, os.fsencode("\0".join(files.names()))) == files
+    assert files.root == Path("/data")
+    assert ImageFiles.from_joined_names(files.root, os.fsencode("\0".join(files.names()))) == files
     with pytest.raises(IndexError):
         files[4]
 
 
 def test_a_name_that_is_no_utf_8_is_kept() -> None:
     odd = os.fsdecode(b"/data/\xff\xfe.jpg")
-    assert os.fsencode(ImageFiles.of([Path(odd), PATHS[0]])[0]) == b"/data/\xff\xfe.jpg"
+    assert os.fsencode(ImageFiles.from_paths([Path(odd), PATHS[0]])[0]) == b"/data/\xff\xfe.jpg"
 
 
 @pytest.mark.parametrize("places", [[], [2], [3, 0, 2], [0, 1, 2, 3]])
 def test_some_of_them(places: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lit_inpaint.data.image_source._AT_ONCE", 2)
-    assert list(ImageFiles.of(PATHS).take(np.array(places, np.int64))) == [PATHS[place] for place in places]
+    assert list(ImageFiles.from_paths(PATHS).take(np.array(places, np.int64))) == [PATHS[place] for place in places]
 
 
 def test_names_begin_below_the_folder_of_all() -> None:
-    files = ImageFiles.of(PATHS)
+    files = ImageFiles.from_paths(PATHS)
     assert [files.name(i) for i in range(4)] == ["a/1", "a/é.x", "b/c/22", "b/3"]
     assert files.take(np.array([2, 3])).name(1) == "3"
-    assert ImageFiles.of(PATHS[2:3]).name(0) == "22"
+    assert ImageFiles.from_paths(PATHS[2:3]).name(0) == "22"
 
 
 def test_the_digest_is_of_names_not_of_places() -> None:
-    files = ImageFiles.of(PATHS)
-    moved = ImageFiles.of([Path("/elsewhere/deep") / path.relative_to("/data") for path in PATHS])
+    files = ImageFiles.from_paths(PATHS)
+    moved = ImageFiles.from_paths([Path("/elsewhere/deep") / path.relative_to("/data") for path in PATHS])
     assert files != moved
     assert files.digest() == moved.digest() == pickle.loads(pickle.dumps(files)).digest()
     assert files.digest() != files.take(np.array([1, 0, 2, 3])).digest()
-    assert ImageFiles.of([Path("/x/ab"), Path("/x/c")]).digest() != ImageFiles.of([Path("/x/a"), Path("/x/bc")]).digest()
+    assert (
+        ImageFiles.from_paths([Path("/x/ab"), Path("/x/c")]).digest()
+        != ImageFiles.from_paths([Path("/x/a"), Path("/x/bc")]).digest()
+    )
 
 
 def test_no_files_at_all() -> None:
-    files = ImageFiles.of([])
+    files = ImageFiles.from_paths([])
     assert len(files) == 0
-    assert files == ImageFiles.below(Path("/data"), [])
+    assert files == ImageFiles.from_names(Path("/data"), [])
     assert files.digest()
 
 
 def test_a_picture_is_read_and_found(write: Write) -> None:
     path = write("a/1.png", size=(5, 7))
-    files = ImageFiles.of([path])
+    files = ImageFiles.from_paths([path])
     assert files.read(0).shape == (3, 7, 5)
-    assert files.where(0) == str(path)
+    assert files.location(0) == str(path)

@@ -86,7 +86,7 @@ def test_samples_in_their_own_sizes_are_listed_with_them(root: Path, write: Writ
     manifest = _manifest(root, val_transform=NativeSize(multiple=4), val_crops=2)
     lines = [line for line in manifest.text.splitlines() if not line.startswith("#")]
     assert [line.rpartition(",")[2] for line in lines[1:]] == ["24x20", "24x20", "40x28", "40x28", "24x20", "24x20"] * 2
-    assert "# view: Original(multiple=4, longest=None)" in manifest.text
+    assert "# view: Original(multiple=4, max_size=None)" in manifest.text
     before = manifest.digest
     write("photos/val/2.png", 2, size=(24, 24))
     assert _manifest(root, val_transform=NativeSize(multiple=4), val_crops=2).digest != before
@@ -94,7 +94,7 @@ def test_samples_in_their_own_sizes_are_listed_with_them(root: Path, write: Writ
 
 def test_a_header_that_cannot_be_read_has_no_size(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "lit_inpaint.data.unreadable_images.VERIFIED_FILES", 0
+        "lit_inpaint.data.unreadable_images.MAX_VERIFIED_FILES", 0
     )  # a large set, whose files are met when they are read
     (root / "val" / "1.png").write_bytes(b"nothing")
     lines = _manifest(root, val_transform=NativeSize()).text.splitlines()

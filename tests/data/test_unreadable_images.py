@@ -15,7 +15,7 @@ Write = Callable[..., Path]
 
 
 def _shelf(files: Sequence[Path], on_bad_file: OnBadFile, cache: bool) -> ImageStore:
-    return ImageStore(ImageFiles.of(files), on_bad_file, cache)
+    return ImageStore(ImageFiles.from_paths(files), on_bad_file, cache)
 
 
 def _broken(write: Write, kind: str) -> Path:
@@ -44,13 +44,13 @@ def test_nothing_readable_stops_even_when_skipping(write: Write, monkeypatch: py
     bad = _broken(write, "empty")
     with pytest.raises(UserError, match=r"1 of 1 image files cannot be used"):
         _shelf([bad], "skip", cache=False)
-    monkeypatch.setattr(shelves, "VERIFIED_FILES", 0)
+    monkeypatch.setattr(shelves, "MAX_VERIFIED_FILES", 0)
     with pytest.warns(UserWarning, match="takes its place"), pytest.raises(UserError, match="none of the 2"):
         _shelf([bad, bad], "skip", cache=False)[0]
 
 
 def test_in_a_large_set_the_next_readable_image_takes_the_place(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelves, "VERIFIED_FILES", 3)
+    monkeypatch.setattr(shelves, "MAX_VERIFIED_FILES", 3)
     files = [write("1.png", 1), write("2.png", 2), _broken(write, "text"), _broken(write, "empty")]
     shelf = _shelf(files, "skip", cache=True)
     with warnings.catch_warnings(record=True) as caught:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from fault_injection import __file__ as script_with_faults
 from fake_slurm import fake_scontrol, on_path, step
+from fault_injection import __file__ as script_with_faults
 from lightning.pytorch import Trainer
 from tiny_pair import OF_A_PAIR, difference
 from tiny_runs import TINY, assert_same_run, content, rows

@@ -6,7 +6,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from lit_inpaint.data import ResizedCenterCrop
-from lit_inpaint.data.datamodule import FloatLoader
+from lit_inpaint.data.datamodule import FloatDataLoader
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.data.inpainting_dataset import EvalDataset, collate
 from lit_inpaint.data.unreadable_images import ImageStore
@@ -122,9 +122,9 @@ def test_samples_of_one_picture_are_known_whatever_files_are_called(
     stems = ["a #1", "a #2", "a @1", "b"]
     for stem in stems:
         Image.new("RGB", (16, 16)).save(tmp_path / f"{stem}.png")
-    shelf = ImageStore(ImageFiles.below(tmp_path, [f"{stem}.png" for stem in stems]), "stop", cache=False)
+    shelf = ImageStore(ImageFiles.from_names(tmp_path, [f"{stem}.png" for stem in stems]), "stop", cache=False)
     photos = EvalDataset(shelf, 16, ResizedCenterCrop(), [Center()] * masks, 0, crops)
-    loader = FloatLoader(photos, 4, collate_fn=collate)
+    loader = FloatDataLoader(photos, 4, collate_fn=collate)
     scores = evaluate({"copy": lambda image, mask: image + 0.1}, loader, LPI, torch.device("cpu"))
     assert sorted(scores.names) == sorted(stem + suffix for stem in stems for suffix in suffixes)
     for name, picture in zip(scores.names, scores.pictures, strict=True):

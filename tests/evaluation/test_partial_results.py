@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lit_inpaint.data.archives import members
+from lit_inpaint.data.archives import list_archive
 from lit_inpaint.data.datasets.stl10 import STL10Binary
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.errors import UserError
@@ -102,17 +102,17 @@ def test_pictures_of_the_same_names_are_told_apart(tmp_path: Path, monkeypatch: 
         for name in ("a.png", "b.png"):
             (tmp_path / folder / name).write_bytes(b"image")
             os.utime(tmp_path / folder / name, (1e9, 1e9))
-    here = stamp_of(ImageFiles.below(tmp_path / "one", ["a.png", "b.png"]))
-    assert stamp_of(ImageFiles.below(tmp_path / "other", ["a.png", "b.png"])) != here
+    here = stamp_of(ImageFiles.from_names(tmp_path / "one", ["a.png", "b.png"]))
+    assert stamp_of(ImageFiles.from_names(tmp_path / "other", ["a.png", "b.png"])) != here
     monkeypatch.chdir(tmp_path)
-    assert stamp_of(ImageFiles.below(Path("one"), ["a.png", "b.png"])) == here
+    assert stamp_of(ImageFiles.from_names(Path("one"), ["a.png", "b.png"])) == here
     state = (tmp_path / "one" / "b.png").stat()
     (tmp_path / "one" / "b.png").write_bytes(b"other")
     os.utime("one/b.png", ns=(state.st_atime_ns, state.st_mtime_ns + 1))
-    later = stamp_of(ImageFiles.below(Path("one"), ["a.png", "b.png"]))
+    later = stamp_of(ImageFiles.from_names(Path("one"), ["a.png", "b.png"]))
     (tmp_path / "one" / "b.png").write_bytes(b"a larger image")
     os.utime("one/b.png", ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert len({here, later, stamp_of(ImageFiles.below(Path("one"), ["a.png", "b.png"]))}) == 3
+    assert len({here, later, stamp_of(ImageFiles.from_names(Path("one"), ["a.png", "b.png"]))}) == 3
 
 
 def test_pictures_in_one_file_are_known_by_it(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_pictures_in_one_file_are_known_by_it(tmp_path: Path) -> None:
     for content in (b"image", b"another image"):
         with zipfile.ZipFile(archive, "w") as file:
             file.writestr("a.png", content)
-        stamps.add(stamp_of(members(archive)))
+        stamps.add(stamp_of(list_archive(archive)))
         stamps.add(stamp_of(STL10Binary(archive, np.arange(2))))
     assert len(stamps) == 2
 

@@ -13,10 +13,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from lit_inpaint.data.datamodule import Defaults, InpaintingData
-from lit_inpaint.data.datasets.folder_layouts import counted, drawn, images_at, missing, place_of, plain_lists
+from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
+from lit_inpaint.data.datasets.folder_layouts import counted, drawn, fallback_splits, images_at, missing, place_of
 from lit_inpaint.data.image_source import ImageFiles
-from lit_inpaint.data.splits import Splits, from_folders
+from lit_inpaint.data.splits import Splits, fill_missing_splits
 from lit_inpaint.data.transforms.crops import Transform
 from lit_inpaint.data.unreadable_images import OnBadFile
 from lit_inpaint.errors import UserError
@@ -44,7 +44,7 @@ class ADE20K(InpaintingData):
         UserError: `subset` is a number below 1.
     """
 
-    content: ClassVar[str] = (
+    expected_layout: ClassVar[str] = (
         "ADEChallengeData2016/ or ADEChallengeData2016.zip and, if wanted, release_test/ or release_test.zip of ADE20K "
         "(http://sceneparsing.csail.mit.edu)"
     )
@@ -90,11 +90,11 @@ class ADE20K(InpaintingData):
         self.subset = subset
 
     @classmethod
-    def defaults(cls, root: str | None) -> Defaults:
+    def defaults(cls, root: str | None) -> DatasetDefaults:
         """Its usual place."""
-        return Defaults(root="data/ade20k")
+        return DatasetDefaults(root="data/ade20k")
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         """See the class.
 
         Raises:
@@ -108,7 +108,7 @@ class ADE20K(InpaintingData):
         test = _scenes(images_at(place, ("release_test/testing", "testing"), ("release_test",)))
         if not (len(train) or len(val) or len(test)):
             unused = "" if self.subset is None else " and not the subset"
-            return plain_lists(place, self.seed, f"no ADEChallengeData2016, so not the official split{unused}")
+            return fallback_splits(place, self.seed, f"no ADEChallengeData2016, so not the official split{unused}")
         note = []
         if len(train):
             note = [counted(len(train), TRAIN[len(train) > TRAIN[0]], "training images")]
@@ -116,7 +116,7 @@ class ADE20K(InpaintingData):
             note += subset
         note += [counted(len(val), VAL, "validation images")] if len(val) else []
         note += [counted(len(test), TEST, "test images")] if len(test) else []
-        lists = from_folders(train, val, test, self.seed)
+        lists = fill_missing_splits(train, val, test, self.seed)
         return Splits(lists.train, lists.val, lists.test, f"{lists.note}; {', '.join(note)}")
 
     def _chosen(self, train: ImageFiles) -> tuple[ImageFiles, list[str]]:

@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from lit_inpaint.data.datamodule import Defaults, InpaintingData
-from lit_inpaint.data.datasets.folder_layouts import counted, images_at, numbers_of, place_of, plain_lists, text_at
-from lit_inpaint.data.image_source import ImageFiles, Places
+from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
+from lit_inpaint.data.datasets.folder_layouts import counted, fallback_splits, images_at, numbers_of, place_of, text_at
+from lit_inpaint.data.image_source import ImageFiles, Indices
 from lit_inpaint.data.splits import Splits
 from lit_inpaint.data.transforms.crops import RandomResizedCrop
 
@@ -34,22 +34,22 @@ class CelebA(InpaintingData):
     numbers tell.
     """
 
-    content: ClassVar[str] = (
+    expected_layout: ClassVar[str] = (
         "img_align_celeba/ or img_align_celeba.zip, and list_eval_partition.txt, of CelebA "
         "(https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html)"
     )
 
     @classmethod
-    def defaults(cls, root: str | None) -> Defaults:
+    def defaults(cls, root: str | None) -> DatasetDefaults:
         """Whole faces: squares as wide as the picture."""
-        return Defaults(root="data/celeba", train_transform=RandomResizedCrop(scale=(1.0, 1.0)))
+        return DatasetDefaults(root="data/celeba", train_transform=RandomResizedCrop(scale=(1.0, 1.0)))
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         """See the class."""
         place = place_of(self)
         files = images_at(place, FOLDERS, ARCHIVES)
         if not len(files):
-            return plain_lists(place, self.seed, "no img_align_celeba, so not the official split")
+            return fallback_splits(place, self.seed, "no img_align_celeba, so not the official split")
         partition = text_at(place, PARTITIONS, ARCHIVES)
         parts = parts_of(numbers_of(files)) if partition is None else _stated(files, partition)
         train, val, test = (files.take(np.flatnonzero(parts == part)) for part in range(3))
@@ -57,12 +57,12 @@ class CelebA(InpaintingData):
         return Splits(train, val, test, f"{rule}, {counted(len(train) + len(val) + len(test), IMAGES)}")
 
 
-def parts_of(numbers: Places) -> Places:
+def parts_of(numbers: Indices) -> Indices:
     """(N,) 0, 1 or 2 for training, validation and test images of CelebA with these numbers (from 1 on), else -1."""
     return np.where((numbers < 1) | (numbers > IMAGES), -1, np.searchsorted(LAST, numbers))
 
 
-def _stated(files: ImageFiles, partition: str) -> Places:
+def _stated(files: ImageFiles, partition: str) -> Indices:
     """The part of each file in the partition's lines, `name 0|1|2`; -1 for files it does not name."""
     part = dict(re.findall(r"^(\S+?)[\s,]+([012])\s*$", partition, flags=re.MULTILINE))
     return np.fromiter((int(part.get(name.rsplit("/", 1)[-1], -1)) for name in files.names()), np.int64, len(files))

@@ -14,21 +14,21 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from lit_inpaint.data.datamodule import Defaults, InpaintingData
+from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
 from lit_inpaint.data.datasets.celeba import parts_of
 from lit_inpaint.data.datasets.folder_layouts import (
     all_images,
     counted,
     drawn,
+    fallback_splits,
     has_parts,
     images_at,
     missing,
     numbers_of,
     place_of,
-    plain_lists,
     text_at,
 )
-from lit_inpaint.data.image_source import ImageFiles, Places
+from lit_inpaint.data.image_source import ImageFiles, Indices
 from lit_inpaint.data.splits import Splits
 from lit_inpaint.data.transforms.crops import RandomResizedCrop, Transform
 from lit_inpaint.data.unreadable_images import OnBadFile
@@ -90,7 +90,7 @@ class CelebAHQ(InpaintingData):
         split: which images to train, validate and test on. All other arguments: see `InpaintingData`.
     """
 
-    content: ClassVar[str] = (
+    expected_layout: ClassVar[str] = (
         "CelebA-HQ-img/ or CelebAMask-HQ.zip of CelebAMask-HQ (https://github.com/switchablenorms/CelebAMask-HQ), "
         "or any copy of the 30,000 images"
     )
@@ -134,11 +134,11 @@ class CelebAHQ(InpaintingData):
         self.split: Split = split
 
     @classmethod
-    def defaults(cls, root: str | None) -> Defaults:
+    def defaults(cls, root: str | None) -> DatasetDefaults:
         """Whole faces."""
-        return Defaults(root="data/celebahq", train_transform=RandomResizedCrop(scale=(1.0, 1.0)))
+        return DatasetDefaults(root="data/celebahq", train_transform=RandomResizedCrop(scale=(1.0, 1.0)))
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         """See the class.
 
         Raises:
@@ -151,7 +151,7 @@ class CelebAHQ(InpaintingData):
             files = whole
         if not len(files):
             why = f"no CelebA-HQ-img or other copy of all {IMAGES:,} images, so not the split {self.split}"
-            return plain_lists(place, self.seed, why)
+            return fallback_splits(place, self.seed, why)
         files = files.take(np.argsort(numbers_of(files), kind="stable"))  # 2.jpg before 10.jpg: every copy is drawn from alike
         sizes = [int(size) for size in self.split.split("-")]
         parts, rule = self._known(place, files)
@@ -164,7 +164,7 @@ class CelebAHQ(InpaintingData):
             train, val, test = [*(split := drawn(files, sizes, self.seed)), split[-1]][:3]
         return Splits(train, val, test, f"split {self.split}, {counted(len(files), IMAGES)}, {rule}")
 
-    def _known(self, place: Path, files: ImageFiles) -> tuple[Places, str]:
+    def _known(self, place: Path, files: ImageFiles) -> tuple[Indices, str]:
         """(N,) 0, 1 or 2 for files of which it is known whether they are to train, validate or test on, -1 for others; how."""
         by_seed = f"drawn by seed {self.seed}"
         if TESTED_ON[self.split] == "drawn":
@@ -187,13 +187,13 @@ class CelebAHQ(InpaintingData):
             return known, "CelebA's official split"
         return np.where(known == 2, 2, -1), f"tested on CelebA's official part, the others {by_seed}"
 
-    def _numbers(self, files: ImageFiles) -> Places:
+    def _numbers(self, files: ImageFiles) -> Indices:
         """(N,) the files' numbers, from 0 on."""
         numbers = numbers_of(files)
         values, counts = np.unique(numbers, return_counts=True)
         shared = np.isin(numbers, values[(counts > 1) | (values < 0)])
         if shared.any():
-            examples = [files.where(int(place)) for place in np.flatnonzero(shared)]
+            examples = [files.location(int(place)) for place in np.flatnonzero(shared)]
             raise UserError(
                 f"CelebAHQ split {self.split} goes by the numbers in the files' names, which are missing or the same in "
                 f"{missing(examples)}; keep one copy of CelebA-HQ in the folder"

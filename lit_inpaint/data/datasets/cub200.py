@@ -9,12 +9,12 @@ from typing import ClassVar
 import numpy as np
 
 from lit_inpaint.data.archives import is_archive
-from lit_inpaint.data.datamodule import Defaults, InpaintingData
+from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
 from lit_inpaint.data.datasets.crop_to_bounding_box import boxes_to_squares
-from lit_inpaint.data.datasets.folder_layouts import counted, missing, place_of, plain_lists
-from lit_inpaint.data.image_source import ImageFiles, Places
-from lit_inpaint.data.list_image_files import images_in
-from lit_inpaint.data.splits import Splits, split
+from lit_inpaint.data.datasets.folder_layouts import counted, fallback_splits, missing, place_of
+from lit_inpaint.data.image_source import ImageFiles, Indices
+from lit_inpaint.data.list_image_files import list_images
+from lit_inpaint.data.splits import Splits, random_split
 from lit_inpaint.data.transforms.augmentation import RandomAffine
 from lit_inpaint.errors import UserError
 
@@ -37,14 +37,14 @@ class CUB200(InpaintingData):
     `images/`, `images.txt` and `bounding_boxes.txt` lie in `root` or in `CUB_200_2011`, which the archive unpacks to.
     """
 
-    content: ClassVar[str] = "CUB_200_2011/ of CUB-200-2011 (https://www.vision.caltech.edu/datasets/cub_200_2011/)"
+    expected_layout: ClassVar[str] = "CUB_200_2011/ of CUB-200-2011 (https://www.vision.caltech.edu/datasets/cub_200_2011/)"
 
     @classmethod
-    def defaults(cls, root: str | None) -> Defaults:
+    def defaults(cls, root: str | None) -> DatasetDefaults:
         """The augmentation of the code that the report used."""
-        return Defaults(root="data/cub200", train_transform=RandomAffine())
+        return DatasetDefaults(root="data/cub200", train_transform=RandomAffine())
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         """See the class.
 
         Raises:
@@ -56,15 +56,15 @@ class CUB200(InpaintingData):
         if home is None:
             for name in ("CUB_200_2011.tgz", "CUB_200_2011.tar.gz"):
                 is_archive(root / name)  # says how to unpack it
-            return plain_lists(root, self.seed, f"whole pictures, as there is no {LISTS[0]} and {LISTS[1]}")
+            return fallback_splits(root, self.seed, f"whole pictures, as there is no {LISTS[0]} and {LISTS[1]}")
         files, boxes = _birds(home)
         squares, fit = boxes_to_squares(files, boxes, self.on_bad_file)
-        plain = split(squares.take(np.flatnonzero(fit)), self.seed, (60, 20, 20))
+        plain = random_split(squares.take(np.flatnonzero(fit)), self.seed, (60, 20, 20))
         kept = f"squares around {fit.sum():,} birds, the paper has {SQUARES:,}"
         return replace(plain, note=f"{kept}; {counted(len(files), IMAGES)}; {plain.note}")
 
 
-def _birds(home: Path) -> tuple[ImageFiles, Places]:
+def _birds(home: Path) -> tuple[ImageFiles, Indices]:
     """The images and their boxes: left, top, width, height."""
     names, boxes = (_lines(home / name) for name in LISTS)
     if names.keys() != boxes.keys():
@@ -73,12 +73,14 @@ def _birds(home: Path) -> tuple[ImageFiles, Places]:
             f"{home / LISTS[0]} and {LISTS[1]} list different images ({missing(odd)}): unpack both from the archive"
         )
     images = home / "images"
-    there = set(images_in(images).names()) if images.is_dir() else set()
+    there = set(list_images(images).names()) if images.is_dir() else set()
     if absent := [name for name in names.values() if name not in there]:
         named = f"{len(absent):,} of {len(names):,} images in {home / LISTS[0]} are not in {images}"
         raise UserError(f"{named} ({missing(absent)}): unpack the archive again")
     numbers = sorted(names, key=names.__getitem__)
-    return ImageFiles.below(images, (names[number] for number in numbers)), np.array([_box(home, n, boxes[n]) for n in numbers])
+    return ImageFiles.from_names(images, (names[number] for number in numbers)), np.array(
+        [_box(home, n, boxes[n]) for n in numbers]
+    )
 
 
 def _lines(path: Path) -> dict[str, str]:

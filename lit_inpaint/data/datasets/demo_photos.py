@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from lit_inpaint.data.datamodule import Defaults, InpaintingData
+from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
 from lit_inpaint.data.image_source import ImageFiles
-from lit_inpaint.data.splits import Splits, folder_lists
+from lit_inpaint.data.splits import Splits, folder_splits
 from lit_inpaint.data.transforms.crops import RandomResizedCrop
 from lit_inpaint.errors import UserError
 
@@ -31,14 +31,14 @@ class DemoPhotos(InpaintingData):
     An epoch passes each photograph 200 times, evaluation shows each held-out one in 24 crops. With a `root` it is `Folder`.
     """
 
-    content: ClassVar[str] = "images (without --data.root it takes its built-in photographs)"
+    expected_layout: ClassVar[str] = "images (without --data.root it takes its built-in photographs)"
 
     @classmethod
-    def defaults(cls, root: str | None) -> Defaults:
+    def defaults(cls, root: str | None) -> DatasetDefaults:
         """Many crops of few photographs, kept in memory."""
         if root is not None:
-            return Defaults()
-        return Defaults(
+            return DatasetDefaults()
+        return DatasetDefaults(
             train_transform=RandomResizedCrop(scale=(0.25, 1.0)),
             val_transform=RandomResizedCrop(scale=(0.25, 1.0), flip=0.0),
             val_crops=24,
@@ -46,10 +46,10 @@ class DemoPhotos(InpaintingData):
             cache=True,
         )
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         """See the class."""
         if self.root is not None:
-            return folder_lists(self.folder(), self.seed)
+            return folder_splits(self.root_folder(), self.seed)
         held_out = _embedded(HELD_OUT)
         return Splits(_embedded(TRAIN), held_out, held_out, "photographs in scikit-image, test is val")
 
@@ -63,4 +63,4 @@ def _embedded(names: tuple[str, ...]) -> ImageFiles:
         raise UserError(
             f"this scikit-image lacks {', '.join(missing)}: install 0.25 or 0.26, or name a folder: --data.root DIR"
         )
-    return ImageFiles.of(files)
+    return ImageFiles.from_paths(files)

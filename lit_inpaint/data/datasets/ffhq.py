@@ -11,15 +11,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from lit_inpaint.data.datamodule import Defaults, InpaintingData
+from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
 from lit_inpaint.data.datasets.folder_layouts import (
     all_images,
     counted,
+    fallback_splits,
     has_parts,
     images_at,
     numbers_of,
     place_of,
-    plain_lists,
 )
 from lit_inpaint.data.splits import Splits
 from lit_inpaint.data.transforms.crops import RandomResizedCrop
@@ -37,23 +37,23 @@ class FFHQ(InpaintingData):
     the last 10,000.
     """
 
-    content: ClassVar[str] = (
+    expected_layout: ClassVar[str] = (
         "images1024x1024/ or thumbnails128x128/ of FFHQ, or one of them as .zip (https://github.com/NVlabs/ffhq-dataset)"
     )
 
     @classmethod
-    def defaults(cls, root: str | None) -> Defaults:
+    def defaults(cls, root: str | None) -> DatasetDefaults:
         """Whole faces."""
-        return Defaults(root="data/ffhq", train_transform=RandomResizedCrop(scale=(1.0, 1.0)))
+        return DatasetDefaults(root="data/ffhq", train_transform=RandomResizedCrop(scale=(1.0, 1.0)))
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         """See the class."""
         place = place_of(self)
         files = images_at(place, FOLDERS, FOLDERS, whole=True)
         if not len(files) and not has_parts(place) and len(whole := all_images(place)) == IMAGES:
             files = whole
         if not len(files):
-            return plain_lists(
+            return fallback_splits(
                 place, self.seed, f"no {FOLDERS[0]} or other copy of all {IMAGES:,} images, so not the official split"
             )
         numbers = numbers_of(files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from lit_inpaint.data.datamodule import InpaintingData
-from lit_inpaint.data.splits import Splits, folder_lists
+from lit_inpaint.data.splits import Splits, folder_splits
 
 
 class Folder(InpaintingData):
@@ -15,8 +15,8 @@ class Folder(InpaintingData):
     are split 90:5:5 by `seed`.
     """
 
-    content: ClassVar[str] = "images (jpg, png, webp, bmp, tif; as they are, or in train/ val/ test/)"
+    expected_layout: ClassVar[str] = "images (jpg, png, webp, bmp, tif; as they are, or in train/ val/ test/)"
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         """See the class."""
-        return folder_lists(self.folder(), self.seed)
+        return folder_splits(self.root_folder(), self.seed)

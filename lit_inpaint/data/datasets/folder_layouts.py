@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_inpaint.data.archives import COMPRESSED, READABLE, ArchiveImages, is_archive, members
+from lit_inpaint.data.archives import COMPRESSED, READABLE, ArchiveImages, is_archive, list_archive
 from lit_inpaint.data.datamodule import InpaintingData
-from lit_inpaint.data.image_source import ImageFiles, Places
-from lit_inpaint.data.list_image_files import SUFFIXES, images_in
+from lit_inpaint.data.image_source import ImageFiles, Indices
+from lit_inpaint.data.list_image_files import SUFFIXES, list_images
 from lit_inpaint.data.rng import RngStream, generator
-from lit_inpaint.data.splits import Splits, folder_lists, from_folders, split
+from lit_inpaint.data.splits import Splits, fill_missing_splits, folder_splits, random_split
 
 
 def place_of(data: InpaintingData) -> Path:
@@ -27,7 +27,7 @@ def place_of(data: InpaintingData) -> Path:
     """
     if data.root is not None and is_archive(Path(data.root)):
         return Path(data.root)
-    return data.folder()
+    return data.root_folder()
 
 
 def images_at(place: Path, folders: Sequence[str], archives: Sequence[str] = (), whole: bool = False) -> ImageFiles:
@@ -43,17 +43,19 @@ def images_at(place: Path, folders: Sequence[str], archives: Sequence[str] = (),
         UserError: an archive is damaged, or has to be unpacked.
     """
     if place.is_file():
-        return _in_archive(members(place), folders, whole=False)
+        return _in_archive(list_archive(place), folders, whole=False)
     for folder in folders:
         if (place / folder).is_dir():
-            return images_in(place / folder)
+            return list_images(place / folder)
         if place.absolute().as_posix().endswith(f"/{folder}"):
-            return images_in(place)
+            return list_images(place)
     for archive in archives:
         for suffix in (*READABLE, *COMPRESSED):
-            if is_archive(path := place / f"{archive}{suffix}") and len(found := _in_archive(members(path), folders, whole)):
+            if is_archive(path := place / f"{archive}{suffix}") and len(
+                found := _in_archive(list_archive(path), folders, whole)
+            ):
                 return found
-    return ImageFiles.of(())
+    return ImageFiles.from_paths(())
 
 
 def text_at(place: Path, names: Sequence[str], archives: Sequence[str] = ()) -> str | None:
@@ -64,15 +66,15 @@ def text_at(place: Path, names: Sequence[str], archives: Sequence[str] = ()) -> 
             return path.read_text(errors="surrogateescape")
     for path in [place] if place.is_file() else [place / f"{name}{suffix}" for name in archives for suffix in READABLE]:
         if path.is_file():
-            found = members(path)
+            found = list_archive(path)
             wanted = set(names)
             for index, name in enumerate(found.names()):
                 if name in wanted or name.rsplit("/", 1)[-1] in wanted:
-                    return found.content(index).decode(errors="surrogateescape")
+                    return found.read_bytes(index).decode(errors="surrogateescape")
     return None
 
 
-def plain_lists(place: Path, seed: int, why: str) -> Splits:
+def fallback_splits(place: Path, seed: int, why: str) -> Splits:
     """What any other folder or archive of images is taken for: its `train`, `val` and `test`, or a drawn split.
 
     Args:
@@ -83,15 +85,15 @@ def plain_lists(place: Path, seed: int, why: str) -> Splits:
     if place.is_file():
         train, val, test = (images_at(place, (name,)) for name in ("train", "val", "test"))
         some = len(train) or len(val) or len(test)
-        plain = from_folders(train, val, test, seed) if some else split(all_images(place), seed)
+        plain = fill_missing_splits(train, val, test, seed) if some else random_split(all_images(place), seed)
     else:
-        plain = folder_lists(place, seed)
+        plain = folder_splits(place, seed)
     return replace(plain, note=f"{why}: {plain.note}")
 
 
 def all_images(place: Path) -> ImageFiles:
     """Every image in a folder or an archive."""
-    return _in_archive(members(place), (), whole=True) if place.is_file() else images_in(place)
+    return _in_archive(list_archive(place), (), whole=True) if place.is_file() else list_images(place)
 
 
 def has_parts(place: Path) -> bool:
@@ -99,7 +101,7 @@ def has_parts(place: Path) -> bool:
     return any((place / name).is_dir() for name in ("train", "val", "test"))
 
 
-def numbers_of(files: ImageFiles) -> Places:
+def numbers_of(files: ImageFiles) -> Indices:
     """(N,) the number at the end of each file's name, -1 where there is none or it has more than 18 digits."""
     found = (re.search(r"(?<!\d)(\d{1,18})\.\w+$", name) for name in files.names())  # 19 digits may be too many for int64
     return np.fromiter((int(match[1]) if match else -1 for match in found), np.int64, len(files))

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lit_inpaint.data.datamodule import InpaintingData
 from lit_inpaint.data.datasets.folder_layouts import missing
 from lit_inpaint.data.image_source import ImageFiles
-from lit_inpaint.data.splits import Splits, from_folders
+from lit_inpaint.data.splits import Splits, fill_missing_splits
 from lit_inpaint.data.transforms.crops import Transform
 from lit_inpaint.data.unreadable_images import OnBadFile
 from lit_inpaint.errors import UserError
@@ -33,7 +33,7 @@ class ListFile(InpaintingData):
         test: of the test images. All other arguments: see `InpaintingData`.
     """
 
-    content: ClassVar[str] = "the images that the lists name (--data.train FILE --data.val FILE --data.test FILE)"
+    expected_layout: ClassVar[str] = "the images that the lists name (--data.train FILE --data.val FILE --data.test FILE)"
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class ListFile(InpaintingData):
         self.val = val
         self.test = test
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         """See the class.
 
         Raises:
@@ -89,13 +89,13 @@ class ListFile(InpaintingData):
                 "ListFile needs a text file of image paths: --data.train FILE, and --data.val or --data.test for others"
             )
         if self.root is not None:
-            self.folder()
-        train, val, test = (self._listed_in(Path(name)) if name else ImageFiles.of(()) for name in named)
+            self.root_folder()
+        train, val, test = (self._listed_in(Path(name)) if name else ImageFiles.from_paths(()) for name in named)
         for held_out in (val, test):
             if both := {str(path) for path in train}.intersection(str(path) for path in held_out):
                 shown = missing(sorted(both))
                 rank_zero_warn(f"{len(both):,} images are listed both to train on and to evaluate on: {shown}", stacklevel=2)
-        lists = from_folders(train, val, test, self.seed)
+        lists = fill_missing_splits(train, val, test, self.seed)
         shown = ", ".join(Path(name).name for name in named if name)
         return Splits(lists.train, lists.val, lists.test, f"{lists.note}; from {shown}")
 
@@ -122,7 +122,7 @@ class ListFile(InpaintingData):
                 f"{path} names {len(absent):,} of {len(found):,} files that are not there: {missing(absent)}; {mend} "
                 "the folder that they are below: --data.root DIR"
             )
-        return ImageFiles.of(map(Path, found))
+        return ImageFiles.from_paths(map(Path, found))
 
 
 def _dropped(top: Path, name: str) -> int:

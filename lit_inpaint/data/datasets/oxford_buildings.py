@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lit_inpaint.data.datamodule import Defaults, InpaintingData
-from lit_inpaint.data.datasets.folder_layouts import all_images, counted, drawn, has_parts, images_at, place_of, plain_lists
+from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
+from lit_inpaint.data.datasets.folder_layouts import all_images, counted, drawn, fallback_splits, has_parts, images_at, place_of
 from lit_inpaint.data.splits import Splits
 
 IMAGES = (5_062, 5_063)
@@ -26,23 +26,23 @@ class Oxford(InpaintingData):
     `Folder` would. Files of the archive that are no whole pictures are named and left out (`on_bad_file`).
     """
 
-    content: ClassVar[str] = (
+    expected_layout: ClassVar[str] = (
         "oxbuild_images/, unpacked from oxbuild_images.tgz of Oxford Buildings (https://www.robots.ox.ac.uk/~vgg/data/oxbuildings)"
     )
 
     @classmethod
-    def defaults(cls, root: str | None) -> Defaults:
+    def defaults(cls, root: str | None) -> DatasetDefaults:
         """Its usual place."""
-        return Defaults(root="data/oxford")
+        return DatasetDefaults(root="data/oxford")
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         """See the class."""
         place = place_of(self)
         files = images_at(place, FOLDERS, ARCHIVES, whole=True)
         if not len(files) and not has_parts(place) and len(whole := all_images(place)) in IMAGES:
             files = whole
         if not len(files):
-            return plain_lists(place, self.seed, "no oxbuild_images")
+            return fallback_splits(place, self.seed, "no oxbuild_images")
         train, test = drawn(files, (IMAGES[0] - TEST, TEST), self.seed)
         count = counted(len(files), IMAGES[len(files) == IMAGES[1]])
         return Splits(train, test, test, f"{count}, {len(test):,} of them drawn by seed {self.seed}, test is val")

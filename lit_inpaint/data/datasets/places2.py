@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lit_inpaint.data.datamodule import Defaults, InpaintingData
-from lit_inpaint.data.datasets.folder_layouts import counted, images_at, place_of, plain_lists
+from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
+from lit_inpaint.data.datasets.folder_layouts import counted, fallback_splits, images_at, place_of
 from lit_inpaint.data.image_source import ImageFiles
-from lit_inpaint.data.splits import Splits, from_folders
+from lit_inpaint.data.splits import Splits, fill_missing_splits
 from lit_inpaint.data.transforms.crops import RandomResizedCrop
 
 STANDARD = ("data_256_standard", "train_256_places365standard", "places365_standard/train", "data_large_standard")
@@ -40,24 +40,24 @@ class Places2(InpaintingData):
     Standard before Challenge. Without the test archive the validation images (36,500) are tested on, as most papers do.
     """
 
-    content: ClassVar[str] = (
+    expected_layout: ClassVar[str] = (
         "data_256_standard/, val_256/ and, if wanted, test_256/ of Places2, or their .tar archives "
         "(http://places2.csail.mit.edu/download.html)"
     )
 
     @classmethod
-    def defaults(cls, root: str | None) -> Defaults:
+    def defaults(cls, root: str | None) -> DatasetDefaults:
         """Whole scenes: squares as large as the picture allows."""
-        return Defaults(root="data/places2", train_transform=RandomResizedCrop(scale=(1.0, 1.0)))
+        return DatasetDefaults(root="data/places2", train_transform=RandomResizedCrop(scale=(1.0, 1.0)))
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         """See the class."""
         place = place_of(self)
         train = images_at(place, TRAIN, TRAIN_ARCHIVES, whole=True)
         val = images_at(place, VAL, VAL_ARCHIVES, whole=True)
         test = images_at(place, TEST, TEST, whole=True)
         if not (len(train) or len(val) or len(test)):
-            return plain_lists(place, self.seed, f"no official folder or archive such as {TRAIN[0]} or {VAL[0]}, so")
+            return fallback_splits(place, self.seed, f"no official folder or archive such as {TRAIN[0]} or {VAL[0]}, so")
         official = CHALLENGE if len(train) > IMAGES[0] else IMAGES[0]
         note = (
             [f"{counted(_classes(train), CLASSES, 'classes')}, {counted(len(train), official, 'training images')}"]
@@ -66,7 +66,7 @@ class Places2(InpaintingData):
         )
         note += [counted(len(val), IMAGES[1], "validation images")] if len(val) else []
         note += [counted(len(test), IMAGES[2], "test images")] if len(test) else []
-        lists = from_folders(train, val, test, self.seed)
+        lists = fill_missing_splits(train, val, test, self.seed)
         return Splits(lists.train, lists.val, lists.test, f"{lists.note}; {', '.join(note)}")
 
 

@@ -11,12 +11,12 @@ import numpy as np
 from scipy.io import loadmat
 
 from lit_inpaint.data.archives import is_archive
-from lit_inpaint.data.datamodule import Defaults, InpaintingData
+from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
 from lit_inpaint.data.datasets.crop_to_bounding_box import boxes_to_squares
-from lit_inpaint.data.datasets.folder_layouts import counted, missing, place_of, plain_lists
-from lit_inpaint.data.image_source import ImageFiles, Places
-from lit_inpaint.data.list_image_files import images_in
-from lit_inpaint.data.splits import Splits, split
+from lit_inpaint.data.datasets.folder_layouts import counted, fallback_splits, missing, place_of
+from lit_inpaint.data.image_source import ImageFiles, Indices
+from lit_inpaint.data.list_image_files import list_images
+from lit_inpaint.data.splits import Splits, random_split
 from lit_inpaint.data.transforms.augmentation import RandomAffine
 from lit_inpaint.errors import UserError
 
@@ -38,14 +38,14 @@ class StanfordCars(InpaintingData):
     pictures are taken.
     """
 
-    content: ClassVar[str] = "car_ims/ and cars_annos.mat, or cars_train/, cars_test/ and devkit/, of Stanford Cars"
+    expected_layout: ClassVar[str] = "car_ims/ and cars_annos.mat, or cars_train/, cars_test/ and devkit/, of Stanford Cars"
 
     @classmethod
-    def defaults(cls, root: str | None) -> Defaults:
+    def defaults(cls, root: str | None) -> DatasetDefaults:
         """As for `CUB200`."""
-        return Defaults(root="data/stanford_cars", train_transform=RandomAffine())
+        return DatasetDefaults(root="data/stanford_cars", train_transform=RandomAffine())
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         """See the class.
 
         Raises:
@@ -57,17 +57,21 @@ class StanfordCars(InpaintingData):
                 return self._cars(parts)
         for name in ("car_ims.tgz", "cars_train.tgz", "cars_test.tgz"):
             is_archive(root / name)  # says how to unpack it
-        return plain_lists(root, self.seed, "no car_ims/ or cars_train/, so not Stanford Cars")
+        return fallback_splits(root, self.seed, "no car_ims/ or cars_train/, so not Stanford Cars")
 
     def _cars(self, parts: list[tuple[Path, Path | None]]) -> Splits:
         """The split of one layout: folders of images with the files of their boxes."""
         if boxless := [folder.name for folder, boxes in parts if boxes is None]:
-            plain = split(ImageFiles.of(path for folder, _ in parts for path in images_in(folder)), self.seed, (60, 20, 20))
+            plain = random_split(
+                ImageFiles.from_paths(path for folder, _ in parts for path in list_images(folder)), self.seed, (60, 20, 20)
+            )
             return replace(plain, note=f"whole pictures, as there are no boxes for {' and '.join(boxless)}/; {plain.note}")
         read = [_boxes(folder, path) for folder, path in parts if path is not None]
-        files = ImageFiles.of(folder / name for (folder, _), (names, _) in zip(parts, read, strict=True) for name in names)
+        files = ImageFiles.from_paths(
+            folder / name for (folder, _), (names, _) in zip(parts, read, strict=True) for name in names
+        )
         squares, fit = boxes_to_squares(files, np.concatenate([boxes for _, boxes in read]), self.on_bad_file)
-        plain = split(squares, self.seed, (60, 20, 20))
+        plain = random_split(squares, self.seed, (60, 20, 20))
         cut = f"squares around the cars, {np.count_nonzero(~fit):,} of them cut to the picture's shorter side"
         return replace(plain, note=f"{cut}; {counted(len(files), IMAGES)}; {plain.note}")
 
@@ -85,7 +89,7 @@ def _parts(home: Path) -> Iterator[tuple[Path, Path | None]]:
             yield folder, next((path for path in places if path.is_file()), None)
 
 
-def _boxes(folder: Path, path: Path) -> tuple[list[str], Places]:
+def _boxes(folder: Path, path: Path) -> tuple[list[str], Indices]:
     """Names below `folder` and boxes: left, top, width, height. In the file they are corners, counted from 1, both inside."""
     try:
         table = np.atleast_1d(loadmat(path, squeeze_me=True, variable_names=["annotations"])["annotations"])
@@ -94,7 +98,7 @@ def _boxes(folder: Path, path: Path) -> tuple[list[str], Places]:
         left, top, right, bottom = (table[corner].astype(np.int64) for corner in _CORNERS)
     except Exception as error:  # what scipy raises on broken bytes is not documented
         raise UserError(f"{path} is not the file of boxes that comes with Stanford Cars, or is broken: get it again") from error
-    there = set(images_in(folder).names())
+    there = set(list_images(folder).names())
     if absent := [name for name in names if name not in there]:
         named = f"{len(absent):,} of {len(names):,} images in {path} are not in {folder}"
         raise UserError(f"{named} ({missing(absent)}): unpack the archive again")

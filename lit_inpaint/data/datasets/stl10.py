@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_inpaint.data.archives import is_archive
-from lit_inpaint.data.datamodule import Defaults, InpaintingData
-from lit_inpaint.data.datasets.folder_layouts import place_of, plain_lists
+from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
+from lit_inpaint.data.datasets.folder_layouts import fallback_splits, place_of
 from lit_inpaint.data.image_decode import UnreadableImageError
-from lit_inpaint.data.image_source import ImageSource, Places
-from lit_inpaint.data.splits import Splits, split
+from lit_inpaint.data.image_source import ImageSource, Indices
+from lit_inpaint.data.splits import Splits, random_split
 from lit_inpaint.data.transforms.augmentation import LamaAugment
 from lit_inpaint.errors import UserError
 
@@ -32,14 +32,14 @@ class STL10(InpaintingData):
     are not used. `unlabeled_X.bin` lies in `root` or in `stl10_binary`, which the archive unpacks to; it is read where it lies.
     """
 
-    content: ClassVar[str] = "stl10_binary/unlabeled_X.bin of STL-10 (https://cs.stanford.edu/~acoates/stl10/)"
+    expected_layout: ClassVar[str] = "stl10_binary/unlabeled_X.bin of STL-10 (https://cs.stanford.edu/~acoates/stl10/)"
 
     @classmethod
-    def defaults(cls, root: str | None) -> Defaults:
+    def defaults(cls, root: str | None) -> DatasetDefaults:
         """The augmentation that WaveMix takes from LaMa."""
-        return Defaults(root="data/stl10", train_transform=LamaAugment())
+        return DatasetDefaults(root="data/stl10", train_transform=LamaAugment())
 
-    def lists(self) -> Splits:
+    def splits(self) -> Splits:
         """See the class.
 
         Raises:
@@ -49,11 +49,11 @@ class STL10(InpaintingData):
         path = next((path for path in (root / "stl10_binary" / BINARY, root / BINARY) if path.is_file()), None)
         if path is None:
             is_archive(root / "stl10_binary.tar.gz")  # says how to unpack it
-            return plain_lists(root, self.seed, f"no {BINARY}, so not STL-10's split")
+            return fallback_splits(root, self.seed, f"no {BINARY}, so not STL-10's split")
         expected, found = IMAGES * 3 * SIDE * SIDE, path.stat().st_size
         if found != expected:
             raise UserError(f"{path} has {found:,} bytes instead of {expected:,}, so it is not whole: unpack the archive again")
-        return split(STL10Binary(path, np.arange(IMAGES)), self.seed, (80, 10, 10))
+        return random_split(STL10Binary(path, np.arange(IMAGES)), self.seed, (80, 10, 10))
 
 
 class STL10Binary(ImageSource):
@@ -66,9 +66,9 @@ class STL10Binary(ImageSource):
         places: which pictures of the file these are, counted from 0.
     """
 
-    def __init__(self, path: Path, places: Places) -> None:
+    def __init__(self, path: Path, indices: Indices) -> None:
         self.path = path
-        self.places = places
+        self.indices = indices
         self._mapped: NDArray[np.uint8] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class STL10Binary(ImageSource):
         return {**self.__dict__, "_mapped": None}
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def read(self, index: int) -> Tensor:
         """See `ImageSource`."""
@@ -86,24 +86,24 @@ class STL10Binary(ImageSource):
                 self._mapped = content[: len(content) // (3 * SIDE * SIDE) * 3 * SIDE * SIDE].reshape(-1, 3, SIDE, SIDE)
             except (OSError, ValueError) as error:
                 raise UnreadableImageError(f"cannot read {self.path} ({error})") from error
-        place = int(self.places[index])
+        place = int(self.indices[index])
         if place >= len(self._mapped):
-            raise UnreadableImageError(f"{self.where(index)} lies beyond the end of the file")
+            raise UnreadableImageError(f"{self.location(index)} lies beyond the end of the file")
         # From planes of columns to rows of pixels, whose three channels lie side by side, as in every picture that is read.
         return torch.from_numpy(self._mapped[place].transpose(2, 1, 0).copy()).permute(2, 0, 1)
 
-    def where(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """See `ImageSource`."""
-        return f"{self.path}, image {self.places[index]}"
+        return f"{self.path}, image {self.indices[index]}"
 
     def name(self, index: int) -> str:
         """See `ImageSource`."""
-        return f"unlabeled_{self.places[index]:06}"
+        return f"unlabeled_{self.indices[index]:06}"
 
-    def take(self, places: Places) -> Self:
+    def take(self, indices: Indices) -> Self:
         """See `ImageSource`."""
-        return type(self)(self.path, self.places[places])
+        return type(self)(self.path, self.indices[indices])
 
     def digest(self) -> str:
         """See `ImageSource`: of the file's name and the pictures' places in it."""
-        return hashlib.sha256(self.path.name.encode() + b"\0" + self.places.astype("<i8").tobytes()).hexdigest()
+        return hashlib.sha256(self.path.name.encode() + b"\0" + self.indices.astype("<i8").tobytes()).hexdigest()

@@ -32,8 +32,8 @@ class OutputSplit(NamedTuple):
         """
         stem = _stem(self.pictures, number)
         if any(not part or part.startswith((".", "__")) for part in stem.split("/")):
-            raise UserError(f"{self.pictures.where(number)} cannot be written under the name {stem!r}; rename it")
-        own = Path(self.pictures.where(number)).suffix if number in self.clashing else ""
+            raise UserError(f"{self.pictures.location(number)} cannot be written under the name {stem!r}; rename it")
+        own = Path(self.pictures.location(number)).suffix if number in self.clashing else ""
         return f"{self.name}/{stem}{own}.{ending}"
 
 
@@ -54,14 +54,14 @@ def same_as(pictures: ImageSource, splits: list[OutputSplit]) -> str | None:
         if pictures is other:
             return split.name
         # A digest is of names, which may be the same in two folders.
-        if len(pictures) == len(other) and pictures.where(0) == other.where(0) and pictures.digest() == other.digest():
+        if len(pictures) == len(other) and pictures.location(0) == other.location(0) and pictures.digest() == other.digest():
             return split.name
     return None
 
 
 def _stem(pictures: ImageSource, number: int) -> str:
     if isinstance(pictures, ImageFiles) and not isinstance(pictures, ArchiveImages):
-        return os.path.splitext(pictures[number].relative_to(pictures.top).as_posix())[0]  # noqa: PTH122 (for each picture)
+        return os.path.splitext(pictures[number].relative_to(pictures.root).as_posix())[0]  # noqa: PTH122 (for each picture)
     return pictures.name(number)
 
 

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from lit_inpaint import __version__
 from lit_inpaint.data import InpaintingData, Splits, read_image
 from lit_inpaint.data.image_source import ImageFiles
-from lit_inpaint.data.list_image_files import images_in
+from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.preparation.file_report import FileReport, PreparationSummary
 from lit_inpaint.data.preparation.output_paths import NAMES, OutputSplit, same_as, splits_of
 from lit_inpaint.data.preparation.resize_images import resize_images
 from lit_inpaint.data.preparation.resize_options import ResizeOptions
-from lit_inpaint.data.splits import folder_lists
+from lit_inpaint.data.splits import folder_splits
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage.output_files import require_writable_folder, write_json
 
@@ -125,7 +125,7 @@ def _results(
     for split in splits:
         described[split.name]["left_out"] = tally.left_out[split.name]
         if recipe.writes:
-            digest = images_in(folder / split.name).digest()
+            digest = list_images(folder / split.name).digest()
             described[split.name]["written"] = {"images": tally.usable[split.name], "sha256": digest}
     return described
 
@@ -162,7 +162,7 @@ def _refuse_inside(folder: Path, data: InpaintingData, splits: Sequence[OutputSp
     full = folder.resolve()
     above = {os.fspath(place) for place in (full, *full.parents)}
     files = [split.pictures for split in splits if isinstance(split.pictures, ImageFiles)]
-    holding = {os.path.join(these.top, os.path.dirname(name)) for these in files for name in these.names()}  # noqa: PTH118, PTH120
+    holding = {os.path.join(these.root, os.path.dirname(name)) for these in files for name in these.names()}  # noqa: PTH118, PTH120
     for place in [*([data.root] if data.root else []), *sorted(holding)]:
         if os.path.realpath(place) in above:
             raise UserError(f"--output {folder} lies within the images' folder {Path(place)}; name one outside")
@@ -174,7 +174,7 @@ def _remove_strays(folder: Path, splits: Sequence[OutputSplit], recipe: ResizeOp
     Raises:
         UserError: a file that no preparation wrote and this one will not; it would be trained on.
     """
-    there = [f"{name}/{below}" for name in NAMES if (folder / name).is_dir() for below in images_in(folder / name).names()]
+    there = [f"{name}/{below}" for name in NAMES if (folder / name).is_dir() for below in list_images(folder / name).names()]
     if not there:
         return 0
     wanted = {split.output(number, recipe.format) for split in splits for number in range(len(split.pictures))}
@@ -222,7 +222,7 @@ def _difference(
     splits: Sequence[OutputSplit], folder: Path, recipe: ResizeOptions, tally: PreparationSummary, seed: int
 ) -> str:
     """How `Folder` reads what was written differently from the data set's own lists; empty if it does not."""
-    lists = folder_lists(folder, seed)
+    lists = folder_splits(folder, seed)
     found = dict(zip(NAMES, (lists.train, lists.val, lists.test), strict=True))
     for split in splits:
         files, usable = found[split.name], tally.usable[split.name]

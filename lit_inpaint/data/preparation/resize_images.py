@@ -133,7 +133,7 @@ class _Pictures(Dataset[ResizeResult]):
         if job.known is not None and self._stands(job.known, size, modified):
             return ResizeResult(job.known, reused=True)
         row = FileRecord(
-            path=pictures.where(number),
+            path=pictures.location(number),
             split=split.name,
             usable=0,
             kinds="",
@@ -188,7 +188,7 @@ class _Pictures(Dataset[ResizeResult]):
 def _content(pictures: ImageSource, number: int) -> bytes | None:
     """The bytes of the file that a picture is in; None for one without."""
     if isinstance(pictures, ArchiveImages):
-        return pictures.content(number)
+        return pictures.read_bytes(number)
     return pictures[number].read_bytes() if isinstance(pictures, ImageFiles) else None
 
 
@@ -196,7 +196,7 @@ def _stamp(pictures: ImageSource, number: int) -> tuple[int, int]:
     """Bytes, and when it was changed last in nanoseconds, of the file that a picture is in, or of the archive; else zero."""
     with suppress(OSError):
         if isinstance(pictures, ArchiveImages):
-            return _NOT_ASKED, pictures.top.stat().st_mtime_ns
+            return _NOT_ASKED, pictures.root.stat().st_mtime_ns
         if isinstance(pictures, ImageFiles):
             found = pictures[number].stat()
             return found.st_size, found.st_mtime_ns

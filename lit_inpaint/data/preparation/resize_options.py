@@ -104,4 +104,4 @@ def _(view: RandomResizedCrop, size: int) -> int | None:
 
 @shorter_side.register
 def _(view: PolyphaseSubsample, size: int) -> int | None:
-    return size * view.every
+    return size * view.factor

@@ -88,20 +88,20 @@ class NativeSize(Transform):
 
     Args:
         multiple: sides are cut to multiples of so many pixels, alike at both ends.
-        longest: larger pictures are shrunk, in their shape, until the longer side has so many pixels. None: no picture is.
+        max_size: larger pictures are shrunk, in their shape, until the longer side has so many pixels. None: no picture is.
 
     Raises:
-        UserError: a number below 1, or `longest` below `multiple`.
+        UserError: a number below 1, or `max_size` below `multiple`.
     """
 
     multiple: int = 1
-    longest: int | None = None
+    max_size: int | None = None
 
     square: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.multiple < 1 or (self.longest is not None and self.longest < self.multiple):
-            raise UserError(f"Original needs 1 <= multiple <= longest, got multiple={self.multiple}, longest={self.longest}")
+        if self.multiple < 1 or (self.max_size is not None and self.max_size < self.multiple):
+            raise UserError(f"Original needs 1 <= multiple <= max_size, got multiple={self.multiple}, max_size={self.max_size}")
 
     def __call__(self, image: Tensor, size: int, rng: torch.Generator) -> Tensor:
         """See `Transform`; `size` does not matter."""
@@ -127,11 +127,11 @@ class NativeSize(Transform):
 
     def describe(self, size: int) -> str:
         """See `Transform`."""
-        shrunk = f", at most {self.longest} px" if self.longest is not None else ""
+        shrunk = f", at most {self.max_size} px" if self.max_size is not None else ""
         return f"original sizes{shrunk}{f', cut to multiples of {self.multiple}' if self.multiple > 1 else ''}"
 
     def _shrunk(self, picture: tuple[int, int]) -> tuple[int, int]:
-        shrink = 1.0 if self.longest is None else min(1.0, self.longest / max(picture))
+        shrink = 1.0 if self.max_size is None else min(1.0, self.max_size / max(picture))
         height, width = (max(1, round(side * shrink)) for side in picture)
         return height, width
 
@@ -206,29 +206,29 @@ class PolyphaseSubsample(Transform):
     says nothing of it.
 
     Args:
-        every: n.
-        turn: turn it.
+        factor: n.
+        rotate: turn it.
         flip: probability of mirroring left to right.
 
     Raises:
         UserError: n below 1, or no probability.
     """
 
-    every: int = 2
-    turn: bool = True
+    factor: int = 2
+    rotate: bool = True
     flip: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.every < 1 or not 0 <= self.flip <= 1:
-            raise UserError(f"Subsampled needs every >= 1 and 0 <= flip <= 1, got {self.every}, {self.flip}")
+        if self.factor < 1 or not 0 <= self.flip <= 1:
+            raise UserError(f"Subsampled needs factor >= 1 and 0 <= flip <= 1, got {self.factor}, {self.flip}")
 
     def __call__(self, image: Tensor, size: int, rng: torch.Generator) -> Tensor:
         """See `Transform`."""
         quarters, down, right, coin = torch.rand(4, generator=rng).tolist()
-        square = _resize(image, size * self.every, InterpolationMode.BICUBIC)
-        if self.turn:
+        square = _resize(image, size * self.factor, InterpolationMode.BICUBIC)
+        if self.rotate:
             square = square.rot90(int(quarters * 4), dims=(1, 2))
-        part = square[:, int(down * self.every) :: self.every, int(right * self.every) :: self.every]
+        part = square[:, int(down * self.factor) :: self.factor, int(right * self.factor) :: self.factor]
         return part.flip(-1) if coin < self.flip else part.contiguous()
 
 

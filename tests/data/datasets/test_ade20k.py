@@ -23,28 +23,28 @@ def unpacked(write: Write, tmp_path: Path) -> Path:
 
 
 def _names(pictures: ImageSource) -> list[str]:
-    return [Path(pictures.where(index)).stem for index in range(len(pictures))]
+    return [Path(pictures.location(index)).stem for index in range(len(pictures))]
 
 
 def test_the_official_folders_are_the_split(unpacked: Path, write: Write) -> None:
     data = ADE20K(str(unpacked))
-    lists = data.lists()
+    lists = data.splits()
     assert _names(lists.train) == [f"ADE_train_{number:08}" for number in range(1, 11)]
     assert _names(lists.val) == ["ADE_val_00000001", "ADE_val_00000002"]
     assert lists.test == lists.val
     assert "10 of the 20,210 official training images, 2 of the 2,000 official validation images" in data.describe()
     write("ade/release_test/testing/ADE_test_00000001.jpg")
-    lists = ADE20K(str(unpacked)).lists()
+    lists = ADE20K(str(unpacked)).splits()
     assert _names(lists.test) == ["ADE_test_00000001"]
     assert "1 of the 3,352 official test images" in lists.note
-    assert ADE20K(str(unpacked / "ADEChallengeData2016")).lists().train.digest() == lists.train.digest()
+    assert ADE20K(str(unpacked / "ADEChallengeData2016")).splits().train.digest() == lists.train.digest()
 
 
 def test_the_zip_is_as_good_as_the_folder(unpacked: Path, pack: Pack, tmp_path: Path) -> None:
-    expected = ADE20K(str(unpacked), subset=4).lists()
+    expected = ADE20K(str(unpacked), subset=4).splits()
     archive = pack("zips/ADEChallengeData2016.zip", "ade")
     for root in (archive, archive.parent):
-        lists = ADE20K(str(root), subset=4).lists()
+        lists = ADE20K(str(root), subset=4).splits()
         assert lists.note == expected.note
         assert lists.train.digest() == expected.train.digest()
         assert torch.equal(lists.val.read(1), expected.val.read(1))
@@ -56,34 +56,36 @@ def test_label_pictures_of_the_full_releases_are_left_out(top: str, write: Write
         folder = f"{top}/{part}/a/abbey"
         for file in (f"{name}.jpg", f"{name}_seg.png", f"{name}_parts_1.png", f"{name}/instance_000_{name}.png"):
             write(f"{folder}/{file}")
-    lists = ADE20K(str(tmp_path)).lists()
+    lists = ADE20K(str(tmp_path)).splits()
     assert [_names(lists.train), _names(lists.val)] == [["ADE_train_00000001"], ["ADE_val_00000001"]]
 
 
 def test_a_subset_is_drawn_or_listed(unpacked: Path, tmp_path: Path) -> None:
-    drawn = ADE20K(str(unpacked), subset=4).lists()
+    drawn = ADE20K(str(unpacked), subset=4).splits()
     assert len(drawn.train) == 4
     assert "4 of them drawn by seed 0" in drawn.note
-    assert drawn.train == ADE20K(str(unpacked), subset=4).lists().train != ADE20K(str(unpacked), subset=4, seed=1).lists().train
+    assert (
+        drawn.train == ADE20K(str(unpacked), subset=4).splits().train != ADE20K(str(unpacked), subset=4, seed=1).splits().train
+    )
     listed = tmp_path / "challenge.txt"
     listed.write_text("images/training/ADE_train_00000007.jpg\n\nADE_train_00000002\n")
-    lists = ADE20K(str(unpacked), subset=str(listed)).lists()
+    lists = ADE20K(str(unpacked), subset=str(listed)).splits()
     assert _names(lists.train) == ["ADE_train_00000002", "ADE_train_00000007"]
     assert "2 of them as challenge.txt says" in lists.note
     assert len(lists.val) == 2
-    assert len(ADE20K(str(unpacked), subset=99).lists().train) == 10
+    assert len(ADE20K(str(unpacked), subset=99).splits().train) == 10
 
 
 def test_mistakes_in_a_subset_are_one_line(unpacked: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
     with pytest.raises(UserError, match=r"no list of images at .*list\.txt; name a text file"):
-        ADE20K(str(unpacked), subset=str(listed)).lists()
+        ADE20K(str(unpacked), subset=str(listed)).splits()
     listed.write_text("\n")
     with pytest.raises(UserError, match=r"list\.txt is empty"):
-        ADE20K(str(unpacked), subset=str(listed)).lists()
+        ADE20K(str(unpacked), subset=str(listed)).splits()
     listed.write_text("".join(f"ADE_train_{number:08}.jpg\n" for number in range(5, 16)))
     missing = "ADE_train_00000011, ADE_train_00000012, ADE_train_00000013 and 2 more$"
     with pytest.raises(UserError, match=rf"names 5 of 11 images that are not there to train on: {missing}"):
-        ADE20K(str(unpacked), subset=str(listed)).lists()
+        ADE20K(str(unpacked), subset=str(listed)).splits()
     with pytest.raises(UserError, match=r"data\.subset is 0, it must be at least 1"):
         ADE20K(str(unpacked), subset=0)

@@ -25,7 +25,7 @@ def unpacked(write: Write, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("layout", ["beside", "inside", "itself", "Img"])
 def test_the_zip_is_as_good_as_what_it_unpacks_to(layout: str, unpacked: Path, pack: Pack, tmp_path: Path) -> None:
-    expected = CelebA(str(unpacked)).lists()
+    expected = CelebA(str(unpacked)).splits()
     partition = (unpacked / "list_eval_partition.txt").read_bytes()
     if layout != "inside":
         (unpacked / "list_eval_partition.txt").unlink()
@@ -35,13 +35,13 @@ def test_the_zip_is_as_good_as_what_it_unpacks_to(layout: str, unpacked: Path, p
         (tmp_path / "zip" / ("Eval" if layout == "Img" else "")).mkdir(exist_ok=True)
         (tmp_path / "zip" / ("Eval" if layout == "Img" else "") / "list_eval_partition.txt").write_bytes(partition)
     data = CelebA(str(archive if layout == "itself" else tmp_path / "zip"))
-    found = data.lists()
+    found = data.splits()
     assert found.note == expected.note
     for part in ("train", "val", "test"):
         ours, theirs = getattr(found, part), getattr(expected, part)
         assert ours.digest() == theirs.digest()
         assert torch.equal(ours.read(0), theirs.read(0))
-    assert found.val.where(0) == f"{archive}/img_align_celeba/000004.jpg"
+    assert found.val.location(0) == f"{archive}/img_align_celeba/000004.jpg"
 
 
 def test_a_zip_trains_through_the_data_module(unpacked: Path, pack: Pack, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_zip_trains_through_the_data_module(unpacked: Path, pack: Pack, tmp_pa
 
 def test_without_the_partition_file_the_numbers_tell(unpacked: Path) -> None:
     (unpacked / "list_eval_partition.txt").unlink()
-    lists = CelebA(str(unpacked)).lists()
+    lists = CelebA(str(unpacked)).splits()
     assert [len(lists.train), len(lists.val), len(lists.test)] == [6, 0, 0]
     assert "by numbers, as list_eval_partition.txt is missing" in lists.note
     parts = parts_of(np.arange(202_601))
@@ -67,21 +67,21 @@ def test_without_the_partition_file_the_numbers_tell(unpacked: Path) -> None:
 
 def test_a_count_that_is_off_is_said_once(unpacked: Path) -> None:
     with pytest.warns(UserWarning, match=r"^6 of the 202,599 official images: some are missing, or others are among them$"):
-        CelebA(str(unpacked)).lists()
+        CelebA(str(unpacked)).splits()
 
 
 def test_another_archive_is_taken_as_a_folder_is(write: Write, pack: Pack, tmp_path: Path) -> None:
     for name in ("train/1.png", "val/2.png", "3.png"):
         write(f"pictures/{name}")
-    lists = CelebA(str(pack("any.zip"))).lists()
+    lists = CelebA(str(pack("any.zip"))).splits()
     assert [[*part.names()] for part in (lists.train, lists.val)] == [["train/1.png"], ["val/2.png"]]
     assert lists.note.startswith("no img_align_celeba, so not the official split: test is val")
     (tmp_path / "pictures" / "train" / "1.png").rename(tmp_path / "pictures" / "1.png")
     (tmp_path / "pictures" / "val" / "2.png").rename(tmp_path / "pictures" / "2.png")
-    assert len(CelebA(str(pack("any.zip"))).lists().train) == 2
+    assert len(CelebA(str(pack("any.zip"))).splits().train) == 2
 
 
 def test_a_file_that_is_no_archive_is_no_root(tmp_path: Path) -> None:
     (tmp_path / "faces.rar").write_bytes(b"Rar!")
     with pytest.raises(UserError, match=re.escape(f"CelebA: no folder at {tmp_path / 'faces.rar'}; put img_align_celeba/")):
-        CelebA(str(tmp_path / "faces.rar")).lists()
+        CelebA(str(tmp_path / "faces.rar")).splits()

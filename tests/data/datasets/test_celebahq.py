@@ -52,7 +52,7 @@ def _numbers(lists: Splits) -> list[list[int]]:
 )
 def test_every_split_is_whole_disjoint_and_named(split: Split, sizes: tuple[int, ...], unpacked: Path) -> None:
     data = CelebAHQ(str(unpacked), split=split)
-    train, val, test = _numbers(data.lists())
+    train, val, test = _numbers(data.splits())
     assert (len(train), len(val), len(test)) == sizes
     assert (val == test) == (split.count("-") == 1)
     assert sorted({*train, *val, *test}) == list(range(COUNT))
@@ -60,7 +60,7 @@ def test_every_split_is_whole_disjoint_and_named(split: Split, sizes: tuple[int,
     assert train == sorted(train)
     assert f"split {split}, 60 of the 60 official images, " in data.describe()
     if split != "24183-2993-2824":
-        assert _numbers(CelebAHQ(str(unpacked), split=split, seed=1).lists())[0] != train
+        assert _numbers(CelebAHQ(str(unpacked), split=split, seed=1).splits())[0] != train
 
 
 def test_the_splits_add_up_to_thirty_thousand() -> None:
@@ -72,8 +72,8 @@ def test_the_splits_add_up_to_thirty_thousand() -> None:
 def test_celebas_own_split_is_carried_over(mapping: str, unpacked: Path) -> None:
     (unpacked / "CelebA-HQ-to-CelebA-mapping.txt").rename(unpacked / mapping)
     expected = [list(range(45)), list(range(45, 54)), list(range(54, 60))]
-    assert _numbers(CelebAHQ(str(unpacked), split="24183-2993-2824").lists()) == expected
-    assert _numbers(CelebAHQ(str(unpacked), split="24000-3176-2824").lists())[2] == expected[2]
+    assert _numbers(CelebAHQ(str(unpacked), split="24183-2993-2824").splits()) == expected
+    assert _numbers(CelebAHQ(str(unpacked), split="24000-3176-2824").splits())[2] == expected[2]
 
 
 def test_a_split_without_its_list_says_what_is_missing(unpacked: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_split_without_its_list_says_what_is_missing(unpacked: Path) -> None:
 def test_deepfills_list_says_what_is_tested_on(split: Split, unpacked: Path) -> None:
     (unpacked / "val_shuffled.flist").write_text("17.jpg\n./celebahq/3.png\r\n00041.jpg\n")
     data = CelebAHQ(str(unpacked), split=split)
-    train, val, test = _numbers(data.lists())
+    train, val, test = _numbers(data.splits())
     assert test == [3, 17, 41]
     assert (len(train), len(val)) == ((57, 3) if split == "28000-2000" else (53, 4))
     assert not {*train} & {*val, *test}
@@ -97,7 +97,7 @@ def test_deepfills_list_says_what_is_tested_on(split: Split, unpacked: Path) -> 
 
 def test_other_copies_of_the_images_are_divided_alike(unpacked: Path, pack: Pack, tmp_path: Path) -> None:
     """Counted from one and padded, in a zip, as a plain folder: always the same people."""
-    expected = {split: _numbers(CelebAHQ(str(unpacked), split=split).lists()) for split in get_args(Split)}
+    expected = {split: _numbers(CelebAHQ(str(unpacked), split=split).splits()) for split in get_args(Split)}
     copy = tmp_path / "copy" / "data256x256"
     copy.mkdir(parents=True)
     for number in range(COUNT):
@@ -110,12 +110,12 @@ def test_other_copies_of_the_images_are_divided_alike(unpacked: Path, pack: Pack
         beside = root if root.is_dir() else root.parent
         (beside / "CelebA-HQ-to-CelebA-mapping.txt").write_bytes((unpacked / "CelebA-HQ-to-CelebA-mapping.txt").read_bytes())
         for split, (train, val, test) in expected.items():
-            numbers = _numbers(CelebAHQ(str(root), split=split).lists())
+            numbers = _numbers(CelebAHQ(str(root), split=split).splits())
             assert [[number - 1 for number in part] for part in numbers] == [train, val, test], (root, split)
 
 
 def test_the_mapping_is_found_in_the_zip(unpacked: Path, pack: Pack, tmp_path: Path) -> None:
-    expected = _numbers(CelebAHQ(str(unpacked), split="24183-2993-2824").lists())
+    expected = _numbers(CelebAHQ(str(unpacked), split="24183-2993-2824").splits())
     (tmp_path / "top").mkdir()
     unpacked.rename(tmp_path / "top" / "CelebAMask-HQ")
     mask = tmp_path / "top" / "CelebAMask-HQ" / "CelebAMask-HQ-mask-anno" / "0"
@@ -123,19 +123,19 @@ def test_the_mapping_is_found_in_the_zip(unpacked: Path, pack: Pack, tmp_path: P
     (mask / "00000_hair.png").write_bytes(b"a mask, not a face")
     archive = pack("zips/CelebAMask-HQ.zip", "top")
     for root in (archive, tmp_path / "zips", tmp_path / "top", tmp_path / "top" / "CelebAMask-HQ"):
-        assert _numbers(CelebAHQ(str(root), split="24183-2993-2824").lists()) == expected
+        assert _numbers(CelebAHQ(str(root), split="24183-2993-2824").splits()) == expected
 
 
 def test_two_copies_in_one_folder_are_told(unpacked: Path, write: Write) -> None:
     write("hq/CelebA-HQ-img/7.png", 7)
     with pytest.raises(UserError, match=r"goes by the numbers .* the same in .*7\.jpg, .*7\.png; keep one copy"):
-        CelebAHQ(str(unpacked), split="24183-2993-2824").lists()
+        CelebAHQ(str(unpacked), split="24183-2993-2824").splits()
 
 
 def test_a_folder_divided_by_hand_stays_so(write: Write, tmp_path: Path) -> None:
     for number in range(COUNT):
         write(f"{'train' if number < 50 else 'test'}/{number}.png", number, size=(2, 2))
-    lists = CelebAHQ(str(tmp_path)).lists()
+    lists = CelebAHQ(str(tmp_path)).splits()
     assert [len(lists.train), len(lists.val), len(lists.test)] == [50, 10, 10]
     assert re.match(r"no CelebA-HQ-img or other copy of all 60 images, so not the split 27000-3000: val is test", lists.note)
 
@@ -144,5 +144,5 @@ def test_a_part_of_the_images_is_divided_in_proportion(unpacked: Path) -> None:
     for number in range(20, COUNT):
         (unpacked / "CelebA-HQ-img" / f"{number}.jpg").unlink()
     with pytest.warns(UserWarning, match="20 of the 60 official images"):
-        lists = CelebAHQ(str(unpacked)).lists()
+        lists = CelebAHQ(str(unpacked)).splits()
     assert np.array_equal([len(lists.train), len(lists.test)], [18, 2])

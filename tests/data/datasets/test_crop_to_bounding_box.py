@@ -11,7 +11,7 @@ from lit_inpaint.data.datasets import crop_to_bounding_box
 from lit_inpaint.data.datasets.crop_to_bounding_box import BoxCrops, boxes_to_squares
 from lit_inpaint.data.image_decode import UnreadableImageError, read_image
 from lit_inpaint.data.image_source import ImageFiles
-from lit_inpaint.data.list_image_files import images_in
+from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.errors import UserError
 
 Write = Callable[..., Path]
@@ -35,7 +35,7 @@ Write = Callable[..., Path]
 )
 def test_the_smallest_square_around_a_box(write: Write, box: tuple[int, ...], square: tuple[int, ...], fits: bool) -> None:
     path = write("wide.png", size=(100, 50))
-    found, whole = boxes_to_squares(ImageFiles.of([path]), np.array([box]), "stop")
+    found, whole = boxes_to_squares(ImageFiles.from_paths([path]), np.array([box]), "stop")
     assert found.squares.tolist() == [list(square)]
     assert whole.tolist() == [fits]
     left, top, side = square
@@ -43,7 +43,7 @@ def test_the_smallest_square_around_a_box(write: Write, box: tuple[int, ...], sq
 
 
 def test_squares_stay_with_their_pictures(write: Write) -> None:
-    files = ImageFiles.of([write(f"{name}.png", number, size=(30, 20)) for number, name in enumerate("abc")])
+    files = ImageFiles.from_paths([write(f"{name}.png", number, size=(30, 20)) for number, name in enumerate("abc")])
     found, _ = boxes_to_squares(files, np.array([[i, i, 5 + i, 4] for i in range(3)]), "stop")
     taken = found.take(np.array([2, 0]))
     assert isinstance(taken, BoxCrops)
@@ -51,7 +51,7 @@ def test_squares_stay_with_their_pictures(write: Write) -> None:
     assert torch.equal(taken.read(0), found.read(2))
     assert taken.read(0).shape == (3, 7, 7)
     assert taken.digest() == found.take(np.array([2, 0])).digest()
-    moved = BoxCrops.of_files(files, found.squares + 1)
+    moved = BoxCrops.from_files(files, found.squares + 1)
     assert found.digest() != moved.digest()
 
 
@@ -59,7 +59,7 @@ def test_sizes_are_those_of_the_picture_as_it_is_turned(tmp_path: Path) -> None:
     tag = Image.Exif()
     tag[0x0112] = 6  # a quarter turn
     Image.new("RGB", (60, 40)).save(tmp_path / "lying.jpg", exif=tag)
-    found, fits = boxes_to_squares(images_in(tmp_path), np.array([[0, 0, 10, 50]]), "stop")
+    found, fits = boxes_to_squares(list_images(tmp_path), np.array([[0, 0, 10, 50]]), "stop")
     assert found.squares.tolist() == [[0, 5, 40]]
     assert not fits[0]
     assert found.read(0).shape == (3, 40, 40)
@@ -69,7 +69,7 @@ def test_sizes_are_those_of_the_picture_as_it_is_turned(tmp_path: Path) -> None:
 def test_a_file_that_is_no_image_is_named_and_left_out_or_ends_the_run(write: Write, tmp_path: Path) -> None:
     write("good.png", size=(30, 30))
     (tmp_path / "bad.png").write_text("no image")
-    files, boxes = images_in(tmp_path), np.array([[0, 0, 5, 5], [1, 2, 6, 6]])
+    files, boxes = list_images(tmp_path), np.array([[0, 0, 5, 5], [1, 2, 6, 6]])
     with pytest.warns(UserWarning, match=r"1 of 2 files cannot be read as images: .*bad\.png\. They are left out"):
         found, fits = boxes_to_squares(files, boxes, "skip")
     assert [found.name(0), found.squares.tolist(), len(fits)] == ["good", [[1, 2, 6]], 1]
@@ -81,7 +81,7 @@ def test_a_file_that_is_no_image_is_named_and_left_out_or_ends_the_run(write: Wr
 
 def test_a_picture_that_shrank_is_unreadable(write: Write) -> None:
     path = write("a.png", size=(30, 30))
-    found, _ = boxes_to_squares(ImageFiles.of([path]), np.array([[10, 10, 20, 20]]), "stop")
+    found, _ = boxes_to_squares(ImageFiles.from_paths([path]), np.array([[10, 10, 20, 20]]), "stop")
     write("a.png", size=(20, 30))
     with pytest.raises(UnreadableImageError, match=r"a\.png has 20x30 pixels, its square does not lie in them"):
         found.read(0)
@@ -89,7 +89,7 @@ def test_a_picture_that_shrank_is_unreadable(write: Write) -> None:
 
 def test_sizes_are_read_once_and_again_after_a_change(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(crop_to_bounding_box, "KEPT_FROM", 2)
+    monkeypatch.setattr(crop_to_bounding_box, "MIN_INDEXED_FILES", 2)
     read: list[Path] = []
     measure = crop_to_bounding_box._extent
 
@@ -98,7 +98,7 @@ def test_sizes_are_read_once_and_again_after_a_change(write: Write, tmp_path: Pa
         return measure(path)
 
     monkeypatch.setattr(crop_to_bounding_box, "_extent", counting)
-    files = ImageFiles.of([write("images/a/1.png", size=(30, 20)), write("images/b/2.png", size=(20, 40))])
+    files = ImageFiles.from_paths([write("images/a/1.png", size=(30, 20)), write("images/b/2.png", size=(20, 40))])
     boxes = np.array([[0, 0, 25, 5], [0, 0, 5, 30]])
 
     def measured() -> tuple[list[list[int]], int]:

@@ -31,7 +31,7 @@ def birds(write: Write, tmp_path: Path) -> Path:
 
 def test_squares_around_the_birds_that_fit_are_split_6_2_2(birds: Path, tmp_path: Path) -> None:
     data = CUB200(str(tmp_path))
-    lists = data.lists()
+    lists = data.splits()
     parts = [[part.name(index) for index in range(len(part))] for part in (lists.train, lists.val, lists.test)]
     assert [len(part) for part in parts] == [14, 4, 4]
     numbers = sorted(int(name.rsplit("_", 1)[-1]) for part in parts for name in part)
@@ -41,9 +41,9 @@ def test_squares_around_the_birds_that_fit_are_split_6_2_2(birds: Path, tmp_path
     for index in range(4):
         path = birds / "images" / f"{lists.val.name(index)}.jpg"
         assert torch.equal(lists.val.read(index), read_image(path)[:, 18:30, 10:22])
-    assert CUB200(str(birds)).lists().note == expected
-    other = CUB200(str(tmp_path), seed=1).lists().val
-    assert other.digest() != lists.val.digest() == CUB200(str(tmp_path)).lists().val.digest()
+    assert CUB200(str(birds)).splits().note == expected
+    other = CUB200(str(tmp_path), seed=1).splits().val
+    assert other.digest() != lists.val.digest() == CUB200(str(tmp_path)).splits().val.digest()
 
 
 def test_a_batch_shows_them_at_the_wanted_size(birds: Path, tmp_path: Path) -> None:
@@ -56,10 +56,10 @@ def test_a_batch_shows_them_at_the_wanted_size(birds: Path, tmp_path: Path) -> N
 def test_a_missing_or_empty_list_is_one_line(birds: Path, tmp_path: Path, name: str) -> None:
     (birds / name).write_text("")
     with pytest.raises(UserError, match=re.escape(f"{birds / name} is empty")):
-        CUB200(str(tmp_path)).lists()
+        CUB200(str(tmp_path)).splits()
     (birds / name).unlink()
     with pytest.raises(UserError, match=re.escape(f"{birds / name} is missing")) as caught:
-        CUB200(str(tmp_path)).lists()
+        CUB200(str(tmp_path)).splits()
     assert "\n" not in str(caught.value)
 
 
@@ -69,7 +69,7 @@ def test_listed_images_that_are_not_there_are_counted_and_named(birds: Path, tmp
     with pytest.raises(
         UserError, match=r"4 of 24 images in .*images\.txt are not in .*\(001\.Class/Bird_0003\.jpg, .*1 more\)"
     ) as caught:
-        CUB200(str(tmp_path)).lists()
+        CUB200(str(tmp_path)).splits()
     assert "\n" not in str(caught.value)
 
 
@@ -77,7 +77,7 @@ def test_a_box_of_another_image_is_refused(birds: Path, tmp_path: Path) -> None:
     with (birds / "bounding_boxes.txt").open("a") as file:
         file.write("99 1.0 1.0 5.0 5.0\n")
     with pytest.raises(UserError, match=r"list different images \(99\)"):
-        CUB200(str(tmp_path)).lists()
+        CUB200(str(tmp_path)).splits()
 
 
 @pytest.mark.parametrize("text", ["1.0 2.0 3.0", "a b c d", "1.0 1.0 0.0 5.0", "nan 1.0 5.0 5.0", "inf 1.0 5.0 5.0"])
@@ -85,13 +85,13 @@ def test_a_broken_box_is_shown(birds: Path, tmp_path: Path, text: str) -> None:
     path = birds / "bounding_boxes.txt"
     path.write_text(re.sub(r"(?m)^7 .*$", f"7 {text}", path.read_text()))
     with pytest.raises(UserError, match=re.escape(f"for image 7, but '{text}'")):
-        CUB200(str(tmp_path)).lists()
+        CUB200(str(tmp_path)).splits()
 
 
 def test_a_packed_archive_is_answered_with_the_command_that_unpacks_it(tmp_path: Path) -> None:
     (tmp_path / "CUB_200_2011.tgz").write_bytes(b"")
     with pytest.raises(UserError, match=r"tar -xzf .*CUB_200_2011\.tgz"):
-        CUB200(str(tmp_path)).lists()
+        CUB200(str(tmp_path)).splits()
 
 
 def test_any_other_folder_is_taken_as_it_is_and_says_so(write: Write, tmp_path: Path) -> None:

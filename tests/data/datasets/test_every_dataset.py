@@ -8,7 +8,7 @@ import pytest
 
 from lit_inpaint.data import ADE20K, FFHQ, CelebA, CelebAHQ, DemoPhotos, Folder, InpaintingData, ListFile, Oxford, Places2
 from lit_inpaint.data.image_source import ImageFiles
-from lit_inpaint.data.splits import Splits, choose
+from lit_inpaint.data.splits import Splits, random_subset
 from lit_inpaint.data.transforms.crops import RandomResizedCrop, ResizedCenterCrop
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import Center
@@ -23,18 +23,18 @@ def _names(lists: Splits) -> list[list[str]]:
 def test_a_plain_folder_is_split_90_5_5_by_the_seed(write: Write, tmp_path: Path) -> None:
     for i in range(40):
         write(f"{i:02}.png", i, size=(2, 2))
-    lists = Folder(str(tmp_path)).lists()
+    lists = Folder(str(tmp_path)).splits()
     train, val, test = _names(lists)
     assert [len(train), len(val), len(test)] == [36, 2, 2]
     assert sorted(train + val + test) == [f"{i:02}" for i in range(40)]
-    assert Folder(str(tmp_path)).lists() == lists != Folder(str(tmp_path), seed=1).lists()
+    assert Folder(str(tmp_path)).splits() == lists != Folder(str(tmp_path), seed=1).splits()
 
 
 @pytest.mark.parametrize("number", [2, 3, 19])
 def test_few_images_keep_one_for_validation_and_test(write: Write, tmp_path: Path, number: int) -> None:
     for i in range(number):
         write(f"{i}.png", size=(2, 2))
-    lists = Folder(str(tmp_path)).lists()
+    lists = Folder(str(tmp_path)).splits()
     assert [len(lists.train), len(lists.val)] == [number - 1, 1]
     assert lists.test == lists.val
     assert not set(lists.train) & set(lists.val)
@@ -43,8 +43,8 @@ def test_few_images_keep_one_for_validation_and_test(write: Write, tmp_path: Pat
 def test_a_single_image_is_everything_and_warns(write: Write, tmp_path: Path) -> None:
     path = write("only.png")
     with pytest.warns(UserWarning, match="only image"):
-        lists = Folder(str(tmp_path)).lists()
-    assert lists.train == lists.val == lists.test == ImageFiles.of([path])
+        lists = Folder(str(tmp_path)).splits()
+    assert lists.train == lists.val == lists.test == ImageFiles.from_paths([path])
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_a_single_image_is_everything_and_warns(write: Write, tmp_path: Path) ->
 def test_named_folders_are_the_split(write: Write, tmp_path: Path, folders: str, expected: list[list[str]]) -> None:
     for name in folders.split():
         write(f"{name}/deep/{name}.png")
-    assert _names(Folder(str(tmp_path)).lists()) == expected
+    assert _names(Folder(str(tmp_path)).splits()) == expected
 
 
 def test_a_train_folder_alone_is_split(write: Write, tmp_path: Path) -> None:
     for i in range(4):
         write(f"train/{i}.png")
-    lists = Folder(str(tmp_path)).lists()
+    lists = Folder(str(tmp_path)).splits()
     assert [len(lists.train), len(lists.val)] == [3, 1]
 
 
@@ -95,7 +95,7 @@ def test_celeba_reads_the_official_split(write: Write, tmp_path: Path, layout: t
     (tmp_path / partition).mkdir(exist_ok=True)
     (tmp_path / partition / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
     data = CelebA(str(tmp_path))
-    assert _names(data.lists()) == [["000001", "000002", "000003"], ["000004"], ["000005", "000006"]]
+    assert _names(data.splits()) == [["000001", "000002", "000003"], ["000004"], ["000005", "000006"]]
     assert "official split, 6 of the 202,599 official images" in data.describe()
 
 
@@ -104,7 +104,7 @@ def test_celeba_reads_the_partition_with_commas(write: Write, tmp_path: Path) ->
         write(f"img_align_celeba/img_align_celeba/{i:06}.jpg", i)
     table = "image_id,partition\n000001.jpg,0\r\n000002.jpg,1\r\n000003.jpg,2\r\n"
     (tmp_path / "list_eval_partition.csv").write_text(table, newline="")
-    assert _names(CelebA(str(tmp_path)).lists()) == [["000001"], ["000002"], ["000003"]]
+    assert _names(CelebA(str(tmp_path)).splits()) == [["000001"], ["000002"], ["000003"]]
 
 
 def test_places2_reads_the_official_folders(write: Write, tmp_path: Path) -> None:
@@ -112,11 +112,11 @@ def test_places2_reads_the_official_folders(write: Write, tmp_path: Path) -> Non
     write("data_256_standard/b/beach/00000001.jpg")
     write("val_256/Places365_val_00000001.jpg")
     data = Places2(str(tmp_path))
-    assert [path.parent.name for path in data.lists().train] == ["abbey", "beach"]
-    assert data.lists().val == data.lists().test
+    assert [path.parent.name for path in data.splits().train] == ["abbey", "beach"]
+    assert data.splits().val == data.splits().test
     assert "test is val" in data.describe()
     write("test_256/Places365_test_00000001.jpg")
-    assert _names(Places2(str(tmp_path)).lists())[2] == ["Places365_test_00000001"]
+    assert _names(Places2(str(tmp_path)).splits())[2] == ["Places365_test_00000001"]
 
 
 @pytest.mark.parametrize("kind", [ADE20K, CelebA, CelebAHQ, FFHQ, Oxford, Places2])
@@ -124,7 +124,7 @@ def test_other_folders_fall_back_on_the_plain_rule_and_say_so(kind: type[Inpaint
     for name in ("train/1.png", "val/2.png"):
         write(name)
     data = kind(root=str(tmp_path))
-    assert _names(data.lists()) == [["1"], ["2"], ["2"]]
+    assert _names(data.splits()) == [["1"], ["2"], ["2"]]
     assert re.search(
         r"\(no .*(ADEChallenge|img_align_celeba|CelebA-HQ-img|images1024|oxbuild|data_256_standard).*test is val\)",
         data.describe(),
@@ -133,7 +133,7 @@ def test_other_folders_fall_back_on_the_plain_rule_and_say_so(kind: type[Inpaint
 
 
 def test_demo_photographs_exist_and_none_is_on_both_sides() -> None:
-    train, val, test = _names(DemoPhotos().lists())
+    train, val, test = _names(DemoPhotos().splits())
     assert len(train) == 7
     assert val == test == ["chelsea", "coffee"]
     assert not set(train) & set(val)
@@ -144,19 +144,19 @@ def test_demo_with_a_root_is_a_folder(write: Write, tmp_path: Path) -> None:
     write("train/1.png")
     write("val/2.png")
     data = DemoPhotos(str(tmp_path))
-    assert _names(data.lists()) == [["1"], ["2"], ["2"]]
+    assert _names(data.splits()) == [["1"], ["2"], ["2"]]
     assert (data.repeat, data.val_crops, data.cache) == (1, 1, False)
 
 
 def test_chosen_images_follow_the_seed_and_keep_their_order() -> None:
-    files = ImageFiles.of(Path(f"{i:02}.png") for i in range(30))
-    chosen = choose(files, 10, seed=0)
+    files = ImageFiles.from_paths(Path(f"{i:02}.png") for i in range(30))
+    chosen = random_subset(files, 10, seed=0)
     assert len(chosen) == 10
     assert list(chosen) == sorted(chosen)
-    assert chosen == choose(files, 10, 0) != choose(files, 10, 1)
+    assert chosen == random_subset(files, 10, 0) != random_subset(files, 10, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert choose(files, 30, 0) == choose(files, None, 0) == files
+        assert random_subset(files, 30, 0) == random_subset(files, None, 0) == files
 
 
 @pytest.mark.parametrize("kind", [ADE20K, CelebAHQ, ListFile])

@@ -19,4 +19,4 @@ from lit_inpaint.data.image_source import ImageFiles
     ],
 )
 def test_numbers_of_names(name: str, number: int) -> None:
-    assert numbers_of(ImageFiles.below(Path("top"), [name, "12.jpg"])).tolist() == [number, 12]
+    assert numbers_of(ImageFiles.from_names(Path("top"), [name, "12.jpg"])).tolist() == [number, 12]

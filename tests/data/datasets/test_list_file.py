@@ -28,18 +28,18 @@ def test_lists_are_the_split_in_their_own_order(root: Path) -> None:
     data = ListFile(train=train, val=val)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        lists = data.lists()
+        lists = data.splits()
     assert [path.stem for path in lists.train] == ["4", "1", "0"]
     assert [path.stem for path in lists.val] == [path.stem for path in lists.test] == ["3"]
     assert lists.note == "test is val; from train.flist, val.txt"
-    assert [path.stem for path in ListFile(test=val).lists().test] == ["3"]
+    assert [path.stem for path in ListFile(test=val).splits().test] == ["3"]
     data.setup("fit")
     assert len(next(iter(data.train_dataloader()))["name"]) == 8
 
 
 def test_a_training_list_alone_is_split(root: Path) -> None:
     train = _list(root / "train.txt", *(f"faces/{number % 2}/{number}.png" for number in range(6)))
-    lists = ListFile(train=train).lists()
+    lists = ListFile(train=train).splits()
     assert [len(lists.train), len(lists.val)] == [5, 1]
 
 
@@ -47,7 +47,7 @@ def test_with_a_root_paths_are_below_it(root: Path, tmp_path_factory: pytest.Tem
     elsewhere = tmp_path_factory.mktemp("lists") / "train.txt"
     lists = ListFile(
         str(root / "faces"), train=_list(elsewhere, "0/2.png", "1/5.png"), val=_list(root / "v", "1/3.png")
-    ).lists()
+    ).splits()
     assert [path.stem for path in lists.train] == ["2", "5"]
 
 
@@ -60,7 +60,7 @@ def test_paths_of_another_machine_are_found_below_a_root(root: Path) -> None:
     with pytest.raises(UserError, match=expected):
         ListFile(train=train).prepare_data()
     for folder in (root, root / "faces"):
-        lists = ListFile(str(folder), train=train, val=_list(root / "val.flist", lines[3])).lists()
+        lists = ListFile(str(folder), train=train, val=_list(root / "val.flist", lines[3])).splits()
         assert [path.stem for path in lists.train] == list("012345")
 
 
@@ -68,7 +68,7 @@ def test_classes_behind_the_paths_are_left_out(root: Path) -> None:
     """As in Places2's lists."""
     train = _list(root / "train.txt", "/0/2.png 17", "/1/5.png 3")
     assert [
-        path.stem for path in ListFile(str(root / "faces"), train=train, val=_list(root / "v", "1/3.png 0")).lists().train
+        path.stem for path in ListFile(str(root / "faces"), train=train, val=_list(root / "v", "1/3.png 0")).splits().train
     ] == ["2", "5"]
 
 
@@ -77,7 +77,7 @@ def test_absolute_and_relative_paths_together(root: Path, monkeypatch: pytest.Mo
     train = _list(root / "train.txt", f"{root}/faces/0/0.png", "1/1.png", "0/2.png")
     val = _list(root / "val.txt", f"{root}/faces/1/1.png")
     with pytest.warns(UserWarning, match="1 images are listed both"):
-        lists = ListFile("faces", train=train, val=val).lists()
+        lists = ListFile("faces", train=train, val=val).splits()
     assert [path.stem for path in lists.train] == ["0", "1", "2"]
     assert [lists.train.name(number) for number in range(3)] == ["0/0", "1/1", "0/2"]
 
@@ -85,7 +85,7 @@ def test_absolute_and_relative_paths_together(root: Path, monkeypatch: pytest.Mo
 def test_an_image_on_both_sides_is_told(root: Path) -> None:
     train, val = _list(root / "train.txt", "faces/0/2.png", "faces/1/1.png"), _list(root / "val.txt", "faces/0/2.png")
     with pytest.warns(UserWarning, match=r"1 images are listed both to train on and to evaluate on: .*faces/0/2\.png"):
-        ListFile(train=train, val=val).lists()
+        ListFile(train=train, val=val).splits()
 
 
 def test_mistakes_are_one_line(root: Path) -> None:

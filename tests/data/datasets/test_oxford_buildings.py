@@ -22,19 +22,19 @@ def unpacked(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def test_as_many_images_as_deepgins_are_drawn_to_test_on(unpacked: Path) -> None:
     data = Oxford(str(unpacked))
-    lists = data.lists()
+    lists = data.splits()
     assert [len(lists.train), len(lists.test)] == [16, 4]
     assert lists.val == lists.test
     assert not {*lists.train} & {*lists.test}
     assert "20 of the 20 official images, 4 of them drawn by seed 0, test is val" in data.describe()
-    assert Oxford(str(unpacked), seed=1).lists().test != lists.test
+    assert Oxford(str(unpacked), seed=1).splits().test != lists.test
 
 
 def test_a_broken_picture_of_the_archive_is_named_and_left_out(unpacked: Path) -> None:
-    train = Oxford(str(unpacked)).lists().train
-    Path(train.where(3)).write_bytes(b"")
+    train = Oxford(str(unpacked)).splits().train
+    Path(train.location(3)).write_bytes(b"")
     data = Oxford(str(unpacked), size=8, batch_size=15, workers=0)
-    with pytest.warns(UserWarning, match=f"1 of 16 image files cannot be used: cannot read {train.where(3)}"):
+    with pytest.warns(UserWarning, match=f"1 of 16 image files cannot be used: cannot read {train.location(3)}"):
         data.setup("fit")
     assert train.name(3) not in next(iter(data.train_dataloader()))["name"]
 
@@ -43,14 +43,14 @@ def test_the_archive_says_how_to_unpack_it(unpacked: Path, pack: Pack, tmp_path:
     (tmp_path / "tgz").mkdir()
     (tmp_path / "tgz" / "oxbuild_images.tgz").write_bytes(b"compressed")
     with pytest.raises(UserError, match=r"oxbuild_images\.tgz has to be unpacked, .*: tar -xzf \S+ -C \S+$"):
-        Oxford(str(tmp_path / "tgz")).lists()
+        Oxford(str(tmp_path / "tgz")).splits()
     pack("tar/oxbuild_images.tar", "oxford/oxbuild_images")  # unpacked with gunzip alone
-    assert Oxford(str(tmp_path / "tar")).lists().test.digest() == Oxford(str(unpacked)).lists().test.digest()
+    assert Oxford(str(tmp_path / "tar")).splits().test.digest() == Oxford(str(unpacked)).splits().test.digest()
 
 
 def test_images_unpacked_without_a_folder_are_known_by_their_count(unpacked: Path, write: Write) -> None:
     flat = unpacked / "oxbuild_images"
     flat.rename(unpacked / "flat")
-    assert len(Oxford(str(unpacked / "flat")).lists().test) == 4
+    assert len(Oxford(str(unpacked / "flat")).splits().test) == 4
     write("oxford/flat/another.jpg")
-    assert Oxford(str(unpacked / "flat")).lists().note.startswith("no oxbuild_images: drawn split 90:5:5")
+    assert Oxford(str(unpacked / "flat")).splits().note.startswith("no oxbuild_images: drawn split 90:5:5")

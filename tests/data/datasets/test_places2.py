@@ -24,7 +24,7 @@ def unpacked(write: Write, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("folder", ["data_256_standard", "data_256", ""])
 def test_the_tars_are_as_good_as_what_they_unpack_to(folder: str, unpacked: Path, pack: Pack, tmp_path: Path) -> None:
     """Whatever the copy of the training archive is called, and its folder inside."""
-    expected = Places2(str(unpacked)).lists()
+    expected = Places2(str(unpacked)).splits()
     parts = ("train", "val", "test")
     seconds = [getattr(expected, part).read(1) for part in parts]
     for name in ("data_256_standard", "val_256", "test_256"):
@@ -36,7 +36,7 @@ def test_the_tars_are_as_good_as_what_they_unpack_to(folder: str, unpacked: Path
         ("test_256", "test_256"),
     ):
         pack(f"tars/{archive}.tar", f"parts/{name}")
-    lists = Places2(str(tmp_path / "tars")).lists()
+    lists = Places2(str(tmp_path / "tars")).splits()
     assert lists.note == expected.note
     assert (
         "train, val and test folders; 3 of the 365 official classes, 4 of the 1,803,460 official training images" in lists.note
@@ -54,7 +54,7 @@ def test_the_easy_format_has_all_in_one_archive(write: Write, pack: Pack, tmp_pa
     archive = pack("places365standard_easyformat.tar")
     (tmp_path / "pictures").rename(tmp_path / "elsewhere")
     for root in (tmp_path, archive, tmp_path / "elsewhere"):
-        lists = Places2(str(root)).lists()
+        lists = Places2(str(root)).splits()
         assert [len(lists.train), len(lists.val)] == [2, 1]
         assert lists.test == lists.val
 
@@ -62,5 +62,5 @@ def test_the_easy_format_has_all_in_one_archive(write: Write, pack: Pack, tmp_pa
 def test_small_images_come_before_large_ones(write: Write, tmp_path: Path) -> None:
     for name in ("data_large_standard/a/abbey/1.jpg", "data_256_standard/a/abbey/2.jpg", "val_large/3.jpg", "val_256/4.jpg"):
         write(name)
-    lists = Places2(str(tmp_path)).lists()
-    assert [Path(part.where(0)).stem for part in (lists.train, lists.val)] == ["2", "4"]
+    lists = Places2(str(tmp_path)).splits()
+    assert [Path(part.location(0)).stem for part in (lists.train, lists.val)] == ["2", "4"]

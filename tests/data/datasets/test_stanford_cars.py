@@ -30,7 +30,7 @@ def annotate(path: Path, names: Sequence[str], corners: Sequence[Corners], colum
 def shown(lists: Splits) -> dict[str, torch.Tensor]:
     parts = {id(part): part for part in (lists.train, lists.val, lists.test)}.values()
     return {
-        part.where(index).rsplit("/", 2)[-2] + "/" + part.name(index).rsplit("/", 1)[-1]: part.read(index)
+        part.location(index).rsplit("/", 2)[-2] + "/" + part.name(index).rsplit("/", 1)[-1]: part.read(index)
         for part in parts
         for index in range(len(part))
     }
@@ -62,7 +62,7 @@ def test_cars_of_both_parts_are_cut_and_split_together(write: Write, tmp_path: P
         for number, name in enumerate(names):
             write(f"{folder}/{name}", first + number, size=(40, 30))
         annotate(tmp_path / boxes, names, [(11, 6, 20, 12)] * 14 + [(1, 1, 40, 30)])
-    lists = StanfordCars(str(tmp_path)).lists()
+    lists = StanfordCars(str(tmp_path)).splits()
     assert [len(part) for part in (lists.train, lists.val, lists.test)] == [18, 6, 6]
     cut = "squares around the cars, 2 of them cut to the picture's shorter side"
     assert lists.note == f"{cut}; 30 of the 16,185 official images; drawn split 60:20:20, seed 0"
@@ -82,7 +82,7 @@ def test_the_single_folder_of_all_cars_is_read(write: Write, tmp_path: Path, pla
     for number, name in enumerate(names):
         write(name, number, size=(40, 30))
     annotate(tmp_path / place, names, [(number, 1, number + 9, 10) for number in range(1, 5)], "relative_im_path")
-    lists = StanfordCars(str(tmp_path)).lists()
+    lists = StanfordCars(str(tmp_path)).splits()
     assert "4 of the 16,185 official images" in lists.note
     assert torch.equal(shown(lists)["car_ims/000003"], read_image(tmp_path / names[2])[:, :10, 2:12])
 
@@ -92,7 +92,7 @@ def test_one_car_is_read(write: Write, tmp_path: Path) -> None:
     write("car_ims/1.jpg", size=(40, 30))
     annotate(tmp_path / "cars_annos.mat", ["car_ims/1.jpg"], [(1, 1, 10, 10)], "relative_im_path")
     with pytest.warns(UserWarning, match="only image"):
-        assert StanfordCars(str(tmp_path)).lists().train.read(0).shape == (3, 10, 10)
+        assert StanfordCars(str(tmp_path)).splits().train.read(0).shape == (3, 10, 10)
 
 
 @pytest.mark.parametrize("with_train", [False, True])
@@ -102,7 +102,7 @@ def test_without_boxes_whole_pictures_are_taken_and_it_says_so(write: Write, tmp
         write(f"cars_test/{number}.jpg", number, size=(40, 30))
     if with_train:
         annotate(tmp_path / "devkit" / "cars_train_annos.mat", [f"{n}.jpg" for n in range(4)], [(1, 1, 5, 5)] * 4)
-    lists = StanfordCars(str(tmp_path)).lists()
+    lists = StanfordCars(str(tmp_path)).splits()
     assert {picture.shape for picture in shown(lists).values()} == {(3, 30, 40)}
     assert len(shown(lists)) == 8
     without = "cars_test/" if with_train else "cars_train and cars_test/"
@@ -115,7 +115,7 @@ def test_boxes_of_images_that_are_not_there_are_counted_and_named(write: Write, 
     with pytest.raises(
         UserError, match=r"2 of 3 images in .*cars_annos\.mat are not in .*car_ims \(2\.jpg, 3\.jpg\)"
     ) as caught:
-        StanfordCars(str(tmp_path)).lists()
+        StanfordCars(str(tmp_path)).splits()
     assert "\n" not in str(caught.value)
 
 
@@ -131,7 +131,7 @@ def test_a_broken_file_of_boxes_is_one_line(write: Write, tmp_path: Path, conten
         annotate(path, ["car_ims/1.jpg"], [(1, 1, 5, 5)], "relative_im_path")
         path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(UserError, match=re.escape(f"{path} is not the file of boxes")) as caught:
-        StanfordCars(str(tmp_path)).lists()
+        StanfordCars(str(tmp_path)).splits()
     assert "\n" not in str(caught.value)
 
 
@@ -140,14 +140,14 @@ def test_a_box_without_width_is_refused(write: Write, tmp_path: Path) -> None:
         write(f"car_ims/{n}.jpg")
     annotate(tmp_path / "cars_annos.mat", ["car_ims/1.jpg", "car_ims/2.jpg"], [(1, 1, 5, 5), (9, 1, 8, 5)], "relative_im_path")
     with pytest.raises(UserError, match=r"boxes without width or height, such as that of 2\.jpg"):
-        StanfordCars(str(tmp_path)).lists()
+        StanfordCars(str(tmp_path)).splits()
 
 
 @pytest.mark.parametrize("name", ["car_ims.tgz", "cars_train.tgz"])
 def test_a_packed_archive_is_answered_with_the_command_that_unpacks_it(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(UserError, match=rf"tar -xzf .*{name}"):
-        StanfordCars(str(tmp_path)).lists()
+        StanfordCars(str(tmp_path)).splits()
 
 
 def test_any_other_folder_is_taken_as_it_is_and_says_so(write: Write, tmp_path: Path) -> None:

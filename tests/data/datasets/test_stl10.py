@@ -52,7 +52,7 @@ def test_taken_pictures_keep_place_name_and_origin(five: Path) -> None:
     taken = pictures.take(np.array([4, 2, 1])).take(np.array([2, 0]))
     assert [taken.name(index) for index in range(len(taken))] == ["unlabeled_000001", "unlabeled_000004"]
     assert torch.equal(taken.read(1), pictures.read(4))
-    assert taken.where(0) == f"{five}, image 1"
+    assert taken.location(0) == f"{five}, image 1"
     assert taken.digest() == pictures.take(np.array([1, 4])).digest() != pictures.take(np.array([4, 1])).digest()
 
 
@@ -74,14 +74,14 @@ def test_a_picture_may_be_written_to_without_reaching_the_file(five: Path) -> No
 
 def test_the_unlabelled_images_are_split_80_10_10_by_the_seed(whole: Path, tmp_path: Path) -> None:
     data = STL10(str(tmp_path), size=16, batch_size=4, workers=0, val_images=3)
-    lists = data.lists()
-    parts = [part.places for part in (lists.train, lists.val, lists.test) if isinstance(part, STL10Binary)]
+    lists = data.splits()
+    parts = [part.indices for part in (lists.train, lists.val, lists.test) if isinstance(part, STL10Binary)]
     assert [len(part) for part in parts] == [80_000, 10_000, 10_000]
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(100_000))
     assert all((np.diff(part) > 0).all() for part in parts)
-    other = STL10(str(tmp_path), seed=1).lists().val
+    other = STL10(str(tmp_path), seed=1).splits().val
     assert isinstance(other, STL10Binary)
-    assert not np.array_equal(other.places, parts[1])
+    assert not np.array_equal(other.indices, parts[1])
     assert "80,000 train, 3 val, 10,000 test images (drawn split 80:10:10, seed 0)" in data.describe()
     everything = STL10Binary(whole, np.arange(100_000))
     assert everything.read(0).unique().tolist() == [1]
@@ -99,12 +99,12 @@ def test_batches_keep_the_contract_with_loader_processes(whole: Path, tmp_path: 
 def test_the_layout_of_torchvision_is_found(tmp_path: Path, whole: Path) -> None:
     (tmp_path / "stl10_binary").mkdir()
     whole.rename(tmp_path / "stl10_binary" / whole.name)
-    assert len(STL10(str(tmp_path)).lists().train) == 80_000
+    assert len(STL10(str(tmp_path)).splits().train) == 80_000
 
 
 def test_a_truncated_binary_is_one_line_with_both_sizes(five: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has 138,240 bytes instead of 2,764,800,000, so it is not whole") as caught:
-        STL10(str(tmp_path)).lists()
+        STL10(str(tmp_path)).splits()
     assert "\n" not in str(caught.value)
     assert str(five) in str(caught.value)
 
@@ -120,7 +120,7 @@ def test_a_binary_that_shrinks_later_is_an_unreadable_picture(five: Path) -> Non
 def test_a_packed_archive_is_answered_with_the_command_that_unpacks_it(tmp_path: Path) -> None:
     (tmp_path / "stl10_binary.tar.gz").write_bytes(b"")
     with pytest.raises(UserError, match=r"tar -xzf .*stl10_binary\.tar\.gz") as caught:
-        STL10(str(tmp_path)).lists()
+        STL10(str(tmp_path)).splits()
     assert "\n" not in str(caught.value)
 
 

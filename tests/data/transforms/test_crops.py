@@ -92,7 +92,7 @@ def test_subsampling_keeps_every_nth_pixel_from_any_start_turned_and_mirrored() 
         view = PolyphaseSubsample()(image, 8, generator(number))
         found |= {key for key, part in parts.items() if torch.equal(view, part)}
     assert len(found) == 4 * 4 * 2
-    plain = {PolyphaseSubsample(turn=False, flip=0.0)(image, 8, generator(number)).numpy().tobytes() for number in range(60)}
+    plain = {PolyphaseSubsample(rotate=False, flip=0.0)(image, 8, generator(number)).numpy().tobytes() for number in range(60)}
     assert plain == {image[:, i::2, j::2].numpy().tobytes() for i in range(2) for j in range(2)}
 
 
@@ -155,11 +155,11 @@ def test_originals_are_cut_alike_at_both_ends() -> None:
     ("view", "picture", "shown"),
     [
         (NativeSize(), (1, 3), (1, 3)),
-        (NativeSize(longest=40), (40, 30), (40, 30)),
-        (NativeSize(longest=40), (20, 30), (20, 30)),
-        (NativeSize(longest=40), (80, 61), (40, 30)),
-        (NativeSize(longest=40), (3, 800), (1, 40)),
-        (NativeSize(multiple=16, longest=100), (200, 75), (96, 32)),
+        (NativeSize(max_size=40), (40, 30), (40, 30)),
+        (NativeSize(max_size=40), (20, 30), (20, 30)),
+        (NativeSize(max_size=40), (80, 61), (40, 30)),
+        (NativeSize(max_size=40), (3, 800), (1, 40)),
+        (NativeSize(multiple=16, max_size=100), (200, 75), (96, 32)),
         (NativeSize(multiple=16), (16, 31), (16, 16)),
     ],
 )
@@ -169,13 +169,13 @@ def test_what_is_shown_has_the_shape_that_was_said(view: NativeSize, picture: tu
 
 
 def test_what_the_original_does_not_take() -> None:
-    for options in ({"multiple": 0}, {"longest": 0}, {"multiple": 16, "longest": 8}):
-        with pytest.raises(UserError, match="1 <= multiple <= longest"):
+    for options in ({"multiple": 0}, {"max_size": 0}, {"multiple": 16, "max_size": 8}):
+        with pytest.raises(UserError, match="1 <= multiple <= max_size"):
             NativeSize(**options)
     with pytest.raises(
         UserError, match=r"Original\(multiple=16\) cannot show a picture of 60x15 pixels \(width x height\); leave"
     ):
         NativeSize(multiple=16).shape((15, 60), 16)
     with pytest.raises(UserError, match=r"a picture of 600x150 pixels \(width x height\), which becomes 60x15; leave"):
-        NativeSize(multiple=16, longest=60).shape((150, 600), 16)
+        NativeSize(multiple=16, max_size=60).shape((150, 600), 16)
     assert NativeSize(8, 60).describe(16) == "original sizes, at most 60 px, cut to multiples of 8"
