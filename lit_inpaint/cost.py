@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 import os
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lit_inpaint.config import entry_point
 from lit_inpaint.config.command_line import CommandParser, whole_number
-from lit_inpaint.errors import UserError
+from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.profiling.published_differences import NOTES
 from lit_inpaint.published import PublishedTable, cost_figure, tables
 from lit_inpaint.storage.output_files import output_file, write_json
@@ -295,8 +294,7 @@ def _networks(names: Sequence[str] | None) -> list[Network]:
     wanted: dict[str, type[Inpainter]] = {}
     for name in names if names is not None else by_class:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-            raise UserError(f"no paper or variant {name!r}; the nearest are {', '.join(near)}")
+            raise UserError(f"no paper or variant {name!r}{did_you_mean(name, known, n=3, cutoff=0.4)}")
         wanted.update(known[name])
     return [Network(name, name, cast(Any, paper)(**paper.published_as.get(name, {}))) for name, paper in wanted.items()]
 

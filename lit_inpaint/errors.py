@@ -1,6 +1,9 @@
-"""The error that every command reports as one line."""
+"""The error that every command reports as one line, and suggestions for misspelt names."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -11,3 +14,22 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
+
+
+def did_you_mean(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6, show_all: bool = False) -> str:
+    """Suggestion to append to a message about an unknown name.
+
+    Args:
+        name: the unknown name.
+        known: all names that exist.
+        n: maximum number of similar names.
+        cutoff: minimum similarity in [0, 1], see `difflib.get_close_matches`.
+        show_all: list all known names before the suggestion too.
+
+    Returns:
+        `; did you mean 'a' or 'b'?`; `; there are a, b, c` where no name is similar; empty where no name exists.
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=n, cutoff=cutoff)
+    every = f"; there are {', '.join(names)}" if names and (show_all or not near) else ""
+    return every + (f"; did you mean {' or '.join(repr(one) for one in near)}?" if near else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lit_inpaint.config import entry_point, load_yaml
 from lit_inpaint.config.command_line import CommandParser, build_data
-from lit_inpaint.errors import UserError
-from lit_inpaint.storage.output_files import output_file, replacing, write_json
+from lit_inpaint.errors import UserError, did_you_mean
+from lit_inpaint.storage.output_files import output_file, write_json, write_output
 
 if TYPE_CHECKING:
     from lit_inpaint.data import InpaintingData
@@ -165,14 +164,14 @@ def main(argv: list[str]) -> int:
         print(f"{len(rows)} rows in {output}")
     if outputs:
         listed = outputs[0].with_suffix(MANIFEST)
-        with replacing(listed) as part:
+        with write_output(listed) as part:
             manifest.write(part)
         print(f"The samples they are about are in {listed}, SHA-256 {manifest.digest[:SHORT_DIGEST]}…")
     if unfinished is not None:
         unfinished.finish()
     if grid is not None:
         picture = draw_comparison_grid(compared, loader, ROWS, about_images, device)
-        with replacing(grid) as part:
+        with write_output(grid) as part:
             picture.save(part, format="PNG")
         print(f"Drawn in {grid}")
     return 0
@@ -238,7 +237,7 @@ def _write(output: Path, content: dict[str, Any], table: Table, scores: Evaluati
             for method, values in scores.values.items()
             for number, measure in enumerate(scores.protocol.metrics)
         }
-        with replacing(output.with_suffix(IMAGES)) as part:
+        with write_output(output.with_suffix(IMAGES)) as part:
             part.write_text(images_csv(scores.names, scores.shares.tolist(), scores.buckets, columns), encoding="utf-8")
         write_json(output, content)
         return
@@ -248,7 +247,7 @@ def _write(output: Path, content: dict[str, Any], table: Table, scores: Evaluati
         text = to_csv([*measured, *content["published"]])
     else:
         text = to_markdown(table) if output.suffix.lower() == ".md" else to_latex(table)
-    with replacing(output) as part:
+    with write_output(output) as part:
         part.write_text(text, encoding="utf-8")
 
 
@@ -264,9 +263,7 @@ def _published(paper: str, data_set: str, wanted: Sequence[str] | None) -> tuple
     names = [table.name for table in known]
     for name in wanted:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            mend = f"; did you mean {near[0]}?" if near else ""
-            raise UserError(f"--published: {paper} has no table {name!r}; there is: {', '.join([*names, 'none'])}{mend}")
+            raise UserError(f"--published: {paper} has no table {name!r}{did_you_mean(name, [*names, 'none'], show_all=True)}")
     return tuple(table for table in known if table.name in wanted)
 
 

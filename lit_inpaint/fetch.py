@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import hashlib
 import sys
@@ -14,7 +13,7 @@ from urllib.error import HTTPError
 
 from lit_inpaint.config import entry_point
 from lit_inpaint.config.command_line import CommandParser
-from lit_inpaint.errors import UserError
+from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.storage.cache_dir import cache_dir
 from lit_inpaint.storage.pretrained_weights import ALEXNET, INCEPTION, VGG16, VGG19, WeightsFile
 
@@ -96,8 +95,7 @@ def _chosen(names: Sequence[str]) -> list[WeightsFile]:
     known = {file.name: file for file in FILES}
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1) or list(known)
-            raise UserError(f"nothing called {name!r} can be fetched; did you mean {' or '.join(near)}?")
+            raise UserError(f"nothing called {name!r} can be fetched{did_you_mean(name, known)}")
     return [known[name] for name in dict.fromkeys(names or known)]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lit_inpaint.config import entry_point
 from lit_inpaint.config.command_line import CommandParser
 from lit_inpaint.errors import UserError
-from lit_inpaint.storage.output_files import replacing, require_writable_folder
+from lit_inpaint.storage.output_files import require_writable_folder, write_output
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
                 raise
             size = f"{image.shape[2]}x{image.shape[1]}"
             raise UserError(f"not enough memory on {device} to complete {pair.image}, {size} pixels; make it smaller") from None
-        with replacing(pair.output) as part:
+        with write_output(pair.output) as part:
             picture.save(part, format="PNG")
     count = f"{len(pairs)} image{'s' * (len(pairs) > 1)}"
     print(f"{count} completed by {type(model).__name__}, mean hole share {sum(shares) / len(shares):.1%}, in {output}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import signal
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lit_inpaint.config import entry_point, load_yaml
 from lit_inpaint.config.command_line import CommandParser, build_data, whole_number
+from lit_inpaint.data.workers import available_cores
 from lit_inpaint.errors import UserError
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _size(count: int) -> str:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_cores()
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import inspect
 import statistics
 from collections.abc import Container, Sequence
@@ -19,8 +18,8 @@ import yaml
 from lit_inpaint.config import entry_point, load_yaml
 from lit_inpaint.config.command_line import CommandParser, build_data, whole_number
 from lit_inpaint.config.error_messages import constructor_error, format_config_error
-from lit_inpaint.errors import UserError
-from lit_inpaint.storage.output_files import output_file, replacing
+from lit_inpaint.errors import UserError, did_you_mean
+from lit_inpaint.storage.output_files import output_file, write_output
 
 if TYPE_CHECKING:
     from lit_inpaint.masks import MaskSource
@@ -97,7 +96,7 @@ def _draw_batch(experiment: str, data_options: Sequence[str], output: Path) -> N
         for image, mask, name in zip(images[:ROWS], masks[:ROWS], names[:ROWS], strict=True)
     ]
     title = f"{config['experiment']}: first training batch, {len(names)} x {data.size}x{data.size} px, mean hole {share:.1%}"
-    with replacing(output) as part:
+    with write_output(output) as part:
         draw_grid(drawn, COLUMNS, title).save(part, format="PNG")
     print(data.describe())
     print(f"First batch: {tuple(images.shape)}, mean hole share {share:.1%} (1 = hole, drawn white in the mask)")
@@ -110,7 +109,7 @@ def _draw_masks(sources: Sequence[MaskSource], output: Path, size: int, count: i
 
     strips = [_strip(source, size, count, seed) for source in sources]
     title = f"{size}x{size} px, seed {seed}, white = hole; hole shares are means and standard deviations of {DRAWS} masks"
-    with replacing(output) as part:
+    with write_output(output) as part:
         draw_mask_rows(strips, title).save(part, format="PNG")
     for strip in strips:
         print(f"{strip.name}: {strip.figures}")
@@ -197,9 +196,7 @@ def _source(spec: str, known: dict[str, type[MaskSource]]) -> MaskSource:
     if not isinstance(said, dict) or not isinstance(name := said.get("class_path"), str):
         raise UserError(f"--masks {spec}: expected the name of a source, a folder, or {{class_path: NAME, init_args: {{…}}}}")
     if "." not in name and name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-        others = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(known)}"
-        raise UserError(f"--masks: no source or folder {name!r}; {others}")
+        raise UserError(f"--masks: no source or folder {name!r}{did_you_mean(name, known, n=3, cutoff=0.4)}")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--masks", type=MaskSource)
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lit_inpaint.config import entry_point
 from lit_inpaint.config.command_line import CommandParser, build_data, whole_number
 from lit_inpaint.errors import UserError
-from lit_inpaint.storage.output_files import output_file, replacing
+from lit_inpaint.storage.output_files import output_file, write_output
 
 if TYPE_CHECKING:
     from lit_inpaint.reporting.html_page import Gallery, Grids
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     else:
         galleries = [_completed(run, options.images, options.weights, data_options) for run in runs]
     page = render(runs, grids, galleries, _made_with()).encode("utf-8")
-    with replacing(output) as part:
+    with write_output(output) as part:
         part.write_bytes(page)
     print(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in {output}, {len(page) / 1e6:.1f} MB")
     if len(page) > _LARGE:

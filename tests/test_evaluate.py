@@ -281,9 +281,9 @@ def test_broken_and_foreign_files(checkpoint: Path, tmp_path: Path) -> None:
     [
         (["--protocol", "nobodys"], "no protocol 'nobodys'; there is: lpi"),
         (["--protocol", "edgeconnect"], "ssim_grey_51 needs images of at least 51x51.*--data.size 51"),
-        (["--metrics", "psnr", "kidd"], "no measure 'kidd'.*did you mean kid"),
-        (["--baselines", "telia"], "--baselines.*'telia'.*did you mean telea"),
-        (["--published", "lpi_celeb"], "--published.*'lpi_celeb'.*did you mean lpi_celeba"),
+        (["--metrics", "psnr", "kidd"], "no metric 'kidd'.*did you mean 'kid'"),
+        (["--baselines", "telia"], "--baselines.*'telia'.*did you mean 'telea'"),
+        (["--published", "lpi_celeb"], "--published.*'lpi_celeb'.*did you mean 'lpi_celeba'"),
         (["--output", "a.json", "a.json"], "--output names a.json twice"),
         (["--output", "a.images.csv", "a.json"], r"--output a.images.csv is what a file beside a.json is called"),
         (["--output", "a.md", "a.manifest.csv"], r"--output a.manifest.csv is what a file beside a.md is called"),
@@ -292,7 +292,7 @@ def test_broken_and_foreign_files(checkpoint: Path, tmp_path: Path) -> None:
         (["--data.sise", "3"], "data.sise.*size"),
         (["--data.size"], "needs a value"),
         (["--model.blocks", "4"], "--model.blocks"),
-        (["--baseline"], "--baseline; did you mean --baselines"),
+        (["--baseline"], "--baseline; did you mean '--baselines'"),
         (["--experiment", "lpi_demmo"], "lpi_demo"),
     ],
 )

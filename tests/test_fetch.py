@@ -137,7 +137,7 @@ def test_list(file: WeightsFile, cache: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_names(cache: Path) -> None:
-    with pytest.raises(UserError, match=r"nothing called 'vgg61' can be fetched; did you mean vgg1[69]\?"):
+    with pytest.raises(UserError, match=r"nothing called 'vgg61' can be fetched; did you mean 'vgg1[69]'\?"):
         fetch.main(["vgg61"])
     assert {file.name: (file.file, file.digest) for file in fetch.FILES} == {
         "vgg16": ("vgg16-397923af.pth", "397923af"),

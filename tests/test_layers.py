@@ -16,9 +16,9 @@ PACKAGE = Path(lit_inpaint.__file__).parent
 LAYERS: tuple[set[str], ...] = (
     # 0: what everything stands on
     {"types", "errors", "schedules"},
-    {"settings", "storage"},
+    {"settings", "storage", "visualization"},
     # 1: torch and torchmetrics, no Lightning
-    {"nets", "losses", "masks", "metrics", "published", "visualization"},
+    {"nets", "losses", "masks", "metrics", "published"},
     # 2
     {"engine", "data"},
     # 3

@@ -580,7 +580,7 @@ def test_an_experiment_and_a_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--data", "IN", "--output", "NEW", "--quality", "101"], "from 1 to 100"),
         (["--data", "IN", "--output", "NEW", "--size", "0"], "at least 1"),
         (["--data", "IN", "--output", "NEW", "--data.sise", "3"], r"data\.sise.*size"),
-        (["--data", "IN", "--output", "NEW", "--shortside", "3"], "did you mean --shorter_side"),
+        (["--data", "IN", "--output", "NEW", "--shortside", "3"], "did you mean '--shorter_side'"),
         (
             [
                 "--data",

@@ -44,7 +44,7 @@ def test_at_most_sixteen_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["--experiment", "lpi_demmo", "--output", "preview.png"], "lpi_demo"),
         (["--experiment", "lpi_demo", "--output", "preview.png", "--data.sise", "3"], "data.sise.*size"),
         (["--experiment", "lpi_demo", "--output", "preview.png", "--model.blocks", "4"], "--model.blocks"),
-        (["--experiment", "lpi_demo", "--output", "preview.png", "--outpt", "4"], "--outpt; did you mean --output"),
+        (["--experiment", "lpi_demo", "--output", "preview.png", "--outpt", "4"], "--outpt; did you mean '--output'"),
         (["--experiment", "lpi_demo", "--output", "preview.png", "extra"], "extra"),
         (["--experiment", "lpi_demo", "--output", "preview.png", "--data.root", "nowhere"], "nowhere"),
         (["--output", "preview.png"], "say --experiment NAME .* or --masks"),
@@ -54,7 +54,10 @@ def test_at_most_sixteen_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["--masks", "Boxes", "--output", "preview.png", "--data.size", "32"], "--data.size goes with --experiment"),
         (["--masks", "Boxes", "--output", "preview.jpg"], r"must end with \.png"),
         (["--masks", "Boxes", "--output", "preview.png", "--size", "0"], "--size: expected a whole number of at least 1"),
-        (["--masks", "FreForm", "--output", "preview.png"], "no source or folder 'FreForm'; the nearest are FreeForm"),
+        (
+            ["--masks", "FreForm", "--output", "preview.png"],
+            "no source or folder 'FreForm'; did you mean 'FreeForm' or 'RandomFromFolder'",
+        ),
         (["--masks", "xyz", "--output", "preview.png"], "'xyz'; there are Boxes, .*FreeForm"),
         (["--masks", "MaskSource", "--output", "preview.png"], "no source or folder 'MaskSource'"),
         (["--masks", "mask_ratio", "--output", "preview.png"], "no source or folder 'mask_ratio'"),
@@ -188,6 +191,6 @@ def test_masks_as_a_command(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "lit_inpaint.preview", *argv], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "error: --masks: no source or folder 'FreForm'; the nearest are FreeForm, RandomFromFolder"
+        "error: --masks: no source or folder 'FreForm'; did you mean 'FreeForm' or 'RandomFromFolder'?"
     ]
     assert not any(tmp_path.iterdir())

@@ -343,7 +343,7 @@ def test_broken_runs(make: Make, tmp_path: Path, spoil: Callable[[Path], object]
         (["--output", "report.html", "--images", "0"], "--images.*at least 1"),
         (["--output", "report.html", "--images", "2"], "no checkpoint at .*best.ckpt"),
         (["--output", "report.html", "--data.root", "x"], "--data.root goes with --images"),
-        (["--output", "report.html", "--grid", "2"], "--grid; did you mean --grids"),
+        (["--output", "report.html", "--grid", "2"], "--grid; did you mean '--grids'"),
     ],
 )
 def test_mistakes(argv: list[str], message: str, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

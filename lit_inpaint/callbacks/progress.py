@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from lit_inpaint.callbacks.training_log import stage_name
 from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.visualization.progress_bar import update_interval
 
 
 class RunProgress(ProgressBar):
@@ -25,7 +26,7 @@ class RunProgress(ProgressBar):
 
     def __init__(self, every_seconds: float = 0.5) -> None:
         super().__init__()
-        self.every_seconds = every_seconds if sys.stderr.isatty() else 10.0
+        self.every_seconds = update_interval(every_seconds)
         self._enabled = True
         self._bar: tqdm[Any] | None = None
         self._validation: tqdm[Any] | None = None

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.atomic_write import atomic_write
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -21,15 +22,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write `checkpoint` to `path` whole, or leave `path` as it was."""
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
-        try:
+        with atomic_write(target) as part:
             super().save_checkpoint(checkpoint, part, storage_options)
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 class RunCheckpoint(Checkpoint):
@@ -130,10 +126,9 @@ def _validates_now(trainer: Trainer) -> bool:
 
 def _duplicate(source: Path, target: Path) -> None:
     """A second name for the same bytes where the file system has hard links, a copy elsewhere; atomic either way."""
-    part = target.with_name(f".{target.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
-        shutil.copyfile(source, part)
-    part.replace(target)
+    with atomic_write(target) as part:
+        part.unlink(missing_ok=True)
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copyfile(source, part)

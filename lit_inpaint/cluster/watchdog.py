@@ -20,6 +20,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lit_inpaint.storage.atomic_write import atomic_write
+
 STATUS = 75
 """Exit status of a run that was ended because it hung (EX_TEMPFAIL of sysexits.h: try again)."""
 
@@ -201,10 +203,8 @@ class Watchdog(Callback):
 
     def _say(self, beat: Heartbeat) -> None:
         file = self.folder / f"{beat.rank}.json"
-        part = file.with_suffix(".part")
-        with suppress(OSError):  # a full disk is for those to report who must write
+        with suppress(OSError), atomic_write(file) as part:  # a full disk is reported where a write is needed
             part.write_text(json.dumps(asdict(beat)))
-            part.replace(file)
 
     def _verdict(self, seen: Mapping[int, Heartbeat], silent: set[int], seconds: float) -> str:
         named = sorted(silent & seen.keys())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import yaml
 
 from lit_inpaint.config import load_yaml
-from lit_inpaint.errors import UserError
+from lit_inpaint.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from lit_inpaint.data import InpaintingData
@@ -52,8 +51,7 @@ class CommandParser(argparse.ArgumentParser):
                 continue
             if not word.startswith("-"):
                 raise UserError(f"unexpected argument {word!r} (--help lists all options)")
-            near = difflib.get_close_matches(word.partition("=")[0], known, n=1)
-            raise UserError(f"unknown option {word}; " + (f"did you mean {near[0]}?" if near else "--help lists all options"))
+            raise UserError(f"unknown option {word}{did_you_mean(word.partition('=')[0], known)} (--help lists all options)")
         return options, rest
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+
+from lit_inpaint.errors import did_you_mean
 
 _SECTIONS = ("experiment", "seed", "init_from", "model", "data", "trainer")
 TOP = (*_SECTIONS, "ema", "checkpoint_every", "num_samples", "sample_every", "tensorboard", "baselines", "wandb")
@@ -31,12 +32,12 @@ def format_config_error(error: str) -> str:
     key = ".".join(keys)
     if match := re.search(r"Option '([\w.]+)' is not accepted", error):
         name = match[1].partition(".")[0]
-        return f"unknown key '{'.'.join([*keys, name])}'" + _nearest(name, _accepted(error))
+        return f"unknown key '{'.'.join([*keys, name])}'" + did_you_mean(name, _accepted(error))
     if match := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", error):
         full = ".".join([*keys, match[1], match[2]])
         if match[1] == "trainer" and match[2] in RESERVED_TRAINER_ARGS:
             return f"unknown key '{full}'; {RESERVED_TRAINER_ARGS[match[2]]}"
-        return f"unknown key '{full}'" + _nearest(match[2], _accepted(error, match[1]))
+        return f"unknown key '{full}'" + did_you_mean(match[2], _accepted(error, match[1]))
     if match := re.search(
         r"Problem with given class_path '[^']+':\s+(module '[^']+' has no attribute '\w+'|No module[^\n]+)", error
     ):
@@ -111,8 +112,3 @@ def _accepted(error: str, group: str | None = None) -> list[str]:
         return list(parameters)
     default = parameters[group].default if group in parameters else None
     return list(getattr(default, "__dataclass_fields__", {}))
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean '{near[0]}'?" if near else (f"; there are {', '.join(names)}" if names else "")

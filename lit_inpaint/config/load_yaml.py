@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import importlib
 import inspect
 import warnings
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 
 from lit_inpaint.config.error_messages import RESERVED_TRAINER_ARGS, constructor_error, format_config_error
-from lit_inpaint.errors import UserError
+from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.settings import Stage, plain
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ SECTIONS = ("model", "data", "trainer", "ema", "wandb")
 def experiments_dir() -> Path:
     """`experiments/` of the current folder, else of the checkout that this package lies in."""
     here = Path.cwd() / "experiments"
-    return here if here.is_dir() else Path(__file__).resolve().parent.parent / "experiments"
+    return here if here.is_dir() else Path(__file__).resolve().parents[2] / "experiments"
 
 
 def find_experiment(name: str) -> Path:
@@ -49,8 +48,7 @@ def find_experiment(name: str) -> Path:
     names = sorted(
         str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml") if _is_experiment(path, folder)
     )
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
-    raise UserError(f"no experiment {name!r} in {folder}; the nearest are {', '.join(near) or '(none: the folder is empty)'}")
+    raise UserError(f"no experiment {name!r} in {folder}{did_you_mean(name, names, n=3, cutoff=0.4) or ', which is empty'}")
 
 
 def _is_experiment(path: Path, folder: Path) -> bool:

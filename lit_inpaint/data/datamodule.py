@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from lit_inpaint.data.shared_memory_collate import SharedBatch, SharedMemoryColl
 from lit_inpaint.data.splits import Splits, random_subset
 from lit_inpaint.data.transforms.crops import RandomResizedCrop, ResizedCenterCrop, Transform
 from lit_inpaint.data.unreadable_images import ImageStore, OnBadFile
+from lit_inpaint.data.workers import available_cores
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import FreeForm, MaskRatio, MaskSource, PerImageMasks
 from lit_inpaint.types import Batch, as_floats
@@ -319,7 +319,7 @@ class InpaintingData(LightningDataModule, ABC):
     def _workers(self) -> int:
         if self.workers is not None:
             return self.workers
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = available_cores()
         return max(1, min(WORKERS, cores // (self.trainer.num_devices if self.trainer else 1)))
 
 

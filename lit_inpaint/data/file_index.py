@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lit_inpaint.storage.atomic_write import atomic_write
 from lit_inpaint.storage.cache_dir import cache_dir
+from lit_inpaint.storage.file_lock import first_or_wait
 
 Found = TypeVar("Found")
 _SETTLED = 2.0  # seconds: what changed in this moment may change again without its time changing
@@ -33,6 +34,8 @@ class FileIndex:
         digest = hashlib.sha256(os.fsencode(about)).hexdigest()
         self.path = cache_dir() / "lists" / f"{digest[:32]}.npz"
         self._begun = time.time()
+        # In the local temporary folder: over a network, locks are slow, or missing.
+        self._lock = Path(tempfile.gettempdir(), f"lit_inpaint-{os.getuid()}-{self.path.stem}.lock")
 
     def find(self, sound: Callable[[Mapping[str, NDArray[Any]]], Found | None], make: Callable[[], Found]) -> Found:
         """What was kept, or else what `make` finds, which may keep it.
@@ -46,7 +49,7 @@ class FileIndex:
         """
         if (found := self._found(sound)) is not None:
             return found
-        with self._alone() as first:
+        with first_or_wait(self._lock) as first:
             if not first and (found := self._found(sound)) is not None:
                 return found
             return make()
@@ -54,31 +57,6 @@ class FileIndex:
     def _found(self, sound: Callable[[Mapping[str, NDArray[Any]]], Found | None]) -> Found | None:
         content = self.read()
         return None if content is None else sound(content)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Whether this process is the first one here; if not, then the first one has left by now.
-
-        The lock is in the machine's own temporary folder: over a network, locks are slow, or missing.
-        """
-        lock = Path(tempfile.gettempdir(), f"lit_inpaint-{os.getuid()}-{self.path.stem}.lock")
-        with contextlib.ExitStack() as stack:
-            try:
-                file = stack.enter_context(lock.open("a"))
-            except OSError:
-                yield True
-                return
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                fcntl.flock(file, fcntl.LOCK_UN)
-                yield False
-                return
-            try:
-                yield True
-            finally:
-                lock.unlink(missing_ok=True)
 
     def read(self) -> Mapping[str, NDArray[Any]] | None:
         """What was kept; None where there is nothing, or it is not whole."""
@@ -98,15 +76,8 @@ class FileIndex:
         """
         if changed > self._begun - _SETTLED:
             return
-        part = self.path.with_suffix(f".{os.getpid()}.part")
-        with contextlib.suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with part.open("wb") as file:
-                    cast(Any, np).savez(file, **arrays)
-                part.replace(self.path)
-            finally:
-                part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError), atomic_write(self.path, shared=True) as part, part.open("wb") as file:
+            cast(Any, np).savez(file, **arrays)
 
 
 def joined(names: list[str]) -> NDArray[np.uint8]:

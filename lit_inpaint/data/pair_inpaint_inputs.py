@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
-from tqdm import tqdm
 
 from lit_inpaint.data.image_decode import read_image
 from lit_inpaint.data.list_image_files import SUFFIXES, list_images
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import mask_ratio, read_mask
+from lit_inpaint.visualization.progress_bar import progress_bar
 
 _MASK_SUFFIX = "_mask"
 _NAMED = 5
@@ -141,7 +141,7 @@ def read_pairs(pairs: Sequence[InpaintInput], white_is_hole: bool, what: str) ->
         UserError: a file that cannot be read, or sizes that differ.
     """
     mask_file, mask = None, None
-    for pair in tqdm(pairs, desc=what, unit="image", leave=False, dynamic_ncols=True, disable=len(pairs) == 1):
+    for pair in progress_bar(pairs, description=what, unit="image", delay=0, disable=len(pairs) == 1):
         image = read_image(pair.image)
         if pair.mask != mask_file or mask is None:  # one mask for all images is read once
             mask_file, mask = pair.mask, read_mask(pair.mask, white_is_hole=white_is_hole)

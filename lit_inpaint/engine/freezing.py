@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
 from torch import nn
 
+from lit_inpaint.errors import did_you_mean
 from lit_inpaint.settings import Stage
 
 
@@ -66,8 +66,7 @@ def find_modules(root: nn.Module, patterns: Iterable[str]) -> list[nn.Module]:
     for pattern in patterns:
         fitting = [module for name, module in names.items() if fnmatchcase(name, pattern)]
         if not fitting:
-            near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.0)
-            raise ValueError(f"no module is called {pattern!r}; the nearest is {near[0] if near else '(none)'!r}")
+            raise ValueError(f"no module is called {pattern!r}{did_you_mean(pattern, names, cutoff=0.0)}")
         found += fitting
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -11,7 +10,7 @@ import torch
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
-from lit_inpaint.errors import UserError
+from lit_inpaint.errors import UserError, did_you_mean
 
 Baseline = Callable[[Tensor, Tensor], Tensor]
 """(image (B, 3, H, W) in [0, 1], mask (B, 1, H, W), 1 = hole) -> prediction (B, 3, H, W) in [0, 1], to be composited."""
@@ -102,9 +101,7 @@ def find_baselines(names: Sequence[str]) -> dict[str, Baseline]:
     """
     for name in names:
         if name not in NAMES and name != "all":
-            near = difflib.get_close_matches(name, NAMES, n=1)
-            mend = f"; did you mean {near[0]}?" if near else ""
-            raise UserError(f"--baselines: there is no {name!r}; there is: {', '.join(NAMES)}, all{mend}")
+            raise UserError(f"--baselines: there is no {name!r}{did_you_mean(name, [*NAMES, 'all'], show_all=True)}")
     if not names:
         return dict(BASELINES)
     return dict(baseline for name, baseline in NAMES.items() if name in names or "all" in names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -24,6 +23,7 @@ from lit_inpaint.metrics import (
     score,
 )
 from lit_inpaint.types import Batch, as_floats, composite
+from lit_inpaint.visualization.progress_bar import progress_bar
 
 Method = Callable[[Tensor, Tensor], Tensor]
 """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the completed image or a raw prediction of it."""
@@ -154,17 +154,7 @@ def _pictures(dataset: object, names: Sequence[str]) -> list[str]:
 
 
 def _bar(total: int | None, done: int) -> tqdm[Any]:
-    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file is not flooded
-    return tqdm(
-        total=total,
-        initial=done,
-        desc="evaluation",
-        unit="image",
-        leave=False,
-        dynamic_ncols=True,
-        mininterval=every,
-        delay=2,
-    )
+    return progress_bar(description="evaluation", unit="image", total=total, initial=done)
 
 
 def _rest(loader: DataLoader[Any], done: int) -> DataLoader[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from lit_inpaint.data.datasets.stl10 import STL10Binary
 from lit_inpaint.data.image_source import ImageFiles, ImageSource
 from lit_inpaint.errors import UserError
 from lit_inpaint.metrics import Protocol
+from lit_inpaint.storage.file_lock import lock_file
 
 
 class SampleScore(NamedTuple):
@@ -110,8 +110,8 @@ class PartialResults:
 
 def _lock(file: BinaryIO, path: Path) -> None:
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not handed on to the loader's forked workers
-    except (BlockingIOError, PermissionError) as error:  # POSIX allows either
+        lock_file(file)
+    except BlockingIOError as error:
         file.close()
         raise UserError(f"{path} is being written by another evaluation; wait for it, or name another --output") from error
     except OSError:

@@ -10,6 +10,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_inpaint.storage.atomic_write import atomic_write
+
 
 class CSVLogger(Logger):
     """Appends rows; a value with a new name rewrites the file with one column more.
@@ -76,9 +78,7 @@ class CSVLogger(Logger):
             self._write_all()
 
     def _write_all(self) -> None:
-        part = self.path.with_name(f".{self.path.name}.part")
-        with part.open("w", newline="") as file:
+        with atomic_write(self.path) as part, part.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(self._rows)
-        part.replace(self.path)

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks.base import MaskSource, fingerprint_of, python_rng, require_range
+from lit_inpaint.visualization.progress_bar import progress_bar
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _SMALLEST_CROP = 0.75
@@ -171,7 +171,7 @@ class RandomFromFolder(MaskSource):
         """The share of each file that is hole, at the file's own size."""
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             measured = threads.map(lambda path: _white_share(path, path.stat().st_mtime_ns), files)
-            bar = tqdm(measured, "measuring masks", len(files), leave=False, disable=None, unit="mask", delay=2)
+            bar = progress_bar(measured, description="measuring masks", unit="mask", total=len(files), disable=None)
             return [white if self.white_is_hole else 1 - white for white in bar]
 
     def _judge(self, shares: Sequence[float]) -> None:

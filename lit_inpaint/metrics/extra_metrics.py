@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from lit_inpaint.errors import UserError
+from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.metrics.distribution_metric import DistributionMetric
 from lit_inpaint.metrics.fid import FID
 from lit_inpaint.metrics.inception_network import Inception
@@ -57,10 +56,8 @@ def extend(protocol: Protocol, names: Sequence[str]) -> Extended:
     known = [*NAMES, *(name + _RANDOM for name in (*_LEARNED, *_OF_SETS))]
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            mend = f"; did you mean {near[0]}?" if near else ""
-            raise UserError(f"--metrics: there is no measure {name!r}; there is: {', '.join(NAMES)}{mend}")
-    own = {measure.name for measure in protocol.metrics}
+            raise UserError(f"--metrics: there is no metric {name!r}{did_you_mean(name, known, show_all=True)}")
+    own = {measure.name for measure in protocol.measures}
     wanted = [name for name in dict.fromkeys(names) if name not in own]
     of_images = {measure.name: measure for measure in _PER_IMAGE}
     added = [

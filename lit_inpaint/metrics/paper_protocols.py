@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lit_inpaint.errors import UserError
+from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.metrics.grayscale import box_psnr, grey_psnr, grey_relative_l1, grey_ssim_51, luma_ssim
 from lit_inpaint.metrics.l1 import l1
 from lit_inpaint.metrics.mask_ratio_buckets import MASK_RATIO_BUCKETS, Bucket
@@ -230,9 +229,7 @@ def find_protocol(name: str) -> Protocol:
         if protocol.name == name:
             return protocol
     names = [protocol.name for protocol in PROTOCOLS]
-    near = difflib.get_close_matches(name, names, n=1)
-    mend = f"; did you mean {near[0]}?" if near else ""
-    raise UserError(f"there is no protocol {name!r}; there is: {', '.join(names)}{mend}")
+    raise UserError(f"there is no protocol {name!r}{did_you_mean(name, names, show_all=True)}")
 
 
 def score(protocol: Protocol, image: Tensor, prediction: Tensor, mask: Tensor) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from lit_inpaint.metrics.bucketed_means import ALL, OUTSIDE
 from lit_inpaint.metrics.mask_ratio_buckets import bucket_of
 from lit_inpaint.metrics.paper_protocols import Protocol
 from lit_inpaint.metrics.score_rows import PairedComparison, ScoreRow
+from lit_inpaint.visualization.progress_bar import progress_bar
 
 _PERFECT = "a completion without a fault, for which it is infinite"
 
@@ -207,8 +207,7 @@ class EvaluationResult:
 
 
 def _bar(parts: Sequence[tuple[str, Tensor]]) -> tqdm[tuple[str, Tensor]]:
-    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file is not flooded
-    return tqdm(parts, desc="intervals", unit="range of damage", leave=False, dynamic_ncols=True, mininterval=every, delay=2)
+    return progress_bar(parts, description="intervals", unit="bucket")
 
 
 def _number(value: Tensor) -> float | None:

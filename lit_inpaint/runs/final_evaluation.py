@@ -14,7 +14,7 @@ from lit_inpaint.evaluation.evaluator import Method, evaluate
 from lit_inpaint.metrics import LPI
 from lit_inpaint.runs.checkpoint_file import load
 from lit_inpaint.runs.run_dir import RunDir
-from lit_inpaint.storage.output_files import replacing, write_json
+from lit_inpaint.storage.output_files import write_json, write_output
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -39,7 +39,7 @@ def evaluate_final_weights(
     scores = evaluate(methods, data.val_dataloader(), LPI, device)
     found = scores.rows()
     manifest = data.manifest("val")
-    with replacing(run.manifest) as part:
+    with write_output(run.manifest) as part:
         manifest.write(part)
     write_json(run.table, {"rows": [{**row, "manifest": manifest.digest} for row in found]})
     title = f"{name} after {trainer.global_step} steps, validation set"

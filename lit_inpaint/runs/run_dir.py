@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import shutil
 import time
@@ -17,6 +15,8 @@ import yaml
 
 from lit_inpaint.cluster.slurm_job import SlurmJob
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.atomic_write import atomic_write
+from lit_inpaint.storage.file_lock import lock_file
 
 Resume = Literal["auto", "must", "never"]
 _LIMITS = ("max_steps", "max_epochs", "max_time")
@@ -94,9 +94,8 @@ class RunDir:
         """
         self.lock()
         try:
-            part = self.path / ".config.yaml.part"
-            part.write_text(config)
-            part.replace(self.config)
+            with atomic_write(self.config) as part:
+                part.write_text(config)
             self._finished.unlink(missing_ok=True)
         except OSError as error:
             raise _unwritable(self.path, error) from error
@@ -117,13 +116,13 @@ class RunDir:
         except OSError as error:
             raise _unwritable(self.path, error) from error
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not handed on to the loader's forked workers
-        except (BlockingIOError, PermissionError):
+            locked = lock_file(file)
+        except BlockingIOError:
             file.close()
             raise UserError(f"another process is training in {self.path}; wait for it or name another --run_dir") from None
         except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise _unwritable(self.path, error) from error
+            raise _unwritable(self.path, error) from error
+        if not locked:
             warnings.warn(  # Lustre and some NFS mounts
                 f"the file system of {self.path} has no locks: a second process that trains there would not be noticed",
                 UserWarning,

@@ -1,21 +1,22 @@
-"""Files that the verbs write: refused before the work starts if they cannot be written, and never half there."""
+"""Output files of commands: checked before the work starts, and written atomically."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.atomic_write import atomic_write
 
 
 def require_writable_folder(folder: Path) -> None:
-    """Make sure that files can be put into `folder`, which need not exist yet; leaves nothing behind.
+    """Check that files can be written into `folder`, which need not exist; leaves nothing behind.
 
     Raises:
-        UserError: it, or what it would be made in, is no folder or cannot be written.
+        UserError: `folder`, or its nearest existing parent, is not a writable folder.
     """
     there = folder
     while not there.exists() and there != there.parent:
@@ -29,15 +30,15 @@ def require_writable_folder(folder: Path) -> None:
 
 
 def output_file(name: str, suffix: str, option: str = "--output") -> Path:
-    """The path of an output file, once it is clear that it can be written.
+    """Path of an output file after a check that it can be written.
 
     Args:
-        name: as the user gave it.
-        suffix: what it must end with, such as ".json".
-        option: by which the user gave it.
+        name: the path as the user gave it.
+        suffix: required suffix, such as ".json".
+        option: the command-line option, for messages.
 
     Raises:
-        UserError: another suffix, a folder of that name, or a place that cannot be written.
+        UserError: another suffix, a folder of that name, or a folder that cannot be written.
     """
     path = Path(name)
     if path.suffix.lower() != suffix:
@@ -49,29 +50,24 @@ def output_file(name: str, suffix: str, option: str = "--output") -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, to write to; `path` appears, or changes, only when that went well.
+def write_output(path: Path) -> Iterator[Path]:
+    """Write an output file atomically, see `atomic_write`.
 
     Raises:
         UserError: the file system refuses.
     """
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
+        with atomic_write(path) as part:
+            yield part
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror or error}); name another --output") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write plain data, whole or not at all.
+    """Write plain data as JSON, atomically.
 
     Raises:
-        ValueError: a number is infinite or none, which JSON cannot say.
+        ValueError: a number is infinite or NaN.
     """
-    with replacing(path) as part:
+    with write_output(path) as part:
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -1,1 +1,1 @@
-"""Labeled image grids drawn with Pillow."""
+"""Labeled image grids drawn with Pillow, and console progress bars."""

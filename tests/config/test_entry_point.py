@@ -80,7 +80,7 @@ def test_options_on_top(options: list[str], expected: dict[str, Any]) -> None:
 def test_base_and_sections_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "experiments"
     (folder / "data").mkdir(parents=True)
-    (folder / "defaults.yaml").write_text("seed: 3\nsave_every: 7\ntrainer: {max_steps: 1}\n")
+    (folder / "defaults.yaml").write_text("seed: 3\ncheckpoint_every: 7\ntrainer: {max_steps: 1}\n")
     (folder / "data" / "photos.yaml").write_text("class_path: D\ninit_args: {size: 8}\n")
     (folder / "first.yaml").write_text("model: {class_path: M}\ndata: data/photos.yaml\ntrainer: {max_steps: 2}\n")
     (folder / "second.yaml").write_text("base: first.yaml\nseed: 4\ndata: {init_args: {size: 16}}\n")

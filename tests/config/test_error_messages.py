@@ -58,7 +58,7 @@ def mistake(argv: list[str]) -> str:
     ("argv", "message"),
     [
         ("", "name an experiment: --experiment NAME .*lpi_demo"),
-        ("--experiment lpi_dmeo", "no experiment 'lpi_dmeo' in .*; the nearest are lpi_demo"),
+        ("--experiment lpi_dmeo", "no experiment 'lpi_dmeo' in .*; did you mean 'lpi_demo'"),
         ("--experiment", "argument --experiment: expected one argument"),
         ("--experiment lpi_demo --resume sometimes", "--resume: invalid choice: 'sometimes'"),
         ("--experiment lpi_demo --config a.yaml", "not allowed with argument"),

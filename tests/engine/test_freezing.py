@@ -111,10 +111,10 @@ def test_patterns(pattern: str, found: list[str]) -> None:
     [("generater.0", "generator.0"), ("Discriminator", "discriminator"), ("generator.0.1.weight", "generator.0.1")],
 )
 def test_a_pattern_that_fits_nothing_is_named_with_the_nearest(pattern: str, nearest: str) -> None:
-    with pytest.raises(ValueError, match=rf"^no module is called '{pattern}'; the nearest is '{nearest}'$"):
+    with pytest.raises(ValueError, match=rf"^no module is called '{pattern}'; did you mean '{nearest}'\?$"):
         find_modules(Paper(), ["generator.*", pattern])
 
 
 def test_a_paper_without_parts() -> None:
-    with pytest.raises(ValueError, match=r"no module is called 'x'; the nearest is '\(none\)'"):
+    with pytest.raises(ValueError, match=r"no module is called 'x'$"):
         find_modules(nn.Linear(1, 1), ["x"])

@@ -185,8 +185,8 @@ def test_stages_are_announced(caplog: pytest.LogCaptureFixture) -> None:
     ("second", "message"),
     [
         (Stage("b", weights={"style": 1.0}), "stage 'b' weighs style, but the paper's weights are l1, adversarial, real, fake"),
-        (Stage("b", frozen=("generator.7",)), "no module is called 'generator.7'; the nearest is 'generator.4'"),
-        (Stage("b", eval_modules=("generater",)), "no module is called 'generater'; the nearest is 'generator'"),
+        (Stage("b", frozen=("generator.7",)), "no module is called 'generator.7'; did you mean 'generator.4'?"),
+        (Stage("b", eval_modules=("generater",)), "no module is called 'generater'; did you mean 'generator'?"),
     ],
 )
 def test_a_mistake_in_a_later_stage_is_found_at_the_start(second: Stage, message: str) -> None:

@@ -29,7 +29,7 @@ def test_labels() -> None:
     assert list(find_baselines([]).items()) == list(expected)
     assert find_baselines(["biharmonic", "mean"]) == {"Mean fill": mean_fill, "Biharmonic": biharmonic}
     assert list(find_baselines(["all"])) == [*dict(expected), "Biharmonic"]
-    with pytest.raises(UserError, match=r"no 'biharmonik'.*navier_stokes, biharmonic, all; did you mean biharmonic"):
+    with pytest.raises(UserError, match=r"no 'biharmonik'.*navier_stokes, biharmonic, all; did you mean 'biharmonic'"):
         find_baselines(["telea", "biharmonik"])
 
 

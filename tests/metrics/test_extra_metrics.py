@@ -31,7 +31,7 @@ def test_columns_of_images_and_of_sets_are_told_apart() -> None:
     assert found.of_sets()[0] is not found.of_sets()[0]
     assert [measure.name for measure in LPI.metrics] == ["psnr", "ssim", "l1"]
     assert extend(LPI, []).of_sets() == ()
-    with pytest.raises(UserError, match=r"no measure 'l1_holes'; there is: .*; did you mean l1_hole\?"):
+    with pytest.raises(UserError, match=r"no metric 'l1_holes'; there are .*; did you mean 'l1_hole'\?"):
         extend(LPI, ["l1_holes"])
 
 

@@ -43,7 +43,7 @@ def test_a_bucket_holds_its_lower_bound_and_not_its_upper(share: float, label: s
 
 def test_find_protocol_lists_what_there_is() -> None:
     assert find_protocol("lpi") is LPI
-    with pytest.raises(UserError, match=r"no protocol 'lpips'; there is: lpi.*did you mean lpi\?") as caught:
+    with pytest.raises(UserError, match=r"no protocol 'lpips'; there are lpi.*did you mean 'lpi'\?") as caught:
         find_protocol("lpips")
     assert all(protocol.name in str(caught.value) for protocol in PROTOCOLS)
     assert len({protocol.name for protocol in PROTOCOLS}) == len(PROTOCOLS)

@@ -869,7 +869,7 @@ def test_overfits_four_photographs() -> None:
     image, mask = torch.cat(photographs), torch.zeros(4, 1, 32, 32)
     mask[..., 10:22, 10:22] = 1
     batch = Batch(image=image, mask=mask, name=["astronaut", "cat", "coffee", "rocket"])
-    optimizer, plan = Adam(lr=5e-4, betas=(0.5, 0.999)), (Stage(update="generator_first"),)
+    optimizer, stages = Adam(lr=5e-4, betas=(0.5, 0.999)), (Stage(update="generator_first"),)
     model = make(width=16, discriminator_width=8, weights=NO_VGG, generator_optimizer=optimizer, stages=stages)
     make_trainer(80).fit(model, loader([batch] * 80))
     assert float(psnr(model.eval().complete(image, mask), image).mean()) > 23.5  # 19.5 at first, 25 now

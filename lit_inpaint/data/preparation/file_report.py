@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_inpaint.storage.output_files import replacing
+from lit_inpaint.storage.output_files import write_output
 
 NAMED = 5
 """Most pictures of a kind that are named."""
@@ -99,7 +99,7 @@ class FileReport:
     def finish(self, places: NDArray[np.int64]) -> PreparationSummary:
         """Leave only the lines that begin at `places`, in that order, with what they share their bytes with, and count them."""
         tally = PreparationSummary()
-        with replacing(self.path) as part, part.open("wb") as file:
+        with write_output(self.path) as part, part.open("wb") as file:
             file.write(_HEAD)
             for row in self._compared(places):
                 tally.count(row)

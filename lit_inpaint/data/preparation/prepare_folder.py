@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import tempfile
@@ -27,6 +26,7 @@ from lit_inpaint.data.preparation.resize_images import resize_images
 from lit_inpaint.data.preparation.resize_options import ResizeOptions
 from lit_inpaint.data.splits import folder_splits
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.file_lock import lock_file
 from lit_inpaint.storage.output_files import require_writable_folder, write_json
 
 TIMED = 200
@@ -240,7 +240,7 @@ def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder against a second preparation; the system lets go of it however this one ends."""
     with (folder / _LOCK).open("w") as lock:
         try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not handed on to forked processes
+            lock_file(lock)
         except BlockingIOError:
             raise UserError(f"another preparation is at work in {folder}; wait for its end, or name another --output") from None
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm import tqdm
 
 from lit_inpaint.data.archives import ArchiveImages
 from lit_inpaint.data.image_decode import UnreadableImageError
@@ -25,7 +23,8 @@ from lit_inpaint.data.preparation.file_report import FileRecord, FileReport
 from lit_inpaint.data.preparation.output_paths import OutputSplit
 from lit_inpaint.data.preparation.resize_options import ResizeOptions
 from lit_inpaint.errors import UserError
-from lit_inpaint.storage.output_files import replacing
+from lit_inpaint.storage.output_files import write_output
+from lit_inpaint.visualization.progress_bar import progress_bar
 
 _NOT_ASKED = -1  # how many bytes a picture has that lies in an archive or a binary
 _PLAIN = (ImageFiles.read, ArchiveImages.read)  # these show all of a file, as others may not
@@ -80,8 +79,7 @@ def resize_images(
     )
     places, reused = np.zeros(len(jobs), np.int64), 0
     doing = "preparing" if recipe.writes else "checking"
-    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file is not flooded
-    bar = tqdm(loader, desc=doing, unit="image", total=len(jobs), leave=False, dynamic_ncols=True, mininterval=every, delay=1)
+    bar = progress_bar(loader, description=doing, unit="image", total=len(jobs), delay=1)
     try:
         for place, outcome in enumerate(bar):
             if outcome.row is None:
@@ -166,7 +164,7 @@ class _Pictures(Dataset[ResizeResult]):
         if self.recipe.writes:
             whole = content if content is not None and type(pictures).read in _PLAIN else b""
             encoded = self.recipe.encode(picture, whole, row.path)
-            with replacing(self.folder / row.output) as part:
+            with write_output(self.folder / row.output) as part:
                 part.write_bytes(encoded)
             row = row._replace(output_bytes=len(encoded))
         hashed = hashlib.blake2b(picture.numpy().tobytes() if content is None else content, digest_size=16)
