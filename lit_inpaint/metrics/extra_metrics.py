@@ -57,7 +57,7 @@ def extend(protocol: Protocol, names: Sequence[str]) -> Extended:
     for name in names:
         if name not in known:
             raise UserError(f"--metrics: there is no metric {name!r}{did_you_mean(name, known, show_all=True)}")
-    own = {measure.name for measure in protocol.measures}
+    own = {measure.name for measure in protocol.metrics}
     wanted = [name for name in dict.fromkeys(names) if name not in own]
     of_images = {measure.name: measure for measure in _PER_IMAGE}
     added = [
