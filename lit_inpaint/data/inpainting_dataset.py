@@ -160,7 +160,7 @@ def _look(
         mask = (view(hole.mul(255).expand(3, -1, -1), size, generator(*of_view))[:1] > 127).to(torch.uint8)
     else:
         height, width = image.shape[1:]
-        mask = torch.from_numpy(source.pixels((height, width), for_mask)[None])
+        mask = torch.from_numpy(source.sample_uint8((height, width), for_mask)[None])
     return {"image": image, "mask": mask, "name": store.source.name(place)}
 
 

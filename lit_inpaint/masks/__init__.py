@@ -31,7 +31,7 @@ from lit_inpaint.masks.free_form import FreeForm
 from lit_inpaint.masks.half_image import HalfImage
 from lit_inpaint.masks.lama import Lama
 from lit_inpaint.masks.lama_irregular import LamaIrregular
-from lit_inpaint.masks.mask_ratio import MaskRatio
+from lit_inpaint.masks.mask_ratio_range import MaskRatio
 from lit_inpaint.masks.mask_union import MaskUnion
 from lit_inpaint.masks.mixture import Mixture
 from lit_inpaint.masks.pepsi_strokes import PepsiStrokes

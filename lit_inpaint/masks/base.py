@@ -23,7 +23,7 @@ class MaskSource(ABC):
 
     Sources are frozen dataclasses, so that they can be compared, printed, sent to workers and written to YAML. A new one
     needs typed fields, `__call__`, and for its random numbers `python_rng(rng)`; one that paints on bytes derives from
-    `NumpyMaskSource` and needs `pixels` instead.
+    `NumpyMaskSource` and needs `sample_uint8` instead.
     """
 
     @abstractmethod
@@ -50,7 +50,7 @@ class MaskSource(ABC):
         sources = [part for value in held for part in (value if isinstance(value, tuple) else (value,))]
         return "".join(source.fingerprint() for source in sources if isinstance(source, MaskSource))
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """The mask that `__call__` would draw, as (H, W) bytes: what sources that alter or join masks work on."""
         drawn: NDArray[np.uint8] = self(size, rng)[0].numpy().astype(np.uint8)
         return drawn
@@ -60,11 +60,11 @@ class NumpyMaskSource(MaskSource):
     """A source that paints on bytes: a quarter of a float mask's memory, so most of a mask's work is four times faster."""
 
     def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """One mask (1, H, W), 1 = hole; errors are those of `pixels`."""
-        return torch.from_numpy(self.pixels(size, rng)[None].astype(np.float32))
+        """One mask (1, H, W), 1 = hole; errors are those of `sample_uint8`."""
+        return torch.from_numpy(self.sample_uint8(size, rng)[None].astype(np.float32))
 
     @abstractmethod
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask as (H, W) bytes, exactly 0 or 1, 1 = hole, in memory of its own."""
 
 

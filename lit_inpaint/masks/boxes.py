@@ -38,7 +38,7 @@ class Boxes(NumpyMaskSource):
         if not 0 <= self.margin < 0.5:
             raise UserError(f"Boxes.margin is {self.margin}; it takes a share of the side in [0, 0.5)")
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole, empty if there is no box."""
         chance = python_rng(rng)
         mask = np.zeros(size, np.uint8)

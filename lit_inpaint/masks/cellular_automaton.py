@@ -38,7 +38,7 @@ class CellularAutomaton(NumpyMaskSource):
             raise UserError(f"CellularAutomaton.scales is {self.scales}; it takes one or more sides of 1 pixel or more")
         require_range("CellularAutomaton.rounds", self.rounds, least=0)
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole, never empty.
 
         Raises:

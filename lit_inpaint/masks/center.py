@@ -24,14 +24,14 @@ class Center(NumpyMaskSource):
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
-            raise UserError(f"Centre.size is {self.size}; it takes a side of at least 1 pixel, or null")
+            raise UserError(f"Center.size is {self.size}; it takes a side of at least 1 pixel, or null")
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole; `rng` is not used. Raises UserError if the square is larger than the image."""
         height, width = size
         side = min(size) // 2 if self.size is None else self.size
         if side > min(size):
-            raise UserError(f"Centre.size is {side}, larger than the image of {height}x{width}")
+            raise UserError(f"Center.size is {side}, larger than the image of {height}x{width}")
         mask = np.zeros(size, np.uint8)
         top, left = (height - side) // 2, (width - side) // 2
         mask[top : top + side, left : left + side] = 1

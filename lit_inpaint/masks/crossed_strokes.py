@@ -41,7 +41,7 @@ class CrossedStrokes(NumpyMaskSource):
         require_range("CrossedStrokes.length", self.length, least=0)
         require_range("CrossedStrokes.width", self.width, least=0, most=1)
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole, never empty."""
         side = min(size)
         shortest, longest = (round(share * side) for share in self.length)

@@ -49,13 +49,13 @@ class FreeForm(NumpyMaskSource):
         if not 0 < self.step <= 1:
             raise UserError(f"FreeForm.step is {self.step}; it takes a share of the diagonal in (0, 1]")
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole, never empty."""
         chance = python_rng(rng)
         height, width = size
         pixels = np.zeros(size, np.uint8)
         canvas = Image.frombuffer("L", (width, height), pixels, "raw", "L", 0, 1)
-        canvas.readonly = 0  # so that Pillow draws into `pixels`, not into a copy
+        canvas.readonly = 0  # so that Pillow draws into `sample_uint8`, not into a copy
         brush = ImageDraw.Draw(canvas)
         thinnest, widest = (max(1, round(share * min(size))) for share in self.width)
         for _ in range(chance.randint(*self.strokes)):

@@ -18,7 +18,7 @@ class HalfImage(NumpyMaskSource):
     Of an odd width the half is rounded down.
     """
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole."""
         mask = np.zeros(size, np.uint8)
         half = size[1] // 2

@@ -64,7 +64,7 @@ class Lama(NumpyMaskSource):
         if self.kind not in _SETS:
             raise UserError(f"Lama.kind is {self.kind!r}; it takes one of {', '.join(_SETS)}")
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole.
 
         Raises:
@@ -72,7 +72,7 @@ class Lama(NumpyMaskSource):
         """
         chosen = _SETS[self.kind]
         for _ in range(_MOST_DRAWS):
-            mask = chosen.source.pixels(size, rng)
+            mask = chosen.source.sample_uint8(size, rng)
             if np.count_nonzero(mask) <= chosen.most * mask.size:
                 return mask
         raise UserError(f"Lama({self.kind!r}) finds no mask that leaves half of a {size[0]}x{size[1]} image; take a larger one")

@@ -45,7 +45,7 @@ class LamaIrregular(NumpyMaskSource):
         if self.angles < 1:
             raise UserError(f"LamaIrregular.angles is {self.angles}; it takes at least 1")
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole, never empty."""
         side = min(size)
         shortest, longest = (round(share * side) for share in self.length)

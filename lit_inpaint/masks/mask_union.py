@@ -25,8 +25,8 @@ class MaskUnion(NumpyMaskSource):
 
     def __post_init__(self) -> None:
         if not self.sources:
-            raise UserError("Union.sources is empty; it takes at least one mask source")
+            raise UserError("MaskUnion.sources is empty; it takes at least one mask source")
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole."""
-        return reduce(np.bitwise_or, [source.pixels(size, rng) for source in self.sources])
+        return reduce(np.bitwise_or, [source.sample_uint8(size, rng) for source in self.sources])

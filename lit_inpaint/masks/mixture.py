@@ -34,7 +34,7 @@ class Mixture(NumpyMaskSource):
         if min(self.weights) < 0 or sum(self.weights) <= 0:
             raise UserError(f"Mixture.weights is {self.weights}; it takes values of at least 0, not all of them 0")
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole, from the source that the dice choose."""
         (source,) = python_rng(rng).choices(self.sources, self.weights)
-        return source.pixels(size, rng)
+        return source.sample_uint8(size, rng)

@@ -43,7 +43,7 @@ class PepsiStrokes(NumpyMaskSource):
         require_range("PepsiStrokes.length", self.length, least=0)
         require_range("PepsiStrokes.radius", self.radius, least=0, most=1)
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole, never empty."""
         chance = python_rng(rng)
         height, width = size

@@ -41,7 +41,7 @@ class PerImageMasks(MaskSource):
 
     def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
         """Not to be had without an image: raises UserError."""
-        raise UserError("Paired masks belong to images by name; give them as data.masks or data.val_masks, by themselves")
+        raise UserError("PerImageMasks belong to images by name; give them as data.masks or data.val_masks, by themselves")
 
     def mask_of(self, name: str, size: tuple[int, int]) -> Tensor:
         """The mask of one image.

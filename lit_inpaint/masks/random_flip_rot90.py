@@ -24,8 +24,8 @@ class RandomFlipRot90(NumpyMaskSource):
 
     source: MaskSource
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole. Raises what `source` raises."""
         turns, mirrored = divmod(python_rng(rng).randrange(8), 2)
-        mask = np.rot90(self.source.pixels(size[::-1] if turns % 2 else size, rng), turns)
+        mask = np.rot90(self.source.sample_uint8(size[::-1] if turns % 2 else size, rng), turns)
         return np.ascontiguousarray(mask[:, ::-1] if mirrored else mask)

@@ -66,7 +66,7 @@ class RandomFromFolder(MaskSource):
     A drawn file is changed in this order: `dilate`, `rotate`, `augment`, then resized (nearest pixel). The published sets:
 
     - PConv's test masks (12,000, white holes, grown and rotated already), the 2,000 of one range as they are:
-      `RandomFromFolder(root, augment=False, share=(0.1, 0.2))`. `MaskRatio` over the whole folder would not do: where eight draws
+      `RandomFromFolder(root, augment=False, ratio=(0.1, 0.2))`. `MaskRatio` over the whole folder would not do: where eight draws
       miss the range, it unites and cuts masks, and with six ranges that changes 12 to 20 % of the draws above 10 % damage.
     - PConv's training masks (55,116, thin black strokes on white), which the paper dilates, rotates and crops at random:
       `RandomFromFolder(root, white_is_hole=False, dilate=(5 / 512, 47 / 512), rotate=180.0)`; the brushes are those of the
@@ -77,7 +77,7 @@ class RandomFromFolder(MaskSource):
         white_is_hole: true if white marks the hole in the files, false if black does.
         augment: true flips, turns by quarters and crops (to 75-100 % of either side) at random before resizing; false
             gives the files as they are.
-        share: only files whose own hole share is `low <= share < high`, counted in pixels before any change; null takes all.
+        ratio: only files whose own hole share is `low <= share < high`, counted in pixels before any change; null takes all.
             All files are read for this when the source is made, in threads, once per process.
         dilate: sides of the smallest and largest square brush that goes along the holes' edges, as shares of the file's shorter
             side; a hole grows by half of it to each side. 0 leaves it as it is.
@@ -88,7 +88,7 @@ class RandomFromFolder(MaskSource):
     root: str
     white_is_hole: bool = True
     augment: bool = True
-    share: tuple[float, float] | None = None
+    ratio: tuple[float, float] | None = None
     dilate: tuple[float, float] = (0.0, 0.0)
     rotate: float = 0.0
 
@@ -96,20 +96,20 @@ class RandomFromFolder(MaskSource):
         require_range("RandomFromFolder.dilate", self.dilate, least=0, most=1)
         if not 0 <= self.rotate <= 180:
             raise UserError(f"RandomFromFolder.rotate is {self.rotate}; it takes degrees in [0, 180]")
-        if self.share is not None and not 0 <= self.share[0] < self.share[1]:
+        if self.ratio is not None and not 0 <= self.ratio[0] < self.ratio[1]:
             raise UserError(
-                f"RandomFromFolder.share is {tuple(self.share)}; it takes low and high with 0 <= low < high, or null"
+                f"RandomFromFolder.ratio is {tuple(self.ratio)}; it takes low and high with 0 <= low < high, or null"
             )
         found = self._found
         if not found:
             state = "holds no PNG or JPEG file" if self._folder.is_dir() else "does not exist"
             raise UserError(f"the mask folder {self._folder} {state}; put the masks there as .png or .jpg, or mend `root`")
-        if self.share is None:
+        if self.ratio is None:
             count = min(_LOOKED_AT, len(found))
             self._judge(self._mask_ratios([found[place * len(found) // count] for place in range(count)]))
         else:
-            self._judge(self._shares)
-            low, high = self.share
+            self._judge(self._ratios)
+            low, high = self.ratio
             _say_once(f"{len(self.files):,} of {len(found):,} masks in {self._folder} cover {low:.0%} to {high:.0%}")
 
     def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
@@ -138,16 +138,16 @@ class RandomFromFolder(MaskSource):
         """The files that masks are drawn from, sorted.
 
         Raises:
-            UserError: none is within `share`.
+            UserError: none is within `ratio`.
         """
-        if self.share is None:
+        if self.ratio is None:
             return self._found
-        low, high = self.share
-        files = tuple(path for path, share in zip(self._found, self._shares, strict=True) if low <= share < high)
+        low, high = self.ratio
+        files = tuple(path for path, share in zip(self._found, self._ratios, strict=True) if low <= share < high)
         if not files:
             raise UserError(
-                f"none of the {len(self._shares):,} masks in {self._folder} covers {low:.1%} to {high:.1%} of its image; they "
-                f"cover {min(self._shares):.1%} to {max(self._shares):.1%}: mend `share`"
+                f"none of the {len(self._ratios):,} masks in {self._folder} covers {low:.1%} to {high:.1%} of its image; they "
+                f"cover {min(self._ratios):.1%} to {max(self._ratios):.1%}: mend `ratio`"
             )
         return files
 
@@ -157,7 +157,7 @@ class RandomFromFolder(MaskSource):
         return tuple(sorted(path for path in found if path.is_file() and not path.name.startswith(".")))
 
     @cached_property
-    def _shares(self) -> list[float]:
+    def _ratios(self) -> list[float]:
         return self._mask_ratios(self._found)
 
     @property
@@ -192,7 +192,7 @@ class RandomFromFolder(MaskSource):
                 f"their holes: set `white_is_hole: {setting}`"
             )
         if empty:
-            _say_once(f"warning: no hole in {empty:,} of the {looked_at}; `share: [0.001, 1.0]` leaves such files out")
+            _say_once(f"warning: no hole in {empty:,} of the {looked_at}; `ratio: [0.001, 1.0]` leaves such files out")
 
 
 def _holes(path: str | Path, white_is_hole: bool) -> NDArray[np.uint8]:

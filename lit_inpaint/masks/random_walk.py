@@ -37,7 +37,7 @@ class RandomWalk(NumpyMaskSource):
         if self.steps is not None and self.steps < 1:
             raise UserError(f"RandomWalk.steps is {self.steps}; it takes at least 1 step, or null")
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole; it may be empty where a short track, or a tiny image, is lost in the scaling."""
         side = self.canvas
         steps = side**2 if self.steps is None else self.steps

@@ -44,7 +44,7 @@ class Shapes(NumpyMaskSource):
         if not 0 <= self.thickest <= 1:
             raise UserError(f"Shapes.thickest is {self.thickest}; it takes a share in [0, 1]")
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole, never empty where it has a line or a disc."""
         height, width = size
         thickness = self.thinnest, max(self.thinnest, int((height + width) * self.thickest))

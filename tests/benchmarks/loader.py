@@ -91,7 +91,7 @@ def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
     for name, module in data.items():
         source = module.masks[0]
         parts[f"mask: {name}"] = lambda source=source: [
-            source.pixels((SIZE, SIZE), generator(0, RngStream.TRAIN_MASK, i)) for i in range(count)
+            source.sample_uint8((SIZE, SIZE), generator(0, RngStream.TRAIN_MASK, i)) for i in range(count)
         ]
     for name in data:
         parts[f"whole sample, {name}"] = lambda name=name: samples(name)

@@ -26,7 +26,7 @@ from lit_inpaint.masks.lama import LamaSet
 
 
 class Corner(MaskSource):
-    """A source that has no `pixels` of its own: an L in the corner, which no turn or mirroring leaves as it is."""
+    """A source that has no `sample_uint8` of its own: an L in the corner, which no turn or mirroring leaves as it is."""
 
     def __call__(self, size: tuple[int, int], rng: torch.Generator) -> torch.Tensor:
         mask = torch.zeros(1, *size)
@@ -59,7 +59,7 @@ def test_bytes_and_floats_are_the_same_mask() -> None:
         MaskRatio(FreeForm(), 0.1, 0.5),
         RandomFlipRot90(Corner()),
     ):
-        pixels = source.pixels((40, 56), torch.Generator().manual_seed(2))
+        pixels = source.sample_uint8((40, 56), torch.Generator().manual_seed(2))
         assert pixels.dtype == np.uint8
         assert np.array_equal(pixels, source((40, 56), torch.Generator().manual_seed(2))[0].numpy())
 
@@ -68,7 +68,7 @@ def test_bytes_and_floats_are_the_same_mask() -> None:
 def test_lamas_sets_are_held_within_a_range_of_damage(kind: LamaSet) -> None:
     rng = torch.Generator().manual_seed(0)
     ranged = MaskRatio(Lama(kind), 0.2, 0.3)
-    assert all(0.2 <= ranged.pixels((64, 64), rng).mean() < 0.3 for _ in range(10))
+    assert all(0.2 <= ranged.sample_uint8((64, 64), rng).mean() < 0.3 for _ in range(10))
 
 
 def test_composed_sources_compare_and_print_as_they_are_written() -> None:

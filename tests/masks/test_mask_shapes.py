@@ -124,7 +124,7 @@ def only(**count: tuple[int, int]) -> Shapes:
 def test_a_disc_keeps_its_least_radius_in_images_of_any_size() -> None:
     rng = torch.Generator().manual_seed(0)
     for side, largest in [(64, 3), (256, 15), (512, 30)]:
-        areas = [int(only(discs=(1, 1)).pixels((side, side), rng).sum()) for _ in range(400)]
+        areas = [int(only(discs=(1, 1)).sample_uint8((side, side), rng).sum()) for _ in range(400)]
         assert (max(areas) / np.pi) ** 0.5 == pytest.approx(largest, abs=0.7)
         assert (np.median(areas) / np.pi) ** 0.5 == pytest.approx((3 + largest) / 2, abs=0.4 + largest / 10)
 
@@ -134,7 +134,7 @@ def test_lines_are_straight_and_arcs_are_not() -> None:
     spreads: dict[str, list[float]] = {}
     for kind in ("lines", "ellipses"):
         source = replace(only(**{kind: (1, 1)}), thickest=0.0)  # 3 pixels thick
-        masks = [source.pixels((200, 200), rng) for _ in range(60)]
+        masks = [source.sample_uint8((200, 200), rng) for _ in range(60)]
         assert np.mean([cv2.erode(mask, np.ones((6, 6), np.uint8), borderValue=0).any() for mask in masks]) < 0.1
         spreads[kind] = []
         for mask in masks:
@@ -144,7 +144,7 @@ def test_lines_are_straight_and_arcs_are_not() -> None:
                 spreads[kind].append(float(np.linalg.svd(around, compute_uv=False)[1]) / len(rows) ** 0.5)
     assert max(spreads["lines"]) < 1.6
     assert max(spreads["ellipses"]) > 5
-    assert not only().pixels((64, 64), rng).any()
+    assert not only().sample_uint8((64, 64), rng).any()
 
 
 def test_crossed_strokes_have_eight_directions() -> None:

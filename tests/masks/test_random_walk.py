@@ -37,16 +37,16 @@ def test_pieces_of_a_walk_join() -> None:
 
 def test_a_track_is_connected_and_as_long_as_asked() -> None:
     for seed in range(20):
-        mask = RandomWalk(canvas=64, steps=200).pixels((64, 64), torch.Generator().manual_seed(seed))
+        mask = RandomWalk(canvas=64, steps=200).sample_uint8((64, 64), torch.Generator().manual_seed(seed))
         assert cv2.connectedComponents(mask, connectivity=4)[0] == 2
         assert 15 < mask.sum() <= 200
-    assert RandomWalk(canvas=64, steps=1).pixels((64, 64), torch.Generator().manual_seed(0)).sum() == 1
+    assert RandomWalk(canvas=64, steps=1).sample_uint8((64, 64), torch.Generator().manual_seed(0)).sum() == 1
 
 
 def test_a_walk_made_in_pieces_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random_walk, "_PIECE", 5)
     for seed in range(10):
-        mask = RandomWalk(canvas=256, steps=4000).pixels((256, 256), torch.Generator().manual_seed(seed))
+        mask = RandomWalk(canvas=256, steps=4000).sample_uint8((256, 256), torch.Generator().manual_seed(seed))
         assert cv2.connectedComponents(mask, connectivity=4)[0] == 2
         assert (
             min(np.ptp(places) for places in np.nonzero(mask)) > 10
@@ -56,15 +56,15 @@ def test_a_walk_made_in_pieces_goes_on_where_it_was(monkeypatch: pytest.MonkeyPa
 def test_walks_prefer_no_direction_and_reach_every_pixel() -> None:
     rng = torch.Generator().manual_seed(0)
     n = 2000
-    ends = np.sum([RandomWalk(canvas=4, steps=6).pixels((4, 4), rng) for _ in range(n)], axis=0)
+    ends = np.sum([RandomWalk(canvas=4, steps=6).sample_uint8((4, 4), rng) for _ in range(n)], axis=0)
     flipped = np.stack([ends, ends[::-1], ends[:, ::-1], ends.T, np.rot90(ends), np.rot90(ends, 3), np.rot90(ends, 2)])
     assert np.ptp(flipped, axis=0).max() < 6 * (n / 4) ** 0.5  # the same in all directions
-    assert RandomWalk(canvas=4, steps=10_000).pixels((4, 4), rng).all()
+    assert RandomWalk(canvas=4, steps=10_000).sample_uint8((4, 4), rng).all()
 
 
 def test_a_track_is_scaled_to_the_image() -> None:
-    mask = RandomWalk(canvas=32).pixels((32, 32), torch.Generator().manual_seed(2))
-    wide = RandomWalk(canvas=32).pixels((64, 128), torch.Generator().manual_seed(2))
+    mask = RandomWalk(canvas=32).sample_uint8((32, 32), torch.Generator().manual_seed(2))
+    wide = RandomWalk(canvas=32).sample_uint8((64, 128), torch.Generator().manual_seed(2))
     assert np.array_equal(wide, mask.repeat(2, axis=0).repeat(4, axis=1))
 
 

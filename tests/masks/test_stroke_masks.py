@@ -60,7 +60,7 @@ def test_lamas_strokes_are_the_public_codes(ours: LamaIrregular, public: dict[st
 
 
 def test_lamas_strokes_start_anywhere_in_images_that_are_not_square() -> None:
-    mean = np.mean([LamaIrregular().pixels((64, 192), generator(seed)) for seed in range(600)], axis=0)
+    mean = np.mean([LamaIrregular().sample_uint8((64, 192), generator(seed)) for seed in range(600)], axis=0)
     assert mean[:, :64].mean() == pytest.approx(mean[:, -64:].mean(), abs=0.06)
     assert mean[:, 64:128].mean() > 0.2
 
@@ -69,7 +69,7 @@ def test_angles_are_as_many_as_asked_for() -> None:
     """One long thin piece: with one angle, 0.01 radians, all are upright; with two, some lean by 1.01."""
     for angles, lean in [(1, 3), (2, 60)]:
         source = LamaIrregular((1, 1), (1, 1), (0.3, 0.3), (0.0, 0.0), angles)
-        widths = [np.ptp(np.nonzero(source.pixels((256, 256), generator(seed)))[1]) for seed in range(40)]
+        widths = [np.ptp(np.nonzero(source.sample_uint8((256, 256), generator(seed)))[1]) for seed in range(40)]
         assert lean - 3 <= max(widths) <= lean + 10
 
 
@@ -102,15 +102,15 @@ def test_no_vertex_lies_where_another_machines_sine_could_move_it() -> None:
 @pytest.mark.parametrize("kind", ["thin", "medium", "thick", "thick_512"])
 def test_lamas_test_masks_leave_half_of_the_image(kind) -> None:
     rng = generator(0)
-    assert max(Lama(kind).pixels((96, 96), rng).mean() for _ in range(150)) <= 0.5
-    assert max(Lama("train").pixels((96, 96), rng).mean() for _ in range(150)) > 0.6
+    assert max(Lama(kind).sample_uint8((96, 96), rng).mean() for _ in range(150)) <= 0.5
+    assert max(Lama("train").sample_uint8((96, 96), rng).mean() for _ in range(150)) > 0.6
 
 
 @pytest.mark.parametrize(("kind", "share"), [("train", 1 / 2), ("train_small", 1 / 2), ("thin", 0), ("medium", 3 / 13)])
 def test_lamas_sets_have_their_share_of_boxes(kind, share: float) -> None:
     """All rows of a union of few boxes change at few places, a stroke's at nearly all."""
     rng, n = generator(0), 300
-    masks = [Lama(kind).pixels((256, 256), rng) for _ in range(n)]
+    masks = [Lama(kind).sample_uint8((256, 256), rng) for _ in range(n)]
     boxes = sum(int((np.diff(mask.astype(int), axis=0) != 0).any(axis=1).sum()) <= 10 for mask in masks)
     assert boxes == pytest.approx(share * n, abs=4 * (n * share * (1 - share)) ** 0.5)
 

@@ -57,7 +57,7 @@ def test_bounds_are_exact_where_a_product_would_round() -> None:
 @pytest.mark.parametrize(
     ("source", "size", "message"),
     [
-        (MaskRatio(Center(), 0.1, 0.2), (64, 64), r"Centre\(size=None\) always covers 25\.0%.*10\.0% to 20\.0%"),
+        (MaskRatio(Center(), 0.1, 0.2), (64, 64), r"Center\(size=None\) always covers 25\.0%.*10\.0% to 20\.0%"),
         (MaskRatio(Center(), 0.3, 0.4), (64, 64), "always covers"),
         (MaskRatio(Boxes(count=(0, 0)), 0.3, 0.4), (64, 64), "together do not cover"),
         (MaskRatio(Boxes(margin=0.2), 0.4, 0.5), (64, 64), r"1000 masks of Boxes.* do not cover 40\.0% to 50\.0%"),

@@ -44,7 +44,7 @@ class MaskRatio(NumpyMaskSource):
         if self.attempts < 2:
             raise UserError(f"MaskRatio.attempts is {self.attempts}; it takes at least 2")
 
-    def pixels(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
+    def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """One mask (H, W), 1 = hole, within the range.
 
         Raises:
@@ -54,12 +54,12 @@ class MaskRatio(NumpyMaskSource):
         fewest, most = self._hole_pixels(size)
         draws: list[NDArray[np.uint8]] = []
         for _ in range(self.attempts):
-            mask = self.source.pixels(size, rng)
+            mask = self.source.sample_uint8(size, rng)
             if fewest <= np.count_nonzero(mask) <= most:
                 return mask
             draws.append(mask)
         if draws[0].any() and all(np.array_equal(mask, draws[0]) for mask in draws):
-            # A source without chance, such as Centre: a part of its one mask is not what its user asked for.
+            # A source without chance, such as Center: a part of its one mask is not what its user asked for.
             raise UserError(f"{self.source} always covers {draws[0].mean():.1%} of the image, MaskRatio wants {self._range}")
         return self._put_together(size, rng, fewest, most)
 
@@ -68,7 +68,7 @@ class MaskRatio(NumpyMaskSource):
         mask = np.zeros(size, np.uint8)
         overshoots = 0
         for _ in range(_MOST_DRAWS):
-            drawn = self.source.pixels(size, rng)
+            drawn = self.source.sample_uint8(size, rng)
             union = mask | drawn
             count = np.count_nonzero(union)
             if fewest <= count <= most:

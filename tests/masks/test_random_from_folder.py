@@ -155,7 +155,7 @@ def test_32_files_spread_over_the_folder_are_read_at_construction(tmp_path: Path
         (tmp_path / f"{number:02}.png").write_bytes(b"nothing")
     assert len(RandomFromFolder(str(tmp_path)).files) == 64
     with pytest.raises(UserError, match=r"\d\d\.png"):
-        RandomFromFolder(str(tmp_path), share=(0.0, 1.0))
+        RandomFromFolder(str(tmp_path), ratio=(0.0, 1.0))
     (tmp_path / "62.png").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"62\.png"):
         RandomFromFolder(str(tmp_path))
@@ -192,7 +192,7 @@ def test_some_masks_without_a_hole_are_counted_and_can_be_left_out(tmp_path: Pat
     save(disc(64, 20), tmp_path / "disc.png")
     RandomFromFolder(str(tmp_path))
     assert re.search(r"no hole in 1 of the masks looked at in .* \(2\)", capsys.readouterr().err)
-    assert [path.name for path in RandomFromFolder(str(tmp_path), share=(0.001, 1.0)).files] == ["disc.png"]
+    assert [path.name for path in RandomFromFolder(str(tmp_path), ratio=(0.001, 1.0)).files] == ["disc.png"]
 
 
 @pytest.fixture
@@ -206,22 +206,22 @@ def graded(tmp_path: Path) -> Path:
 
 
 def test_files_of_a_range_of_damage(graded: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = RandomFromFolder(str(graded), augment=False, share=(0.2, 0.4))
+    source = RandomFromFolder(str(graded), augment=False, ratio=(0.2, 0.4))
     assert [path.name for path in source.files] == ["2.png", "3.png"]
     assert "2 of 6 masks in" in capsys.readouterr().err
     rng = torch.Generator().manual_seed(0)
     assert {round(float(mask_ratio(source((40, 40), rng))), 3) for _ in range(20)} == {0.2, 0.3}
-    inverted = RandomFromFolder(str(graded), white_is_hole=False, share=(0.35, 0.45))
+    inverted = RandomFromFolder(str(graded), white_is_hole=False, ratio=(0.35, 0.45))
     assert [path.name for path in inverted.files] == ["6.png"]
     with pytest.raises(UserError, match=r"none of the 6 masks in .* covers 70\.0% to 80\.0% .* cover 10\.0% to 60\.0%"):
-        RandomFromFolder(str(graded), share=(0.7, 0.8))
+        RandomFromFolder(str(graded), ratio=(0.7, 0.8))
 
 
 def test_a_changed_file_is_measured_anew(graded: Path) -> None:
-    assert len(RandomFromFolder(str(graded), share=(0.6, 0.7)).files) == 1
+    assert len(RandomFromFolder(str(graded), ratio=(0.6, 0.7)).files) == 1
     save(np.pad(np.full((26, 40), 255, np.uint8), ((0, 14), (0, 0))), graded / "1.png")
     os.utime(graded / "1.png", ns=(1, 1))
-    assert [path.name for path in RandomFromFolder(str(graded), share=(0.6, 0.7)).files] == ["1.png", "6.png"]
+    assert [path.name for path in RandomFromFolder(str(graded), ratio=(0.6, 0.7)).files] == ["1.png", "6.png"]
 
 
 def test_a_range_keeps_published_masks_where_rejection_would_unite_them(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_range_keeps_published_masks_where_rejection_would_unite_them(tmp_path
     save(disc(64, 14), tmp_path / "wanted.png")
     published = read_mask(tmp_path / "wanted.png")
     rng = torch.Generator().manual_seed(0)
-    chosen = RandomFromFolder(str(tmp_path), augment=False, share=(0.1, 0.2))
+    chosen = RandomFromFolder(str(tmp_path), augment=False, ratio=(0.1, 0.2))
     assert all(torch.equal(chosen((64, 64), rng), published) for _ in range(20))
     rejected = MaskRatio(RandomFromFolder(str(tmp_path), augment=False), 0.1, 0.2)
     masks = [rejected((64, 64), rng) for _ in range(20)]
@@ -284,7 +284,7 @@ def test_rotation_by_any_angle_never_looks_beyond_the_file(size: tuple[int, int]
     [
         ({"dilate": (0.5, 0.1)}, r"RandomFromFolder\.dilate is \(0\.5, 0\.1\)"),
         ({"rotate": 181.0}, r"RandomFromFolder\.rotate is 181\.0; it takes degrees"),
-        ({"share": (0.3, 0.3)}, r"RandomFromFolder\.share is \(0\.3, 0\.3\)"),
+        ({"ratio": (0.3, 0.3)}, r"RandomFromFolder\.ratio is \(0\.3, 0\.3\)"),
         ({"root": "~nobody_of_this_name/masks"}, "does not exist"),
     ],
 )

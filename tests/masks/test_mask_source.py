@@ -161,7 +161,7 @@ def test_a_mixture_follows_its_weights() -> None:
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: Center(size=0), r"Centre\.size is 0"),
+        (lambda: Center(size=0), r"Center\.size is 0"),
         (lambda: Boxes(count=(3, 1)), r"Boxes\.count"),
         (lambda: Boxes(side=(0.5, 1.5)), r"Boxes\.side"),
         (lambda: Boxes(margin=0.5), r"Boxes\.margin"),
@@ -186,7 +186,7 @@ def test_a_mixture_follows_its_weights() -> None:
         (lambda: Shapes(discs=(-1, 3)), r"Shapes\.discs"),
         (lambda: Shapes(thinnest=0), r"Shapes\.thinnest is 0"),
         (lambda: Shapes(thickest=1.5), r"Shapes\.thickest is 1\.5"),
-        (lambda: MaskUnion(()), r"Union\.sources is empty"),
+        (lambda: MaskUnion(()), r"MaskUnion\.sources is empty"),
         (lambda: RandomFromFolder("/no/such/folder"), r"/no/such/folder does not exist"),
     ],
 )

@@ -137,7 +137,7 @@ TABLE: list[tuple[MaskSource, int, int, list[Reference]]] = [
 @pytest.mark.parametrize(("source", "side", "n", "references"), TABLE, ids=[f"{row[0]}, {row[1]}" for row in TABLE])
 def test_a_source_takes_as_much_as_the_public_code(source: MaskSource, side: int, n: int, references: list[Reference]) -> None:
     rng = torch.Generator().manual_seed(0)
-    sample = np.array([np.count_nonzero(source.pixels((side, side), rng)) / side**2 for _ in range(n)])
+    sample = np.array([np.count_nonzero(source.sample_uint8((side, side), rng)) / side**2 for _ in range(n)])
     spread = sample.std(ddof=1)
     for reference in references:
         error, rounded = 4 * (1 / n + 1 / reference.n) ** 0.5, reference.rounding / 2
@@ -154,7 +154,7 @@ def test_a_tenth_of_wavemix_masks_is_empty() -> None:
     """205 of 2,000 of the public code's are empty: one box mask in five has no box."""
     rng = torch.Generator().manual_seed(0)
     n = 1000
-    empty = sum(not Lama("wavemix_stl10").pixels((96, 96), rng).any() for _ in range(n))
+    empty = sum(not Lama("wavemix_stl10").sample_uint8((96, 96), rng).any() for _ in range(n))
     assert empty == pytest.approx(0.1 * n, abs=4 * (n * 0.1 * 0.9) ** 0.5)
 
 
@@ -163,5 +163,5 @@ def test_shares_do_not_depend_on_the_size(side: int) -> None:
     """Lengths are shares of the image: a smaller one loses as much, but for brushes rounded to whole pixels."""
     rng = torch.Generator().manual_seed(0)
     for source, mean in [(FreeForm(), 0.148), (CrossedStrokes(), 0.398), (LamaIrregular(), 0.460), (PepsiStrokes(), 0.446)]:
-        shares = np.array([np.count_nonzero(source.pixels((side, side), rng)) / side**2 for _ in range(500)])
+        shares = np.array([np.count_nonzero(source.sample_uint8((side, side), rng)) / side**2 for _ in range(500)])
         assert shares.mean() == pytest.approx(mean, abs=0.03 + 4 * shares.std() / 500**0.5)
