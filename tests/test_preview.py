@@ -1,3 +1,5 @@
+"""The preview command: grid of a training batch, contact sheet of masks, one-line errors."""
+
 import inspect
 import re
 import subprocess
@@ -13,27 +15,27 @@ from lit_inpaint import masks, preview
 from lit_inpaint.errors import UserError
 
 
-def test_a_batch_as_a_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_batch_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "new" / "preview.png"
     assert preview.main(["--experiment", "lpi_demo", "--output", str(output), "--data.batch_size", "3"]) == 0
-    with Image.open(output) as picture:
+    with Image.open(output) as image:
         # margin, three columns of 64-pixel crops shown twice as large; title and headings, three rows
-        assert picture.size == (170 + 3 * (128 + 6) + 6, 2 * 26 + 3 * 128 + 4 * 6)
+        assert image.size == (170 + 3 * (128 + 6) + 6, 2 * 26 + 3 * 128 + 4 * 6)
         # The mask column is black and white, and white in the masked input where the mask is.
-        mask = picture.crop((170 + 134, 55, 170 + 134 + 128, 55 + 128))
+        mask = image.crop((170 + 134, 55, 170 + 134 + 128, 55 + 128))
         assert set(mask.convert("L").getextrema()) == {0, 255}
     printed = capsys.readouterr().out
     assert "DemoPhotos" in printed
-    assert "mean hole share" in printed
+    assert "mean mask ratio" in printed
     assert [path.name for path in output.parent.iterdir()] == ["preview.png"]
 
 
-def test_at_most_sixteen_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_draws_at_most_sixteen_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "preview.png"
     options = ["--data.batch_size", "20", "--data.size", "16", "--data.workers", "2"]
     assert preview.main(["--experiment", "lpi_demo", "--output", str(output), *options]) == 0
-    with Image.open(output) as picture:
-        assert picture.height == 2 * 26 + 16 * 160 + 17 * 6
+    with Image.open(output) as image:
+        assert image.height == 2 * 26 + 16 * 160 + 17 * 6
     assert "first 16 of 20" in capsys.readouterr().out
 
 
@@ -47,7 +49,7 @@ def test_at_most_sixteen_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["--experiment", "lpi_demo", "--output", "preview.png", "--outpt", "4"], "--outpt; did you mean '--output'"),
         (["--experiment", "lpi_demo", "--output", "preview.png", "extra"], "extra"),
         (["--experiment", "lpi_demo", "--output", "preview.png", "--data.root", "nowhere"], "nowhere"),
-        (["--output", "preview.png"], "say --experiment NAME .* or --masks"),
+        (["--output", "preview.png"], "give --experiment NAME .* or --masks"),
         (["--experiment", "lpi_demo", "--masks", "Boxes", "--output", "preview.png"], "give one of the two"),
         (["--experiment", "lpi_demo", "--size", "32", "--output", "preview.png"], "--size goes with --masks.*--data.size"),
         (["--experiment", "lpi_demo", "--count", "2", "--output", "preview.png"], "--count goes.*--data.batch_size"),
@@ -79,7 +81,7 @@ def test_at_most_sixteen_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["--masks", "3", "--output", "preview.png"], "--masks 3: expected the name of a source, a folder, or"),
     ],
 )
-def test_mistakes(argv: list[str], message: str, tmp_path: Path) -> None:
+def test_user_errors(argv: list[str], message: str, tmp_path: Path) -> None:
     argv = [str(tmp_path / word) if word.startswith("preview.") else word for word in argv]
     with pytest.raises(UserError, match=message):
         preview.main(argv)
@@ -89,52 +91,50 @@ def test_mistakes(argv: list[str], message: str, tmp_path: Path) -> None:
 def drawn(tmp_path: Path, *argv: str) -> np.ndarray:
     output = tmp_path / "masks.png"
     assert preview.main([*argv, "--output", str(output), "--size", "40"]) == 0
-    with Image.open(output) as picture:
-        return np.asarray(picture).copy()
+    with Image.open(output) as image:
+        return np.asarray(image).copy()
 
 
-def test_a_contact_sheet_of_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_contact_sheet_of_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     boxes = "{class_path: Boxes, count: [1, 1], init_args: {side: [0.5, 0.5], margin: 0}}"
-    picture = drawn(tmp_path, "--masks", "Center", boxes, "--count", "3")
-    black, white = ((picture == value).all(axis=2) for value in (0, 255))
+    sheet = drawn(tmp_path, "--masks", "Center", boxes, "--count", "3")
+    black, white = ((sheet == value).all(axis=2) for value in (0, 255))
     assert white.sum() == 2 * 3 * 80 * 80  # 20x20 of 40x40 pixels, shown four times as large
     assert black[:, : 3 * 166].sum() >= 2 * 3 * (160 * 160 - 80 * 80)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[:2] == [f"{name}: hole 25.0% ± 0.0%, from 25.0% to 25.0%" for name in ("Center", "Boxes")]
+    assert printed[:2] == [f"{name}: mask ratio 25.0% ± 0.0%, from 25.0% to 25.0%" for name in ("Center", "Boxes")]
     assert printed[2].startswith("Drawn in")
     assert [path.name for path in tmp_path.iterdir()] == ["masks.png"]
 
 
-def test_shares_are_of_many_masks_and_those_of_the_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mask_ratios_are_those_of_200_masks_and_follow_the_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = drawn(tmp_path, "--masks", "FreeForm", "--count", "2", "--seed", "3")
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert np.array_equal(first, drawn(tmp_path, "--masks", "FreeForm", "--count", "2", "--seed", "3"))
     assert not np.array_equal(first, drawn(tmp_path, "--masks", "FreeForm", "--count", "2", "--seed", "4"))
     rng = torch.Generator().manual_seed(3)
-    shares = np.array([masks.FreeForm()((40, 40), rng).mean().item() for _ in range(200)])
-    assert f"hole {shares.mean():.1%} ± {shares.std():.1%}, from {shares.min():.1%} to {shares.max():.1%}" in said
+    ratios = np.array([masks.FreeForm()((40, 40), rng).mean().item() for _ in range(200)])
+    assert f"mask ratio {ratios.mean():.1%} ± {ratios.std():.1%}, from {ratios.min():.1%} to {ratios.max():.1%}" in printed
 
 
 @pytest.mark.parametrize("argv", [["--masks"], ["--masks", "all"]])
-def test_all_sources_that_need_no_option(
+def test_all_sources_without_required_options(
     argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(preview, "DRAWS", 2)
+    monkeypatch.setattr(preview, "NUM_RATIOS", 2)
     drawn(tmp_path, *argv, "--count", "1")
-    offered = [thing for name in masks.__all__ if inspect.isclass(thing := getattr(masks, name))]
-    ready = []
-    for source in offered:
+    exported = [item for name in masks.__all__ if inspect.isclass(item := getattr(masks, name))]
+    expected = []
+    for source in exported:
         try:
-            ready.append(type(source()).__name__)
-        except TypeError:  # abstract, or something is required
+            expected.append(type(source()).__name__)
+        except TypeError:  # abstract, or an option is required
             continue
-    assert {"Boxes", "CellularAutomaton", "Center", "MaskRatio", "FreeForm"} <= set(ready)
-    assert re.findall(r"^(\w+): hole", capsys.readouterr().out, re.MULTILINE) == ready
+    assert {"Boxes", "CellularAutomaton", "Center", "MaskRatio", "FreeForm"} <= set(expected)
+    assert re.findall(r"^(\w+): mask ratio", capsys.readouterr().out, re.MULTILINE) == expected
 
 
-def test_a_folder_and_a_class_of_ones_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folder_and_own_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "own_masks.py").write_text(
         "import torch\n"
         "from lit_inpaint.masks import MaskSource\n"
@@ -149,26 +149,24 @@ def test_a_folder_and_a_class_of_ones_own(
     folder = "{class_path: lit_inpaint.masks.RandomFromFolder, root: folder, augment: false}"
     drawn(tmp_path, "--masks", "own_masks.Rows", folder, "folder", "./folder")
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "Rows: hole 20.0% ± 0.0%, from 20.0% to 20.0%"
-    assert printed[1] == "RandomFromFolder: hole 10.0% ± 0.0%, from 10.0% to 10.0%"
+    assert printed[0] == "Rows: mask ratio 20.0% ± 0.0%, from 20.0% to 20.0%"
+    assert printed[1] == "RandomFromFolder: mask ratio 10.0% ± 0.0%, from 10.0% to 10.0%"
     assert [line.split(":")[0] for line in printed[2:4]] == ["RandomFromFolder", "RandomFromFolder"]
 
 
 def test_options_are_written_as_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lit_inpaint.visualization import grids
+    from lit_inpaint.visualization import mask_rows
 
     shown = []
-    monkeypatch.setattr(preview, "DRAWS", 2)
-    monkeypatch.setattr(grids, "draw_mask_rows", lambda strips, title: shown.extend(strips) or Image.new("RGB", (1, 1)))
+    monkeypatch.setattr(preview, "NUM_RATIOS", 2)
+    monkeypatch.setattr(mask_rows, "draw_mask_rows", lambda rows, title: shown.extend(rows) or Image.new("RGB", (1, 1)))
     spec = "{class_path: MaskRatio, source: {class_path: Mixture, sources: [Boxes, {class_path: FreeForm, step: 0.3}]}}"
     drawn(tmp_path, "--masks", spec, "Boxes")
     assert shown[0].options == "source=Mixture(sources=(Boxes(), FreeForm(step=0.3))), low=0.4, high=0.5, attempts=8"
     assert shown[1].options == "count=(1, 4), side=(0.117, 0.586), margin=0.0391"
 
 
-def test_masks_of_the_wrong_polarity_are_told_of_where_a_run_is_configured(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_inverted_masks_are_warned_about_when_a_run_is_configured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "inverted").mkdir()
     Image.fromarray(np.repeat([[255], [0]], [9, 1], axis=0).astype(np.uint8)).save(tmp_path / "inverted" / "m.png")
     source = ["--data.masks.class_path", "lit_inpaint.masks.RandomFromFolder", "--data.masks.root", str(tmp_path / "inverted")]
@@ -177,7 +175,7 @@ def test_masks_of_the_wrong_polarity_are_told_of_where_a_run_is_configured(
     assert re.search(r"is 90%; probably black, not white, marks their holes: set `white_is_hole: false`", warning)
 
 
-def test_as_a_command(tmp_path: Path) -> None:
+def test_command_in_a_process(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     argv = ["--experiment", "lpi_demo", "--output", str(tmp_path / "file" / "preview.png")]
     done = subprocess.run([sys.executable, "-m", "lit_inpaint.preview", *argv], capture_output=True, text=True)
@@ -186,7 +184,7 @@ def test_as_a_command(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_masks_as_a_command(tmp_path: Path) -> None:
+def test_unknown_mask_source_in_a_process(tmp_path: Path) -> None:
     argv = ["--masks", "FreForm", "--output", str(tmp_path / "masks.png")]
     done = subprocess.run([sys.executable, "-m", "lit_inpaint.preview", *argv], capture_output=True, text=True)
     assert done.returncode == 2

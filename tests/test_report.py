@@ -41,7 +41,7 @@ def grid(step: int, rows: int = 4) -> Image.Image:
         output = truth + 0.02 * (number + 1) * 30 / step
         whole = composite(truth[None], output[None].clamp(0, 1), mask[None])[0]
         found.append(
-            GridRow(f"photo {number} with a name\nhole 24%\n20.0 dB", [overlay_mask(truth, mask), output, whole, truth])
+            GridRow(f"photo {number} with a name\nmask ratio 24%\n20.0 dB", [overlay_mask(truth, mask), output, whole, truth])
         )
     return draw_grid(found, COLUMNS, title=f"LPINet, step {step}")
 

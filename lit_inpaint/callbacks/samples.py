@@ -14,11 +14,11 @@ from lit_inpaint.metrics import psnr
 from lit_inpaint.types import composite
 from lit_inpaint.visualization.grids import GridRow, draw_grid, evenly_spaced, overlay_mask
 
-COLUMNS = ("masked input", "output", "composite", "truth")
+COLUMNS = ("masked input", "output", "composite", "target")
 
 
 class SampleGrids(Callback):
-    """One row for each of `count` validation samples spread evenly over the set: masked input, output, composite, truth.
+    """One row for each of `count` validation samples spread evenly over the set: masked input, output, composite, target.
 
     Args:
         folder: where the PNGs go.
@@ -55,7 +55,7 @@ class SampleGrids(Callback):
             i = position - start
             image, mask, output = batch["image"][i], batch["mask"][i], outputs["image"][i].float()
             whole = composite(image[None], output[None].clamp(0, 1), mask[None])
-            label = f"{batch['name'][i]}\nhole {float(mask.mean()):.0%}\n{float(psnr(whole, image[None])):.1f} dB"
+            label = f"{batch['name'][i]}\nmask ratio {float(mask.mean()):.0%}\n{float(psnr(whole, image[None])):.1f} dB"
             self._rows.append(GridRow(label, [x.cpu() for x in (overlay_mask(image, mask), output, whole[0], image)]))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

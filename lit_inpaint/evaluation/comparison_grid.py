@@ -39,6 +39,6 @@ def draw_comparison_grid(
         columns = [grids.overlay_mask(image, mask).cpu(), *filled, image.cpu()]
         names = [batch["name"][place].rpartition("/")[2] for place in here]
         for number, name in enumerate(names):
-            label = f"{name}\nhole {float(mask[number].mean()):.0%}"
+            label = f"{name}\nmask ratio {float(mask[number].mean()):.0%}"
             found.append(grids.GridRow(label, [column[number] for column in columns]))
-    return grids.draw_grid(found, ["masked input", *methods, "truth"], title)
+    return grids.draw_grid(found, ["masked input", *methods, "target"], title)

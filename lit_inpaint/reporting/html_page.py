@@ -217,7 +217,7 @@ def _samples(runs: Sequence[RunRecord], grids: Sequence[Grids]) -> str:
         )
         boxes.append(f'<div class="card steps"><h3>{escape(run.label)}{few}</h3>{slider}{images}</div>')
     return (
-        '<p class="note">The same validation samples at each validation: masked input, output, composite, truth. '
+        '<p class="note">The same validation samples at each validation: masked input, output, composite, target. '
         f'Move the slider through the training.</p><div class="samples">{"".join(boxes)}</div>'
     )
 

@@ -48,7 +48,7 @@ def evaluate_final_weights(
         print(line)
     print(f"\nRun folder: {run.path}")
     if run.samples.is_dir():
-        print("  samples/     masked input, output, composite, truth at validations")
+        print("  samples/     masked input, output, composite, target at validations")
     best = (run.checkpoints / "best.ckpt").is_file()
     print(f"  checkpoints/ last.ckpt{' and best.ckpt' if best else '; no best.ckpt without validation'}")
     if (run.path / "tensorboard").is_dir():

@@ -1,1 +1,1 @@
-"""Labeled image grids drawn with Pillow, and console progress bars."""
+"""Image grids and contact sheets of masks drawn with Pillow, and console progress bars."""

@@ -31,14 +31,14 @@ def draw(folder: Path, total: int, batch_size: int, count: int) -> list[str]:
     rows = list(grids._rows)
     grids.on_validation_epoch_end(trainer, cast(Any, Net()))
     for row in rows:
-        emptied, output, whole, truth = row.images
-        assert torch.equal(truth, torch.full((3, 8, 8), 0.25))
-        assert torch.equal(output, truth * 2)
-        assert torch.equal(whole[:, 4:], truth[:, 4:])
+        masked, output, whole, target = row.images
+        assert torch.equal(target, torch.full((3, 8, 8), 0.25))
+        assert torch.equal(output, target * 2)
+        assert torch.equal(whole[:, 4:], target[:, 4:])
         assert torch.equal(whole[:, :4], output[:, :4])
-        assert not torch.equal(emptied[:, :4], truth[:, :4])
-        assert torch.equal(emptied[:, 4:], truth[:, 4:])
-        assert "hole 50%" in row.label
+        assert not torch.equal(masked[:, :4], target[:, :4])
+        assert torch.equal(masked[:, 4:], target[:, 4:])
+        assert "mask ratio 50%" in row.label
     return [row.label.splitlines()[0] for row in rows]
 
 

@@ -152,10 +152,10 @@ def test_the_grid_shows_the_chosen_samples_composited(monkeypatch: pytest.Monkey
     methods = {"grey": lambda image, mask: torch.full_like(image, 0.5), "wild": lambda image, mask: 7 - image}
     draw_comparison_grid(methods, DataLoader(samples, 4), 3, "all", torch.device("cpu"))
     ((rows_drawn, columns, title),) = shown
-    assert (columns, title) == (["masked input", "grey", "wild", "truth"], "all")
-    assert [row.label for row in rows_drawn] == ["0.png\nhole 25%", "4.png\nhole 25%", "8.png\nhole 25%"]
+    assert (columns, title) == (["masked input", "grey", "wild", "target"], "all")
+    assert [row.label for row in rows_drawn] == ["0.png\nmask ratio 25%", "4.png\nmask ratio 25%", "8.png\nmask ratio 25%"]
     for row, i in zip(rows_drawn, (0, 4, 8), strict=True):
-        masked, grey, wild, truth = row.images
-        assert torch.equal(truth, images[i])
+        masked, grey, wild, target = row.images
+        assert torch.equal(target, images[i])
         for picture, value in ((masked, 1.0), (grey, 0.5), (wild, 1.0)):
             assert torch.equal(picture, torch.where(mask > 0.5, value, images[i]))
