@@ -15,7 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lit_inpaint import evaluate, metrics
 from lit_inpaint.data.rng import RngStream, generator
-from lit_inpaint.engine.any_size import fill_subsampled
+from lit_inpaint.engine.any_size import complete_subsampled
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation import partial_results
@@ -373,7 +373,7 @@ def test_original_sizes_against_each_image_by_itself(
         image = torch.from_numpy(truth.copy()).permute(2, 0, 1)[None].float() / 255
         mask = (CrossedStrokes(), Boxes())[number % 2]((height, width), generator(0, RngStream.EVAL_MASK, number))[None]
         assert float(images[label]["hole"]) == pytest.approx(float(mask.double().mean()))
-        filled = fill_subsampled(model.complete, image, mask, 256) if width > 256 else model.complete(image, mask)
+        filled = complete_subsampled(model.complete, image, mask, 256) if width > 256 else model.complete(image, mask)
         for method, prediction in (("LPINet", filled), ("OpenCV Telea", telea(image, mask))):
             whole = torch.where(mask > 0.5, prediction.clamp(0, 1), image)[0].permute(1, 2, 0)
             found = np.floor((whole * 255).numpy()).astype(np.uint8)

@@ -254,7 +254,7 @@ def test_the_extremes_are_found_wherever_they_stand() -> None:
     """Sample k is wrong by as many grey levels as its name says; one completion is no number."""
 
     class Wrong:
-        def fill(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        def predict(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
             return 2 * image
 
     levels = [3.0, 1.0, float("nan"), 4.0, 0.5, 5.0, 2.0]

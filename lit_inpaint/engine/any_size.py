@@ -1,6 +1,7 @@
-"""Large images as several small ones: every k-th pixel in each direction, one small image for each of the k² places to start.
+"""Apply a network that takes only some sizes to images of any size: pad to a multiple, or subsample large images.
 
-Also known as polyphase sub-sampling, or space to depth. Each small image shows the whole scene.
+Polyphase subsampling (space to depth) makes k² small images of one large image: every k-th pixel in each direction, once for
+each start. Each small image shows the whole scene.
 """
 
 from __future__ import annotations
@@ -9,18 +10,38 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 
-def fill_subsampled(fill: Callable[[Tensor, Tensor], Tensor], image: Tensor, mask: Tensor, size: int) -> Tensor:
-    """Complete images of any size by a network for small square ones.
-
-    The image is resized to the nearest multiples of `size`, taken apart into small ones, each of which is completed by itself,
-    put together and resized back. A pixel into which any part of a hole falls is hole.
+def pad_to_multiple(image: Tensor, mask: Tensor, multiple: int, min_side: int = 1) -> tuple[Tensor, Tensor]:
+    """Pad the right and the bottom edge by replication, which unlike reflection works for images smaller than the padding.
 
     Args:
-        fill: image (1, 3, size, size) and mask (1, 1, size, size), 1 = hole, to the completed image.
-        image: (B, 3, H, W) in [0, 1]; what its holes hold is resized with the rest.
+        image: (B, C, H, W).
+        mask: (B, 1, H, W).
+        multiple: of which both padded sides are multiples.
+        min_side: lower limit of both padded sides, itself a multiple of `multiple` or 1.
+
+    Returns:
+        Padded image and mask; the inputs themselves where nothing is missing.
+    """
+    height, width = image.shape[-2:]
+    below, right = (max(min_side, side + -side % multiple) - side for side in (height, width))
+    if not (below or right):
+        return image, mask
+    padding = (0, right, 0, below)
+    return pad(image, padding, mode="replicate"), pad(mask, padding, mode="replicate")
+
+
+def complete_subsampled(complete: Callable[[Tensor, Tensor], Tensor], image: Tensor, mask: Tensor, size: int) -> Tensor:
+    """Complete images of any size by a network for small square images.
+
+    Resize the image to the nearest multiples of `size`, subsample it, complete each small image by itself, interleave the
+    results and resize back. After the first resizing, a pixel is hole if any part of it was hole.
+
+    Args:
+        complete: image (1, 3, size, size) and mask (1, 1, size, size), 1 = hole, to the completed image.
+        image: (B, 3, H, W) in [0, 1]; the resizing mixes the content of holes into neighboring pixels.
         mask: (B, 1, H, W), 1 = hole.
         size: side of the small images.
 
@@ -29,35 +50,37 @@ def fill_subsampled(fill: Callable[[Tensor, Tensor], Tensor], image: Tensor, mas
     """
     height, width = image.shape[-2:]
     rows, columns = (max(1, round(side / size)) for side in (height, width))
-    near = (rows * size, columns * size)
-    if near != (height, width):
-        image = bicubic(image, near)
-        mask = interpolate(mask, near, mode="bilinear", antialias=True).gt(0).to(mask)
-    parts, holes = subsample(image, rows, columns), subsample(mask, rows, columns)
-    filled = [fill(part, hole) for part, hole in zip(parts[:, None], holes[:, None], strict=True)]
-    return bicubic(regroup(torch.cat(filled), rows, columns), (height, width))
+    nearest = (rows * size, columns * size)
+    if nearest != (height, width):
+        image = resize_bicubic(image, nearest)
+        mask = interpolate(mask, nearest, mode="bilinear", antialias=True).gt(0).to(mask)
+    images, masks = subsample(image, rows, columns), subsample(mask, rows, columns)
+    completed = [complete(*pair) for pair in zip(images[:, None], masks[:, None], strict=True)]
+    return resize_bicubic(interleave(torch.cat(completed), rows, columns), (height, width))
 
 
-def bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, C, H, W) in [0, 1] to (B, C, *size), over the full footprint of each new pixel; what overshoots is cut off."""
+def resize_bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (B, C, H, W) in [0, 1] to (B, C, *size), with antialiasing and clamped to [0, 1]."""
     return interpolate(image, size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def subsample(image: Tensor, rows: int, columns: int) -> Tensor:
-    """(B, C, H, W) to (B rows columns, C, H / rows, W / columns), whose number (b rows + i) columns + j starts at pixel (i, j).
+    """Take (B, C, H, W) apart into small images (B rows columns, C, H / rows, W / columns).
+
+    Number (b rows + i) columns + j holds the pixels (i + m rows, j + n columns) of image b.
 
     Args:
         image: H a multiple of `rows`, W of `columns`.
-        rows: every so many rows one is taken.
-        columns: every so many columns one is taken.
+        rows: step between rows.
+        columns: step between columns.
     """
     batch, channels, height, width = image.shape
     parts = image.reshape(batch, channels, height // rows, rows, width // columns, columns)
     return parts.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)
 
 
-def regroup(parts: Tensor, rows: int, columns: int) -> Tensor:
-    """What `subsample` took apart: (B rows columns, C, h, w) to (B, C, h rows, w columns)."""
+def interleave(parts: Tensor, rows: int, columns: int) -> Tensor:
+    """Invert `subsample`: (B rows columns, C, h, w) to (B, C, h rows, w columns)."""
     count, channels, height, width = parts.shape
     grouped = parts.reshape(count // (rows * columns), rows, columns, channels, height, width)
     return grouped.permute(0, 3, 4, 1, 5, 2).reshape(-1, channels, height * rows, width * columns)

@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
-from torch.nn.functional import pad
 
+from lit_inpaint.engine.any_size import complete_subsampled, pad_to_multiple
 from lit_inpaint.engine.ddp_strategy import no_sync, share_buffers_first
 from lit_inpaint.engine.freezing import frozen
 from lit_inpaint.engine.global_step import count_batch, stop_counting_optimizer_steps
@@ -56,7 +56,8 @@ class Inpainter(StagedModule):
     Attributes:
         generator: (what `forward` calls) the network that is kept.
         discriminator: its opponent, or None.
-        multiple: `fill` pads images to multiples of this many pixels.
+        multiple: of which the sides of the images must be multiples; `predict` pads others.
+        subsample_above: `predict` completes images with a longer side by subsampling them to squares of this side; None: never.
         published_as: names of the variants in the paper's tables and the arguments that make them.
         published_in: the file of those tables in `lit_inpaint.published`, if it is not named like the paper's module.
         seed: of the randomness inside training steps; travels in the checkpoint.
@@ -64,6 +65,7 @@ class Inpainter(StagedModule):
     """
 
     multiple: ClassVar[int] = 1
+    subsample_above: int | None = None
 
     def __init__(
         self,
@@ -256,19 +258,25 @@ class Inpainter(StagedModule):
         Returns:
             (B, 3, H, W) in [0, 1]; known pixels keep their exact values.
         """
-        return composite(image, self.fill(image, mask).clamp(0, 1).to(image.dtype), mask)
+        return composite(image, self.predict(image, mask).clamp(0, 1).to(image.dtype), mask)
 
-    def fill(self, image: Tensor, mask: Tensor) -> Tensor:
-        """What `complete` puts into the holes of images of any size: the raw output (B, 3, H, W).
+    def predict(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Compute the raw output for images of any size (see `any_size`); `complete` takes the hole pixels of it.
 
         Args:
             image: (B, 3, H, W) in [0, 1]; what its holes hold is ignored.
             mask: (B, 1, H, W), 1 = hole.
+
+        Returns:
+            (B, 3, H, W).
         """
         height, width = image.shape[-2:]
-        extra = (0, -width % self.multiple, 0, -height % self.multiple)
-        # Replicated, not reflected: reflection needs an image larger than the padding.
-        padded = cast(Prediction, self(pad(image, extra, mode="replicate"), pad(mask, extra, mode="replicate")))
+        if self.subsample_above is not None and max(height, width) > self.subsample_above:
+            emptied = torch.where(mask > 0.5, 1.0, image)  # resizing would mix the content of holes into known pixels
+            return complete_subsampled(
+                lambda part, hole: composite(part, self(part, hole).image, hole), emptied, mask, self.subsample_above
+            )
+        padded: Prediction = self(*pad_to_multiple(image, mask, self.multiple))
         return padded.image[..., :height, :width]
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from lit_inpaint.data.inpainting_dataset import EvalDataset
-from lit_inpaint.engine.any_size import fill_subsampled
+from lit_inpaint.engine.any_size import complete_subsampled
 from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.partial_results import PartialResults, SampleScore
 from lit_inpaint.metrics import (
@@ -129,7 +129,7 @@ def apply_subsampling(protocol: Protocol, method: Method) -> Method:
         return method
 
     def fill(image: Tensor, mask: Tensor) -> Tensor:
-        return fill_subsampled(method, image, mask, side) if max(image.shape[-2:]) > side else method(image, mask)
+        return complete_subsampled(method, image, mask, side) if max(image.shape[-2:]) > side else method(image, mask)
 
     return fill
 

@@ -49,7 +49,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, mse_loss, normalize
 from torch.nn.utils.parametrizations import spectral_norm
 
-from lit_inpaint.engine.any_size import bicubic, fill_subsampled
+from lit_inpaint.engine.any_size import complete_subsampled, resize_bicubic
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
@@ -398,6 +398,7 @@ class DeepGIN(Inpainter):
         self.variant = variant
         self.any_size = any_size
         self.size = size
+        self.subsample_above = size if any_size == "subsampled" else None
         self.generator = DeepGINGenerator(refinement, block, attention, back_projection, width, init_scale)
         self.discriminator = ConditionalDiscriminator(discriminator_width)
         self.vgg = VGGFeatures(19, _OFFICIAL_LAYERS if variant == "official" else _PAPER_LAYERS, vgg)
@@ -454,28 +455,24 @@ class DeepGIN(Inpainter):
             "fake": hinge_fake(self.record_logits("fake", self.discriminator(masked, complete))),
         }
 
-    def fill(self, image: Tensor, mask: Tensor) -> Tensor:
-        """As `Inpainter.fill`; images larger than `size` as `any_size` says."""
-        height, width = image.shape[-2:]
-        if self.any_size == "whole" or (self.any_size == "subsampled" and max(height, width) <= self.size):
-            return super().fill(image, mask)
-        whole = fill_subsampled(self._fill_part, whiten_holes(image, mask), mask, self.size)
-        if self.any_size == "official":
-            half = bicubic(whole, (max(1, height // 2), max(1, width // 2)))
-            whole = bicubic(half, (height, width))
-        return whole
-
-    def _fill_part(self, image: Tensor, mask: Tensor) -> Tensor:
-        """One small image (1, 3, size, size), holes white, completed."""
+    def predict(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Compute the raw output for images of any size, as `any_size` chooses; "official" treats small images alike."""
         if self.any_size != "official":
-            return composite(image, self(image, mask).image, mask)
+            return super().predict(image, mask)
+        height, width = image.shape[-2:]
+        whole = complete_subsampled(self._ensemble, whiten_holes(image, mask), mask, self.size)
+        half = resize_bicubic(whole, (max(1, height // 2), max(1, width // 2)))
+        return resize_bicubic(half, (height, width))
+
+    def _ensemble(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Average the 8-bit outputs for an image (1, 3, size, size), three rotations and a reflection of it."""
         image, mask = image.mT, mask.mT  # the code takes rows for columns, and turns that back afterwards
-        views: list[tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = [
+        transforms: list[tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = [
             (partial(torch.rot90, k=turn, dims=(-2, -1)), partial(torch.rot90, k=-turn, dims=(-2, -1))) for turn in range(4)
         ]
-        views.append((partial(torch.flip, dims=(-1,)), partial(torch.flip, dims=(-1,))))
-        seen = [back((self(there(image), there(mask)).image.clamp(0, 1) * 255).floor()) for there, back in views]
-        return (torch.stack(seen).mean(dim=0).round() / 255).mT
+        transforms.append((partial(torch.flip, dims=(-1,)), partial(torch.flip, dims=(-1,))))
+        outputs = [back((self(there(image), there(mask)).image.clamp(0, 1) * 255).floor()) for there, back in transforms]
+        return (torch.stack(outputs).mean(dim=0).round() / 255).mT
 
     def load_official(self, generator: Mapping[str, Tensor], discriminator: Mapping[str, Tensor] | None = None) -> None:
         """Take over weights of rlct1/gin (`models/networks.py`: ImageTinker2, MultiscaleDiscriminator), the full model's alone.

@@ -46,6 +46,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, elu, l1_loss, leaky_relu, normalize, pad
 from torch.nn.utils.parametrizations import spectral_norm
 
+from lit_inpaint.engine.any_size import pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
@@ -372,9 +373,7 @@ class PEPSI(Inpainter):
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the raw output."""
         height, width = image.shape[-2:]
-        room = (0, _room(width), 0, _room(height))
-        if any(room):
-            image, mask = pad(image, room, mode="replicate"), pad(mask, room, mode="replicate")
+        image, mask = pad_to_multiple(image, mask, _STRIDE, min_side=3 * _STRIDE)  # a 3x3 patch of features
         outputs = self.generator(_centred(empty_holes(image, mask)), 1 - mask, coarse=self.training)
         completed, *coarse = ((output[..., :height, :width] + 1) / 2 for output in outputs)
         return Prediction(completed, {"coarse": coarse[0]} if coarse else {})
@@ -398,11 +397,6 @@ class PEPSI(Inpainter):
     def _judge(self, image: Tensor) -> Tensor:
         scores: Tensor = self.discriminator(_centred(image))
         return scores
-
-
-def _room(side: int) -> int:
-    """Pixels that a side lacks to the next multiple of 8, and to the 24 that make a 3x3 patch of features."""
-    return max(3 * _STRIDE, side + -side % _STRIDE) - side
 
 
 def _centred(image: Tensor) -> Tensor:

@@ -50,8 +50,9 @@ from typing import ClassVar, Literal
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
-from torch.nn.functional import l1_loss, pad
+from torch.nn.functional import l1_loss
 
+from lit_inpaint.engine.any_size import pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.ssim import ssim_loss
@@ -246,9 +247,7 @@ class WaveMix(Inpainter):
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the raw output."""
         height, width = image.shape[-2:]
-        room = (0, -width % self.unit, 0, -height % self.unit)
-        if any(room):
-            image, mask = pad(image, room, mode="replicate"), pad(mask, room, mode="replicate")
+        image, mask = pad_to_multiple(image, mask, self.unit)
         return Prediction(self.generator(empty_holes(image, mask), mask)[..., :height, :width])
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:

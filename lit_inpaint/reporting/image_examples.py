@@ -136,7 +136,7 @@ def evaluate_examples(
         for given in loader:
             batch = as_floats({"image": given["image"].to(device), "mask": given["mask"].to(device), "name": given["name"]})
             image, mask = batch["image"], batch["mask"]
-            output = model.fill(image, mask).float().clamp(0, 1)
+            output = model.predict(image, mask).float().clamp(0, 1)
             scores = {name: values.tolist() for name, values in score(LPI, image, output, mask).items()}
             whole, masked = composite(image, output, mask), overlay_mask(image, mask)
             for place, name in enumerate(batch["name"]):

@@ -1,4 +1,4 @@
-"""Every k-th pixel: what is taken where, and put back."""
+"""Images of any size: padding to a multiple, and polyphase subsampling."""
 
 from __future__ import annotations
 
@@ -6,7 +6,27 @@ import pytest
 import torch
 from torch.nn.functional import pixel_unshuffle
 
-from lit_inpaint.engine.any_size import regroup, subsample
+from lit_inpaint.engine.any_size import interleave, pad_to_multiple, subsample
+
+
+@pytest.mark.parametrize(
+    ("size", "min_side", "padded"), [((13, 24), 1, (16, 24)), ((1, 9), 24, (24, 24)), ((40, 3), 24, (40, 24))]
+)
+def test_padding_replicates_the_right_and_the_bottom_edge(
+    size: tuple[int, int], min_side: int, padded: tuple[int, int]
+) -> None:
+    image, mask = torch.rand(2, 3, *size), torch.rand(2, 1, *size).round()
+    rows, columns = (torch.arange(new).clamp(max=old - 1) for new, old in zip(padded, size, strict=True))
+    for found, given in zip(pad_to_multiple(image, mask, 8, min_side), (image, mask), strict=True):
+        assert torch.equal(found, given[:, :, rows][..., columns])
+
+
+def test_a_multiple_is_not_padded() -> None:
+    image, mask = torch.rand(2, 3, 24, 8), torch.zeros(2, 1, 24, 8)
+    found = pad_to_multiple(image, mask, 8)
+    assert found[0] is image
+    assert found[1] is mask
+
 
 SHAPES = [(1, 1), (2, 3), (3, 2), (4, 1), (1, 4), (6, 4)]
 
@@ -23,16 +43,16 @@ def test_each_part_is_every_kth_pixel_from_its_own_start(rows: int, columns: int
 
 
 @pytest.mark.parametrize(("rows", "columns"), SHAPES)
-def test_one_undoes_the_other(rows: int, columns: int) -> None:
+def test_interleave_inverts_subsample(rows: int, columns: int) -> None:
     image = torch.rand(2, 3, 12, 24)
     parts = subsample(image, rows, columns)
-    assert torch.equal(regroup(parts, rows, columns), image)
+    assert torch.equal(interleave(parts, rows, columns), image)
     others = torch.rand_like(parts)
-    assert torch.equal(subsample(regroup(others, rows, columns), rows, columns), others)
+    assert torch.equal(subsample(interleave(others, rows, columns), rows, columns), others)
 
 
-def test_space_to_depth() -> None:
-    """PyTorch's own, where as many rows as columns are left out."""
+def test_equal_steps_are_space_to_depth() -> None:
+    """With equal steps, `subsample` is `pixel_unshuffle`."""
     image = torch.rand(2, 3, 12, 24)
     parts = subsample(image, 3, 3).view(2, 9, 3, 4, 8)
     assert torch.equal(parts.transpose(1, 2).flatten(1, 2), pixel_unshuffle(image, 3))
