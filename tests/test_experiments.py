@@ -8,13 +8,14 @@ from PIL import Image
 
 from lit_inpaint import fit
 from lit_inpaint.config.load_yaml import check, dump, load_experiment
+from lit_inpaint.metrics import find_protocol
 from lit_inpaint.papers import DeepGIN
 
 FOLDER = Path(__file__).parents[1] / "experiments"
-PATHS = [*FOLDER.glob("*.yaml"), *FOLDER.glob("mini/*.yaml")]
+PATHS = [*FOLDER.glob("*.yaml"), *FOLDER.glob("benchmark/*.yaml")]
 EXPERIMENTS = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in PATHS if path.stem != "defaults")
 LPI = [name for name in EXPERIMENTS if name.startswith("lpi_") and name != "lpi_demo"]
-SMALL = {  # what else a paper needs for a quick run: sizes that are part of a network, widths, no downloaded weights
+SMALL = {  # further options for a quick run: sizes that are part of a network, widths, no downloaded weights
     "deepgin": ["--model.size", "32", "--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
     "pconv": ["--data.size", "64", "--model.vgg", "random", "--model.width", "8"],
     "pepsi": ["--model.size", "32", "--model.width", "8", "--model.discriminator_width", "8"],
@@ -23,7 +24,7 @@ SMALL = {  # what else a paper needs for a quick run: sizes that are part of a n
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve images of several sizes, and no data set's layout."""
+    """Twelve images of several sizes in one flat folder."""
     folder = tmp_path_factory.mktemp("images")
     noise = np.random.default_rng(0)
     for number in range(12):
@@ -34,13 +35,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_these_are_all_experiments() -> None:
     assert EXPERIMENTS == [
+        "benchmark/deepgin",
+        "benchmark/lpi_net",
+        "benchmark/pconv",
+        "benchmark/pepsi",
+        "benchmark/unet",
+        "benchmark/wavemix",
         "deepgin_ade20k",
-        "deepgin_ade20k_coarse",
-        "deepgin_ade20k_dilated_mssa",
-        "deepgin_ade20k_spd_mssa",
-        "deepgin_ade20k_std",
-        "deepgin_ade20k_std_mssa",
-        "deepgin_ade20k_std_sa",
         "deepgin_celebahq",
         "deepgin_celebahq_coarse",
         "deepgin_celebahq_dilated_mssa",
@@ -53,12 +54,6 @@ def test_these_are_all_experiments() -> None:
         "lpi_large_celeba",
         "lpi_large_places2",
         "lpi_places2",
-        "mini/deepgin",
-        "mini/lpi_net",
-        "mini/pconv",
-        "mini/pepsi",
-        "mini/unet",
-        "mini/wavemix",
         "pconv_cars",
         "pconv_cub200",
         "pepsi_celebahq",
@@ -72,9 +67,27 @@ def test_these_are_all_experiments() -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_opens_with_its_own_command(name: str) -> None:
-    first = (FOLDER / f"{name}.yaml").read_text().splitlines()[0]
-    assert first.startswith(f"# python -m lit_inpaint.fit --experiment {name}")
+def test_head_has_the_commands_to_train_and_to_evaluate(name: str) -> None:
+    lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
+    assert lines[0].startswith(f"# python -m lit_inpaint.fit --experiment {name}")
+    (evaluation,) = [line for line in lines if line.startswith("# python -m lit_inpaint.evaluate ")]
+    assert evaluation.startswith(f"# python -m lit_inpaint.evaluate --checkpoint runs/{name}/<time>/checkpoints/last.ckpt ")
+    find_protocol(evaluation.partition(" --protocol ")[2].split()[0])
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: str(path.relative_to(FOLDER)))
+def test_has_no_yaml_alias(path: Path) -> None:
+    """An option on the command line must not change a second value."""
+    assert not [event for event in yaml.parse(path.read_text()) if getattr(event, "anchor", None) is not None]
+
+
+def test_no_experiment_is_a_copy_of_another() -> None:
+    configurations: dict[str, str] = {}
+    for name in EXPERIMENTS:
+        config = load_experiment(name)
+        del config["experiment"]
+        text = yaml.safe_dump(config)
+        assert configurations.setdefault(text, name) == name
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -101,7 +114,7 @@ def test_states_lpi_nets_settings(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_trains_two_steps_on_any_folder(name: str, images: Path, tmp_path: Path) -> None:
-    run, paper = tmp_path / "run", name.removeprefix("mini/").split("_")[0]
+    run, paper = tmp_path / "run", name.removeprefix("benchmark/").split("_")[0]
     options = ["--data.root", str(images), "--data.size", "32", "--data.batch_size", "2", "--data.workers", "0"]
     options += ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1"]
     options += ["--trainer.enable_progress_bar", "false", "--wandb.mode", "disabled", *SMALL.get(paper, [])]
@@ -112,23 +125,23 @@ def test_trains_two_steps_on_any_folder(name: str, images: Path, tmp_path: Path)
     assert [path.name for path in (run / "samples").iterdir()] == ["step_0000002.png"]
 
 
-def test_an_experiment_is_named_by_its_place(tmp_path: Path) -> None:
-    """Which is where its runs lie: runs/mini/unet is not runs/unet."""
+def test_an_experiment_is_named_by_its_path(tmp_path: Path) -> None:
+    """The name is also the folder of its runs: runs/benchmark/unet is not runs/unet."""
     elsewhere = tmp_path / "deep" / "unet.yaml"
     elsewhere.parent.mkdir()
-    elsewhere.write_text(f"base: {FOLDER / 'mini' / 'unet.yaml'}")
-    for name, expected in (("unet_stl10", "unet_stl10"), ("mini/unet", "mini/unet"), (str(elsewhere), "unet")):
+    elsewhere.write_text(f"base: {FOLDER / 'benchmark' / 'unet.yaml'}")
+    for name, expected in (("unet_stl10", "unet_stl10"), ("benchmark/unet", "benchmark/unet"), (str(elsewhere), "unet")):
         assert load_experiment(name)["experiment"] == expected
-    assert load_experiment(str(FOLDER / "mini" / "unet.yaml"))["experiment"] == "mini/unet"
+    assert load_experiment(str(FOLDER / "benchmark" / "unet.yaml"))["experiment"] == "benchmark/unet"
 
 
-MINI = [name for name in EXPERIMENTS if name.startswith("mini/")]
+BENCHMARK = [name for name in EXPERIMENTS if name.startswith("benchmark/")]
 
 
-@pytest.mark.parametrize("name", MINI)
-def test_mini_experiments_share_images_holes_budget_and_learning_rate(name: str) -> None:
-    """What differs between them is the paper."""
-    one, other = (load_experiment(each) for each in (name, "mini/unet"))
+@pytest.mark.parametrize("name", BENCHMARK)
+def test_benchmark_experiments_share_images_masks_budget_and_learning_rate(name: str) -> None:
+    """They differ only in the paper."""
+    one, other = (load_experiment(each) for each in (name, "benchmark/unet"))
     for experiment in (one, other):
         del experiment["model"], experiment["experiment"]
     assert one == other
@@ -150,8 +163,7 @@ ABLATIONS = {
 }
 
 
-@pytest.mark.parametrize("data", ["celebahq", "ade20k"])
-@pytest.mark.parametrize("ablation", ABLATIONS)
+@pytest.mark.parametrize(("ablation", "data"), [*((ablation, "celebahq") for ablation in ABLATIONS), ("", "ade20k")])
 def test_states_deepgins_settings(ablation: str, data: str) -> None:
     """DeepGIN, sections 5.1 and 6.1."""
     config = check(load_experiment(f"deepgin_{data}{ablation}"))

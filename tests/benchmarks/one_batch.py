@@ -1,9 +1,9 @@
-"""The papers of experiments/mini, each on one batch: how well it learns it by heart, and what a training step takes.
+"""The papers of experiments/benchmark, each on one batch: how well it learns it by heart, and what a training step takes.
 
-    python tests/benchmarks/mini_papers.py overfit --images DIR [--steps 500] [--samples 4] [--size 64] [--papers A …]
-    python tests/benchmarks/mini_papers.py time    --images DIR [--steps 10] [--rounds 3] [--samples 16]
+    python tests/benchmarks/one_batch.py overfit --images DIR [--steps 500] [--samples 4] [--size 64] [--papers A …]
+    python tests/benchmarks/one_batch.py time    --images DIR [--steps 10] [--rounds 3] [--samples 16]
 
-Networks, losses and optimizers are those of experiments/mini/<paper>.yaml; learning rates fall from 1e-3 to 0 as there. The
+Networks, losses and optimizers are those of experiments/benchmark/<paper>.yaml; learning rates fall from 1e-3 to 0 as there. The
 batch holds the first images of the folder, cut square and resized, each with the same hole, the middle quarter of its area.
 "overfit" prints the PSNR of the composites over the whole image, mean over the batch, in evaluation mode. Settings of the
 papers can be changed: `--papers lpi_net --model.weights.adversarial 0` tells what a network can learn from what its losses
@@ -30,7 +30,7 @@ from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.metrics import psnr
 from lit_inpaint.types import Batch
 
-FOLDER = Path(__file__).parents[2] / "experiments" / "mini"
+FOLDER = Path(__file__).parents[2] / "experiments" / "benchmark"
 PAPERS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "defaults")
 SHOWN = (100, 200, 300, 400, 500)
 
@@ -56,7 +56,7 @@ class Watch(Callback):
 
 
 def make(paper: str, settings: Sequence[str] = ()) -> Inpainter:
-    config = load_experiment(f"mini/{paper}")
+    config = load_experiment(f"benchmark/{paper}")
     arguments = config["model"]["init_args"]
     if paper == "deepgin":  # one stage of both players: the warm-up is for the long run
         arguments["stages"] = [{key: value for key, value in arguments["stages"][-1].items() if key != "iterations"}]
