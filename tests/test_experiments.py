@@ -184,4 +184,4 @@ def test_states_deepgins_settings(ablation: str, data: str) -> None:
     images = config.data.init_args
     assert (images.size, images.batch_size, len(images.masks)) == (256, 12, 3)
     assert images.root == f"data/{data}"
-    assert images.train_transform.init_args.every == 2
+    assert images.train_transform.init_args.factor == 2
