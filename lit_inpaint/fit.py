@@ -21,7 +21,7 @@ from lit_inpaint.cluster.agree_on_run_dir import broadcast_run_dir, cleanup, sho
 from lit_inpaint.cluster.launch_info import Devices, LaunchInfo, batch_line, find_launch, launch_summary, resolve_devices
 from lit_inpaint.cluster.signal_handlers import GracefulExit, Signals
 from lit_inpaint.cluster.slurm_job import current_job
-from lit_inpaint.config import entry_point, load_yaml
+from lit_inpaint.config import check_settings, entry_point, load_yaml
 from lit_inpaint.config.command_line import CommandParser
 from lit_inpaint.errors import UserError
 from lit_inpaint.runs.environment_snapshot import environment_info
@@ -70,9 +70,9 @@ def _main(argv: list[str], launch: LaunchInfo, misfit: UserError | None, signals
     config = load_yaml.override(start, rest)
     if options.init_from is not None:
         config["init_from"] = None if options.init_from == "null" else options.init_from
-    checked = load_yaml.check(config)
+    checked = check_settings.check(config)
     if options.print_config:
-        print(load_yaml.dump(checked), end="")
+        print(check_settings.dump(checked), end="")
         return 0
     if misfit is not None:
         raise misfit
@@ -220,7 +220,7 @@ def _train(start: _Start) -> int:
     entry_point.silence_warnings()
     entry_point.tune_malloc()
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs that have it; the CPU computes as before
-    config = yaml.safe_load(load_yaml.dump(checked))
+    config = yaml.safe_load(check_settings.dump(checked))
     run, going_on = _choose(start, config)
     try:
         content = read_checkpoint(run.last) if going_on else None
@@ -232,7 +232,7 @@ def _train(start: _Start) -> int:
             return 0
 
         torch.manual_seed(checked.seed)  # the weights' initialisation
-        objects = load_yaml.build(checked)
+        objects = check_settings.build(checked)
         model, data = cast("Inpainter", objects.model), cast("InpaintingData", objects.data)
         model.seed = checked.seed
         if first and (start.devices.processes > 1 or current_job() is not None):
@@ -350,7 +350,7 @@ def _fit(
             trainer.strategy, model.stages(), model.discriminator is not None
         )  # one complaint, not one per process
         if trainer.is_global_zero:
-            run.open(load_yaml.dump(checked))
+            run.open(check_settings.dump(checked))
             csv.rewind(step if step is not None else -1)
             print(data.describe())
             print(f"Run folder: {run.path}" + (f", going on at step {step}" if step is not None else ""))

@@ -7,7 +7,8 @@ from jsonargparse import Namespace
 from PIL import Image
 
 from lit_inpaint import fit
-from lit_inpaint.config.load_yaml import check, dump, load_experiment
+from lit_inpaint.config.check_settings import check, dump
+from lit_inpaint.config.load_yaml import load_experiment
 from lit_inpaint.metrics import find_protocol
 from lit_inpaint.papers import DeepGIN
 

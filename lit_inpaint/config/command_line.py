@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import yaml
 
-from lit_inpaint.config import load_yaml
+from lit_inpaint.config import check_settings, load_yaml
 from lit_inpaint.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -82,6 +82,6 @@ def build_data(config: load_yaml.Config, options: Sequence[str]) -> tuple[Inpain
     """
     from jsonargparse import Namespace
 
-    checked = load_yaml.check(load_yaml.override(config, options))
-    section: dict[str, Any] = yaml.safe_load(load_yaml.dump(checked))["data"]
-    return cast("InpaintingData", load_yaml.build(cast(Any, Namespace)(data=checked.data)).data), section
+    checked = check_settings.check(load_yaml.override(config, options))
+    section: dict[str, Any] = yaml.safe_load(check_settings.dump(checked))["data"]
+    return cast("InpaintingData", check_settings.build(cast(Any, Namespace)(data=checked.data)).data), section

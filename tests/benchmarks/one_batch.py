@@ -23,8 +23,9 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
+from lit_inpaint.config.check_settings import build, check
 from lit_inpaint.config.entry_point import silence_warnings, tune_malloc
-from lit_inpaint.config.load_yaml import build, check, load_experiment, override
+from lit_inpaint.config.load_yaml import load_experiment, override
 from lit_inpaint.data import ResizedCenterCrop, read_image
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.metrics import psnr

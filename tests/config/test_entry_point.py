@@ -9,7 +9,7 @@ import yaml
 from tiny_runs import TINY
 
 from lit_inpaint import fit
-from lit_inpaint.config import entry_point, load_yaml
+from lit_inpaint.config import check_settings, entry_point, load_yaml
 from lit_inpaint.errors import UserError
 
 
@@ -114,7 +114,7 @@ def test_a_configuration_is_complete_and_replays(capsys: pytest.CaptureFixture[s
     assert config["trainer"].keys() == inspect.signature(Trainer).parameters.keys() - RESERVED_TRAINER_ARGS.keys()
     assert config["model"]["init_args"]["weights"].keys() == {"l1", "adversarial", "real", "fake"}
     assert config["data"]["init_args"]["size"] == 32
-    assert load_yaml.dump(load_yaml.check(config)) == text
+    assert check_settings.dump(check_settings.check(config)) == text
 
 
 def test_help_is_quick_and_whole() -> None:

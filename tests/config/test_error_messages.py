@@ -13,7 +13,7 @@ from PIL import Image
 from tiny_runs import TINY, at, content, kill, run
 
 from lit_inpaint import fit
-from lit_inpaint.config import load_yaml
+from lit_inpaint.config import check_settings, load_yaml
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 
@@ -150,7 +150,7 @@ def test_where_an_experiment_comes_from(argv: str, message: str, place: Path) ->
         ("--init_from list.yaml", r"init_from: /.*/list\.yaml cannot be read as a checkpoint"),
         ("--init_from", "argument --init_from/--init-from: expected one argument"),
         ("--init-from --seed 3", "argument --init_from/--init-from: expected one argument"),
-        ("--init_from=", "init_from is empty; name a checkpoint, or null for none"),
+        ("--init_from=", "init_from is empty; give a checkpoint, or null for none"),
         ("--init_from=~nobody-here/a.ckpt", "init_from: ~nobody-here/a.ckpt: "),
         ("--init_from.file a.ckpt", r"init_from: expected str or null, got"),
         (
@@ -245,7 +245,7 @@ def test_as_a_command(place: Path) -> None:
 def test_a_class_of_data_may_stand_alone(place: Path) -> None:
     (place / "class.yaml").write_text("base: experiments/lpi_demo.yaml\ndata: lit_inpaint.data.DemoPhotos\n")
     start = load_yaml.load_experiment("class.yaml")
-    assert fit._papers_batch(start, load_yaml.check(start)) == 8
+    assert fit._papers_batch(start, check_settings.check(start)) == 8
 
 
 @pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "soon"])
