@@ -1,8 +1,7 @@
-"""Look at runs in a browser: `python -m lit_inpaint.report runs/lpi_demo/<time> --output report.html`."""
+"""Write runs as one HTML page: `python -m lit_inpaint.report runs/lpi_demo/<time> --output report.html`."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +12,15 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.storage.output_files import output_file, write_output
 
 if TYPE_CHECKING:
-    from lit_inpaint.reporting.html_page import Gallery, Grids
     from lit_inpaint.reporting.load_runs import RunRecord
+    from lit_inpaint.reporting.worst_and_best import Gallery
 
 _EPILOG = """
-One HTML file, for one run or several side by side, which needs neither a server nor a network. Worst and best images are those
-of the last sample grid; --images N completes the whole validation set again with the run's checkpoint and takes the N of either
-end. That needs the data; where it lies elsewhere now, say so behind the runs: --data.root DIR
+The page shows one run or compares several. It is one file and needs no server and no network. Worst and best images are cut
+from the last sample grid. With --images N they are the N worst and N best of the whole validation set, completed again with
+the run's checkpoint; this reads the data. If the data has moved, append its new place: --data.root DIR
 """
-_FROM_GRID = 4
+_NUM_FROM_GRID = 4
 _LARGE = 15e6  # bytes
 
 
@@ -29,28 +28,33 @@ def main(argv: list[str]) -> int:
     """Write the page; returns the exit status."""
     parser = CommandParser("report", "Curves, tables, samples and settings of runs as one HTML page.", _EPILOG)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders")
-    parser.add_argument("--output", metavar="FILE.html", required=True, help="where the page goes")
-    parser.add_argument("--images", metavar="N", type=whole_number(1), help="complete the validation set anew: N worst, N best")
-    parser.add_argument("--weights", choices=("best", "last"), default="best", help="of which checkpoint (default: best)")
+    parser.add_argument("--output", metavar="FILE.html", required=True, help="file to write")
+    parser.add_argument("--images", metavar="N", type=whole_number(1), help="complete the validation set: N worst, N best")
+    parser.add_argument("--weights", choices=("best", "last"), default="best", help="checkpoint for --images (default: best)")
     parser.add_argument(
-        "--grids", metavar="N", type=whole_number(1), default=24, help="sample grids of a run, spread evenly (default 24)"
+        "--grids", metavar="N", type=whole_number(1), default=24, help="sample grids per run, evenly spaced (default 24)"
     )
     options, data_options = parser.parse_with_data(argv)
     output = output_file(options.output, ".html")
     if data_options and options.images is None:
-        raise UserError(f"{data_options[0]} goes with --images N; without it no image is read")
+        raise UserError(f"{data_options[0]} goes with --images N; without it no data is read")
 
-    from lit_inpaint.reporting.html_page import render
-    from lit_inpaint.reporting.load_runs import read_runs
+    import numpy as np
+
+    from lit_inpaint.reporting.load_runs import load_runs
+    from lit_inpaint.reporting.page import render
+    from lit_inpaint.reporting.sample_grids import choose_grids
+    from lit_inpaint.runs.environment_snapshot import environment_info
 
     entry_point.silence_warnings()
-    runs = read_runs([Path(name) for name in options.runs])
-    grids = [_grids(run, options.grids) for run in runs]
+    runs = load_runs([Path(name) for name in options.runs])
+    grids = [choose_grids(run.samples, options.grids) for run in runs]
     if options.images is None:
-        galleries = [_from_grid(run) for run in runs]
+        galleries = [_gallery_from_grid(run) for run in runs]
     else:
-        galleries = [_completed(run, options.images, options.weights, data_options) for run in runs]
-    page = render(runs, grids, galleries, _made_with()).encode("utf-8")
+        galleries = [_gallery_from_data(run, options.images, options.weights, data_options) for run in runs]
+    environment = {name: str(value) for name, value in {**environment_info(), "numpy": np.__version__}.items()}
+    page = render(runs, grids, galleries, environment).encode("utf-8")
     with write_output(output) as part:
         part.write_bytes(page)
     print(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in {output}, {len(page) / 1e6:.1f} MB")
@@ -59,38 +63,25 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _grids(run: RunRecord, count: int) -> Grids:
-    """Up to `count` of the sample grids, the first and the last among them."""
-    from lit_inpaint.reporting.html_page import Grids
-    from lit_inpaint.reporting.image_examples import data_uri, read_picture
-
-    last = len(run.samples) - 1
-    count = min(count, len(run.samples))
-    places = sorted({round(last * place / (count - 1)) for place in range(count)}) if count > 1 else [last] * count
-    return Grids([(run.samples[place][0], data_uri(read_picture(run.samples[place][1]))) for place in places], len(run.samples))
-
-
-def _from_grid(run: RunRecord) -> Gallery:
-    from lit_inpaint.reporting.html_page import Gallery
-    from lit_inpaint.reporting.image_examples import cut_grid, read_picture, worst_and_best
+def _gallery_from_grid(run: RunRecord) -> Gallery:
+    from lit_inpaint.reporting.sample_grids import cut_grid, read_grid
+    from lit_inpaint.reporting.worst_and_best import Gallery, worst_and_best
 
     if not run.samples:
-        return Gallery((), (), "There are no grids in samples/; --images N completes validation samples anew.")
+        return Gallery((), (), "There are no grids in samples/; --images N completes validation samples.")
     step, path = run.samples[-1]
-    found = cut_grid(read_picture(path))
-    if len(found) < 2:
-        return Gallery((), (), "The last grid does not show two square samples; --images N completes validation samples anew.")
-    worst, best = worst_and_best(found, _FROM_GRID)
-    note = f"Of the {len(found)} samples in the grid of step {step:,}, measured on it; --images N looks at the whole set."
-    return Gallery(worst, best, note)
+    examples = cut_grid(read_grid(path))
+    if len(examples) < 2:
+        return Gallery((), (), "The last grid does not show two square samples; --images N completes validation samples.")
+    note = f"Of the {len(examples)} samples in the grid of step {step:,}, measured on it; --images N takes the whole set."
+    return Gallery(*worst_and_best(examples, _NUM_FROM_GRID), note)
 
 
-def _completed(run: RunRecord, count: int, weights: str, data_options: Sequence[str]) -> Gallery:
-    """Worst and best of the whole validation set, with the run's own data and checkpoint."""
+def _gallery_from_data(run: RunRecord, count: int, weights: str, data_options: Sequence[str]) -> Gallery:
+    """Complete the validation set with the run's own data and checkpoint."""
     import torch
 
-    from lit_inpaint.reporting.html_page import Gallery
-    from lit_inpaint.reporting.image_examples import evaluate_examples
+    from lit_inpaint.reporting.worst_and_best import Gallery, evaluate_examples
     from lit_inpaint.runs.checkpoint_file import load
 
     path = run.path / "checkpoints" / f"{weights}.ckpt"
@@ -100,27 +91,7 @@ def _completed(run: RunRecord, count: int, weights: str, data_options: Sequence[
     data.setup("validate")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     worst, best, total = evaluate_examples(model.to(device), data.val_dataloader(), count, device)
-    return Gallery(worst, best, f"Of all {total:,} validation samples, completed anew with {path.name}.")
-
-
-def _made_with() -> dict[str, str]:
-    """The programs that the checkpoints name too, and the machine."""
-    import lightning
-    import numpy as np
-    import torch
-
-    import lit_inpaint
-
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads, no GPU"
-    return {
-        "lit_inpaint": lit_inpaint.__version__,
-        "torch": str(torch.__version__),
-        "lightning": lightning.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "device": device,
-    }
+    return Gallery(worst, best, f"Of all {total:,} validation samples, completed with {path.name}.")
 
 
 if __name__ == "__main__":

@@ -89,6 +89,7 @@ def build_table(
     notes: Sequence[str] = (),
     of_sets: Sequence[DistributionScore] = (),
     published: Sequence[PublishedTable] = (),
+    labels: Sequence[str] | None = None,
 ) -> Table:
     """Rows as a table of damage bucket x method x measure.
 
@@ -102,12 +103,14 @@ def build_table(
         notes: below it.
         of_sets: the measures of all samples together, of one method.
         published: tables of papers whose lines are to stand beside ours.
+        labels: buckets to show; None for those of the protocol.
     """
     columns = (
         *(Column(measure.name, measure.unit, measure.higher_is_better) for measure in protocol.metrics),
         *(Column(score.name, score.unit, score.higher_is_better) for score in of_sets),
     )
-    labels = [*protocol.labels] if ALL in protocol.labels or not of_sets else [*protocol.labels, ALL]
+    if labels is None:
+        labels = [*protocol.labels] if ALL in protocol.labels or not of_sets else [*protocol.labels, ALL]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     found = {(row["bucket"], row["method"], row["metric"]): row for row in rows}
     own = {measure.name for measure in protocol.metrics}

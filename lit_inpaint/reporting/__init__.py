@@ -1,1 +1,1 @@
-"""What `python -m lit_inpaint.report` puts on a page: runs as they lie on disk, pictures, charts, and the HTML around them."""
+"""Build the HTML page of `python -m lit_inpaint.report`: load runs, lay out charts, choose images, fill the template."""

@@ -1,149 +1,117 @@
-"""Line charts as SVG: readable without a script, with the numbers beside them for the script that shows values."""
+"""Lay out line charts: coordinates for the SVG, and the values that the page's script shows on hover."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Sequence
-from html import escape
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from lit_inpaint.reporting.load_runs import Points, is_finite
 
-MOST_POINTS = 800
-"""Of a line; longer ones are averaged over equal stretches of rows."""
-_WIDTH, _HEIGHT = 480, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 10, 30
-COLOURS = 8
-"""Lines with a colour of their own in the style sheet; the next ones begin again, dashed."""
+MAX_POINTS = 800
+"""Points of a drawn line; longer lines are averaged over equal stretches."""
+COLORS = 8
+"""Colors in the style sheet; further lines repeat them, dashed."""
+_MAX_DOTS = 40
 
 
-class ChartLine(NamedTuple):
-    """One line of a chart: what the legend calls it, and which colour it has everywhere on the page."""
+class Line(NamedTuple):
+    """One line of a chart: its name in the legend, its color number and its points."""
 
     name: str
-    colour: int
+    color: int
     points: Points
 
 
-def chart(title: str, lines: Sequence[ChartLine], unit: str = "") -> str:
-    """A figure with a legend.
+class DrawnLine(NamedTuple):
+    """One line as SVG.
+
+    Attributes:
+        name: in the legend.
+        css: classes of its color and dashes.
+        path: commands of an SVG path.
+        dots: (x, y) of its points if it has few.
+    """
+
+    name: str
+    css: str
+    path: str
+    dots: Sequence[tuple[str, str]]
+
+
+class Chart:
+    """A line chart with all coordinates that the template draws.
 
     Args:
         title: above the chart.
         lines: values that are not finite, or beyond 1e300, leave gaps.
-        unit: of the values.
+        unit: of the values; empty for a pure number.
 
-    Returns:
-        HTML.
+    Attributes:
+        lines: as SVG.
+        x_ticks: (x, label) of the steps.
+        y_ticks: (y, label) of the values.
+        data: steps and values for the script; None in a gap.
     """
-    shown = [line._replace(points=_thinned(line.points)) for line in lines]
-    values = [y for line in shown for _, y in line.points if is_finite(y)]
-    steps = [x for line in shown for x, _ in line.points]
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    margin = 0.06 * (high - low) or 0.1 * abs(high) or 0.5
-    low, high = low - margin, high + margin
-    first, last = min([0, *steps]), max([1, *steps])
 
-    def x(step: float) -> float:
-        return _LEFT + (step - first) / (last - first) * (_WIDTH - _LEFT - _RIGHT)
+    width, height = 480, 250
+    left, right, top, bottom = 62, 466, 10, 220
 
-    def y(value: float) -> float:
-        return _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+    def __init__(self, title: str, lines: Sequence[Line], unit: str = "") -> None:
+        self.title = title
+        self.unit = unit
+        lines = [line._replace(points=_downsample(line.points)) for line in lines]
+        values = [value for line in lines for _, value in line.points if is_finite(value)] or [0.0, 1.0]
+        steps = [step for line in lines for step, _ in line.points]
+        margin = 0.06 * (max(values) - min(values)) or 0.1 * abs(max(values)) or 0.5
+        self._low, self._high = min(values) - margin, max(values) + margin
+        self._first, self._last = min([0, *steps]), max([1, *steps])
+        self.lines = [self._draw(line) for line in lines]
+        self.x_ticks = [(self._x(step), f"{step:,.0f}") for step in _ticks(self._first, self._last, 6) if step == round(step)]
+        self.y_ticks = [(self._y(value), _tick_label(value)) for value in _ticks(self._low, self._high, 5)]
+        self.data = {
+            "x": [self._first, self._last, self.left, self.right],
+            "unit": unit,
+            "lines": [
+                {
+                    "name": line.name,
+                    "color": line.color % COLORS,
+                    "points": [[step, value if is_finite(value) else None] for step, value in line.points],
+                }
+                for line in lines
+            ],
+        }
 
-    parts = []
-    for tick in _ticks(low, high, 5):
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{number(tick)}</text>')
-    parts += [
-        f'<text class="tick" x="{x(tick):.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{tick:,.0f}</text>'
-        for tick in _ticks(first, last, 6)
-        if tick == round(tick)
-    ]
-    parts.append(f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_HEIGHT - _BOTTOM}" y2="{_HEIGHT - _BOTTOM}"/>')
-    for line in shown:
-        style = f"line c{line.colour % COLOURS}" + (" dashed" if line.colour >= COLOURS else "")
-        for piece in _pieces(line.points):
-            places = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in piece)
-            parts.append(f'<polyline class="{style}" points="{places}"/>')
-        if len(line.points) <= 40:
-            dots = ((step, value) for step, value in line.points if is_finite(value))
-            parts += [
-                f'<circle class="dot c{line.colour % COLOURS}" cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.6"/>' for a, b in dots
-            ]
-    parts.append(f'<line class="cursor" x1="0" x2="0" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}" visibility="hidden"/>')
-    about = {
-        "x": [first, last, _LEFT, _WIDTH - _RIGHT],
-        "unit": unit,
-        "lines": [
-            {
-                "name": line.name,
-                "colour": line.colour % COLOURS,
-                "points": [[a, b if is_finite(b) else None] for a, b in line.points],
-            }
-            for line in shown
-        ],
-    }
-    legend = "".join(map(_key, shown)) if len(shown) > 1 else ""
-    heading = escape(title) + (f' <span class="unit">{escape(unit)}</span>' if unit else "")
-    return (
-        f'<figure class="chart"><figcaption>{heading}</figcaption>'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
-        f'<div class="legend">{legend}</div>{script_data(about)}</figure>'
-    )
+    def _x(self, step: float) -> str:
+        return f"{self.left + (step - self._first) / (self._last - self._first) * (self.right - self.left):.1f}"
+
+    def _y(self, value: float) -> str:
+        return f"{self.top + (self._high - value) / (self._high - self._low) * (self.bottom - self.top):.1f}"
+
+    def _draw(self, line: Line) -> DrawnLine:
+        path, dots, command = "", [], "M"
+        for step, value in line.points:
+            if is_finite(value):
+                dots.append((self._x(step), self._y(value)))
+                path += command + ",".join(dots[-1])
+            command = "L" if is_finite(value) else "M"
+        css = f"c{line.color % COLORS}" + (" dashed" if line.color >= COLORS else "")
+        return DrawnLine(line.name, css, path, dots if len(line.points) <= _MAX_DOTS else ())
 
 
-def _key(line: ChartLine) -> str:
-    """A line's entry in the legend."""
-    dashed = " dashed" if line.colour >= COLOURS else ""
-    return f'<span class="key"><i class="c{line.colour % COLOURS}{dashed}"></i>{escape(line.name)}</span>'
-
-
-def script_data(content: object) -> str:
-    """Data for the page's script, in a form in which no text can end the element."""
-    return (
-        f'<script type="application/json">{json.dumps(content, separators=(",", ":")).replace("<", chr(92) + "u003c")}</script>'
-    )
-
-
-def number(value: float) -> str:
-    """A value in few characters: four significant digits, more before the point."""
-    if not math.isfinite(value):
-        return str(value)
-    if value == 0:
-        return "0"
-    if abs(value) >= 1e9:
-        return f"{value:.4g}"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    if abs(value) < 1e-3:
-        return f"{value:.3g}"
-    return f"{value:.4g}"
-
-
-def _thinned(points: Points) -> Points:
-    if len(points) <= MOST_POINTS:
-        return points
-    each = -(-len(points) // MOST_POINTS)
+def _downsample(points: Points) -> Points:
+    each = -(-len(points) // MAX_POINTS) or 1
     parts = (points[start : start + each] for start in range(0, len(points), each))
     return tuple((part[-1][0], sum(value for _, value in part) / len(part)) for part in parts)
 
 
-def _pieces(points: Points) -> Iterator[list[tuple[int, float]]]:
-    """Stretches without gaps."""
-    piece = list[tuple[int, float]]()
-    for point in (*points, (0, math.nan)):
-        if is_finite(point[1]):
-            piece.append(point)
-        elif piece:
-            yield piece
-            piece = []
-
-
-def _ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers between `low` and `high`."""
-    rough = (high - low) / about
+def _ticks(low: float, high: float, count: int) -> list[float]:
+    """About `count` round numbers between `low` and `high`."""
+    rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-    start = math.ceil(low / step)
-    return [round(place * step, 12) for place in range(start, math.floor(high / step + 1e-9) + 1)]
+    return [round(number * step, 12) for number in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
+
+
+def _tick_label(value: float) -> str:
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"

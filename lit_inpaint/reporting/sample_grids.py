@@ -1,0 +1,77 @@
+"""Sample grids of a run: choose some of them, and cut one into its images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torchvision.transforms.functional import to_tensor
+
+from lit_inpaint.errors import UserError
+from lit_inpaint.metrics import psnr
+from lit_inpaint.reporting.worst_and_best import Example
+
+_BACKGROUND = (0xF2, 0xF2, 0xF2)  # between the cells of `visualization.grids.draw_grid`
+_MIN_CELL = 32
+_COLUMNS = 4
+
+
+class SampleGrids(NamedTuple):
+    """(step, image) of the grids to show, and the number of grids on disk."""
+
+    shown: Sequence[tuple[int, Image.Image]]
+    total: int
+
+
+def choose_grids(samples: Sequence[tuple[int, Path]], count: int) -> SampleGrids:
+    """Read at most `count` grids, evenly spaced, the last one always."""
+    indices = np.unique(np.linspace(len(samples) - 1, 0, min(count, len(samples))).round().astype(int))
+    return SampleGrids([(samples[index][0], read_grid(samples[index][1])) for index in indices], len(samples))
+
+
+def read_grid(path: Path) -> Image.Image:
+    """Read and decode an RGB image.
+
+    Raises:
+        UserError: the file is broken.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise UserError(f"cannot read the sample grid {path} ({error}); delete it to have a report without it") from None
+
+
+def cut_grid(grid: Image.Image) -> list[Example]:
+    """Cut a grid drawn by `callbacks.SampleGrids` into its samples, along the background between its cells.
+
+    PSNR is measured on the images as drawn. It is exact where images were enlarged by whole multiples, as small ones are.
+
+    Returns:
+        One example for each row; none if cells are not square or the layout is another.
+    """
+    pixels = np.asarray(grid)
+    drawn = (pixels != np.array(_BACKGROUND, dtype=np.uint8)).any(axis=-1)
+    columns = _spans(drawn.any(axis=0))[-_COLUMNS:]
+    if len(columns) < _COLUMNS:
+        return []
+    side = columns[0][1] - columns[0][0]
+    rows = [span for span in _spans(drawn[:, columns[0][0] :].any(axis=1)) if span[1] - span[0] == side]
+    if side < _MIN_CELL or any(right - left != side for left, right in columns):
+        return []
+    examples = []
+    for number, (top, bottom) in enumerate(rows, start=1):
+        cells = [grid.crop((left, top, right, bottom)) for left, right in columns]
+        completed, target = (to_tensor(cell)[None] for cell in cells[2:])
+        examples.append(Example(f"row {number} of the grid", {"psnr": float(psnr(completed, target))}, *cells))
+    return examples
+
+
+def _spans(used: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """(start, end) of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], used, [False]]).astype(np.int8)))
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]

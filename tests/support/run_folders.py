@@ -1,0 +1,65 @@
+"""Run folders as `fit` leaves them, written without training."""
+
+import json
+from pathlib import Path
+
+import torch
+import yaml
+from PIL import Image
+
+from lit_inpaint.callbacks.samples import COLUMNS
+from lit_inpaint.types import composite
+from lit_inpaint.visualization.grids import GridRow, draw_grid, overlay_mask
+
+STEPS = (10, 20, 30)
+SCORES = {"val/psnr": 20.25, "val/ssim": 0.625, "val/l1": 4.75, "val/10-20%/psnr": 23.5, "val/20-30%/psnr": 19.125}
+"""Validation metrics before the first step; each rises by a thousandth per step."""
+HEADER = ["step", *SCORES, "train/generator", "train/discriminator", "train/lr_generator", "train/stage"]
+
+
+def sample_grid(step: int, rows: int = 4) -> Image.Image:
+    """A sample grid. The error rises with the row number and falls with the step."""
+    rng = torch.Generator().manual_seed(1)
+    drawn = []
+    for number in range(rows):
+        target = torch.rand(3, 40, 40, generator=rng)
+        mask = torch.zeros(1, 40, 40)
+        mask[:, 8:24, 8:32] = 1
+        output = target + 0.02 * (number + 1) * 30 / step
+        completed = composite(target[None], output[None].clamp(0, 1), mask[None])[0]
+        label = f"image {number} with a name\nmask ratio 24%\n20.0 dB"
+        drawn.append(GridRow(label, [overlay_mask(target, mask), output, completed, target]))
+    return draw_grid(drawn, COLUMNS, title=f"LPINet, step {step}")
+
+
+def write_run(run: Path, lr: float = 1e-3, offset: float = 0.0, manifest: str = "ab" * 32, finished: bool = True) -> Path:
+    """Write a run folder without checkpoints.
+
+    Args:
+        run: the folder.
+        lr: learning rate in its configuration and log.
+        offset: added to every validation metric and score.
+        manifest: digest of the evaluated samples.
+        finished: whether `table.json` exists.
+    """
+    (run / "samples").mkdir(parents=True)
+    settings = {"blocks": 1, "generator_optimizer": {"init_args": {"lr": lr}}, "note": "</script><b>bold</b>"}
+    model = {"class_path": "lit_inpaint.papers.LPINet", "init_args": settings}
+    data = {"class_path": "lit_inpaint.data.DemoPhotos", "init_args": {"size": 40}}
+    (run / "config.yaml").write_text(yaml.safe_dump({"experiment": "lpi_demo", "seed": 7, "model": model, "data": data}))
+    lines = [",".join(HEADER)]
+    for step in STEPS:
+        gain = step / 1000 + offset
+        lines.append(",".join([str(step), *(str(value + gain) for value in SCORES.values()), "", "", "", ""]))
+        lines.append(",".join([str(step), *[""] * len(SCORES), str(1 / step), str(step / 64), str(lr), "adversarial"]))
+        sample_grid(step).save(run / "samples" / f"step_{step:07d}.png")
+    (run / "metrics.csv").write_text("\n".join(lines) + "\n")
+    rows = [
+        {"method": method, "protocol": "lpi", "bucket": bucket, "metric": metric, "value": value, "n": n, "manifest": manifest}
+        for method, base in (("LPINet", 21.375 + offset), ("Mean fill", 22.5))
+        for bucket, n in (("10-20%", 12), ("20-30%", 0))
+        for metric, value in (("psnr", base if n else None), ("l1", 30 - base if n else None))
+    ]
+    if finished:
+        (run / "table.json").write_text(json.dumps({"rows": rows}))
+    return run
