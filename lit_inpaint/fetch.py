@@ -1,4 +1,4 @@
-"""Download network weights into the cache: `python -m lit_inpaint.fetch`. The only verb that needs a network."""
+"""Download pretrained weights into the cache directory: `python -m lit_inpaint.fetch`. Only this command uses the network."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from lit_inpaint.storage.pretrained_weights import ALEXNET, INCEPTION, VGG16, VG
 FILES: tuple[WeightsFile, ...] = (VGG16, VGG19, INCEPTION, ALEXNET)
 
 _EPILOG = """
-The files go into $LIT_INPAINT_CACHE, or ~/.cache/lit_inpaint where that is not set, under their publishers' names. Each is
-checked by the SHA-256 in its name, and appears there whole or not at all. For a machine without network, run this on another
-and copy the folder, or put a folder of such files in place of the internet: --mirror file:///media/stick
+Files are stored in $LIT_INPAINT_CACHE (default ~/.cache/lit_inpaint) under their publishers' names. Each is verified by the
+SHA-256 in its name and written atomically. For a machine without network, run this command elsewhere and copy the folder, or
+read from a folder of such files: --mirror file:///media/stick
 """
 
 
 def main(argv: list[str]) -> int:
-    """Fetch what is named, or everything; returns the exit status."""
-    parser = CommandParser("fetch", "Download the weights of networks that losses and metrics look through.", _EPILOG)
-    parser.add_argument("names", metavar="NAME", nargs="*", help="what to fetch (default: everything that --list shows)")
-    parser.add_argument("--list", action="store_true", help="show what can be fetched and what is there, and stop")
-    parser.add_argument("--mirror", metavar="URL", help="fetch URL/<file name> in place of the publishers' addresses")
+    """Fetch the named files, or all; return the exit status."""
+    parser = CommandParser("fetch", "Download pretrained weights of loss and metric networks.", _EPILOG)
+    parser.add_argument("names", metavar="NAME", nargs="*", help="files to fetch (default: all that --list shows)")
+    parser.add_argument("--list", action="store_true", help="list the files and whether each is present, then exit")
+    parser.add_argument("--mirror", metavar="URL", help="download from URL/<file name> instead of the publishers' addresses")
     options = parser.parse_args(argv)
     files = _chosen(options.names)
     if options.list:
         for file in files:
-            print(f"{file.name:10} {file.about}, {file.megabytes} MB: {file.path if file.path.is_file() else 'not there'}")
+            print(f"{file.name:10} {file.description}, {file.megabytes} MB: {file.path if file.path.is_file() else 'missing'}")
         return 0
     for file in files:
         fetch(file, options.mirror)
@@ -44,58 +44,58 @@ def main(argv: list[str]) -> int:
 
 
 def fetch(file: WeightsFile, mirror: str | None = None) -> None:
-    """Put one file into the cache, unless it is there and whole.
+    """Download one file into the cache, unless it is present with the right digest.
 
     Args:
-        file: what to fetch.
-        mirror: address of a folder that holds it; None: the publisher's.
+        file: the file to download.
+        mirror: address of a folder that contains the file; None for the publisher's address.
 
     Raises:
-        UserError: the address does not answer, or answers with something else; or the cache cannot be written.
+        UserError: the download fails, has another digest, or the cache cannot be written.
     """
     from torch.hub import download_url_to_file
 
     if file.path.is_file():
         if _sha256(file.path).startswith(file.digest):
-            print(f"{file.name}: there already, {file.path}")
+            print(f"{file.name}: present, {file.path}")
             return
-        print(f"{file.name}: {file.path} is not what its name says; fetching it anew")
+        print(f"{file.name}: {file.path} has another SHA-256 than its name; downloading it again")
     url = file.url if mirror is None else f"{mirror.rstrip('/')}/{file.file}"
     if not url.startswith(("http://", "https://", "file://")):
-        raise UserError(f"--mirror {mirror} is no address: it begins with http://, https:// or file://")
+        raise UserError(f"--mirror {mirror} is not an address; it must begin with http://, https:// or file://")
     print(f"{file.name}: {url}")
     _make_cache()
     try:
-        # To a temporary name beside it, which becomes the file's once the digest is right.
+        # Writes to a temporary name, and renames it after the digest is verified.
         download_url_to_file(url, str(file.path), hash_prefix=file.digest, progress=sys.stderr.isatty())
     except RuntimeError as error:
         raise UserError(
-            f"{url} gave something else than {file.about}, or not all of it: its SHA-256 does not begin with {file.digest}"
+            f"{url} is not {file.description}, or is incomplete: its SHA-256 does not begin with {file.digest}"
         ) from error
     except (OSError, HTTPException) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         reason = error if isinstance(error, HTTPError) else getattr(error, "reason", error)
         raise UserError(
-            f"cannot fetch {url} ({reason}); with a network elsewhere, fetch there and copy {file.file} into {file.path.parent}"
+            f"cannot fetch {url} ({reason}); fetch it on a machine with network and copy {file.file} into {file.path.parent}"
         ) from error
-    print(f"{file.name}: in {file.path}")
+    print(f"{file.name}: stored as {file.path}")
 
 
 def _make_cache() -> None:
     folder = cache_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()  # asks the file system itself: permission bits do not tell all
+        tempfile.TemporaryFile(dir=folder).close()  # a real write: permission bits are not the whole truth
     except OSError as error:
-        raise UserError(f"cannot write into {folder} ({error.strerror}); name another folder by LIT_INPAINT_CACHE") from error
+        raise UserError(f"cannot write into {folder} ({error.strerror}); set LIT_INPAINT_CACHE to another folder") from error
 
 
 def _chosen(names: Sequence[str]) -> list[WeightsFile]:
     known = {file.name: file for file in FILES}
     for name in names:
         if name not in known:
-            raise UserError(f"nothing called {name!r} can be fetched{did_you_mean(name, known)}")
+            raise UserError(f"there is no file {name!r} to fetch{did_you_mean(name, known)}")
     return [known[name] for name in dict.fromkeys(names or known)]
 
 

@@ -1,4 +1,4 @@
-"""Complete images of one's own: `python -m lit_inpaint.inpaint --checkpoint FILE --images DIR --masks DIR --output DIR`."""
+"""Inpaint image files: `python -m lit_inpaint.inpaint --checkpoint FILE --images DIR --masks DIR --output DIR`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from lit_inpaint.engine.inpainter import Inpainter
 
 _EPILOG = """
-Masks are white where pixels are missing; grey is cut at a half. The mask of x.jpg is x.png or x_mask.png in the masks' folder;
-one mask file serves all images of its size. Images may have any size; what is not hole keeps its exact values. Results are
-8-bit RGB PNG files named like the images.
+White marks holes in the mask files; gray values are thresholded at one half. The mask of x.jpg is x.png or x_mask.png in the
+mask folder; a single mask file applies to all images. Images may have any size; pixels outside the holes keep their exact
+values. Results are 8-bit RGB PNG files with the names of the images.
 """
 
 
 def main(argv: list[str]) -> int:
-    """Complete images; returns the exit status."""
+    """Inpaint all images; return the exit status."""
     options = _parser().parse_args(argv)
     output = Path(options.output)
     require_writable_folder(output)
@@ -39,71 +39,71 @@ def main(argv: list[str]) -> int:
     pairs = pair_inputs(Path(options.images), Path(options.masks), output)
     model = load(options.checkpoint)
     white_is_hole = not options.black_is_hole
-    shares = check_pairs(pairs, white_is_hole, options.max_hole)
+    ratios = check_pairs(pairs, white_is_hole, options.max_hole)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
-    for pair, image, mask in read_pairs(pairs, white_is_hole, "completing"):
+    for pair, image, mask in read_pairs(pairs, white_is_hole, "inpainting"):
         try:
-            picture = complete(model, image, mask, device)
+            result = complete(model, image, mask, device)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not isinstance(error, torch.OutOfMemoryError) and "memory" not in str(error):
                 raise
             size = f"{image.shape[2]}x{image.shape[1]}"
-            raise UserError(f"not enough memory on {device} to complete {pair.image}, {size} pixels; make it smaller") from None
+            raise UserError(
+                f"not enough memory on {device} to inpaint {pair.image}, {size} pixels; use a smaller image"
+            ) from None
         with write_output(pair.output) as part:
-            picture.save(part, format="PNG")
+            result.save(part, format="PNG")
     count = f"{len(pairs)} image{'s' * (len(pairs) > 1)}"
-    print(f"{count} completed by {type(model).__name__}, mean hole share {sum(shares) / len(shares):.1%}, in {output}")
+    print(f"{count} inpainted by {type(model).__name__}, mean mask ratio {sum(ratios) / len(ratios):.1%}, in {output}")
     return 0
 
 
 def complete(model: Inpainter, image: Tensor, mask: Tensor, device: torch.device) -> Image:
-    """One completed picture.
+    """Inpaint one image.
 
     Args:
         model: a paper, on `device`.
         image: (3, H, W) uint8.
         mask: (1, H, W) float, exactly 0 or 1, 1 = hole.
-        device: where to compute.
+        device: device to compute on.
 
     Returns:
-        An RGB picture whose known pixels are those of `image`, byte for byte.
+        An RGB image whose known pixels equal those of `image` byte for byte.
     """
     from PIL import Image as Pillow
 
-    whole = model.complete(image[None].to(device).float() / 255, mask[None].to(device))
-    pixels = (whole[0] * 255).round().byte()  # bytes over 255, times 255, round to the same bytes
+    completed = model.complete(image[None].to(device).float() / 255, mask[None].to(device))
+    pixels = (completed[0] * 255).round().byte()  # exact for bytes: x / 255 * 255 rounds to x
     return Pillow.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser("inpaint", "Complete the holes of images with a trained network.", _EPILOG)
-    parser.add_argument("--checkpoint", metavar="FILE", required=True, help="a .ckpt file of a run")
+    parser = CommandParser("inpaint", "Fill the holes of images with a trained network.", _EPILOG)
+    parser.add_argument("--checkpoint", metavar="FILE", required=True, help="checkpoint (.ckpt) of a run")
     parser.add_argument("--images", metavar="FILE|DIR", required=True, help="an image, or a folder of images")
     parser.add_argument("--masks", metavar="FILE|DIR", required=True, help="a mask, or a folder with a mask for each image")
-    parser.add_argument(
-        "--output", metavar="DIR", required=True, help="folder for the completed images, not that of the inputs"
-    )
+    parser.add_argument("--output", metavar="DIR", required=True, help="folder for the results, not that of the inputs")
     parser.add_argument("--black_is_hole", action="store_true", help="black marks holes in the mask files, not white")
     parser.add_argument(
         "--max_hole",
-        metavar="SHARE",
-        type=_share,
+        metavar="RATIO",
+        type=_ratio,
         default=0.6,
-        help="largest share of an image that may be hole (default 0.6: tables end there, more looks inverted)",
+        help="maximum mask ratio (default 0.6: higher values suggest an inverted mask)",
     )
     return parser
 
 
-def _share(text: str) -> float:
+def _ratio(text: str) -> float:
     try:
-        share = float(text)
+        ratio = float(text)
     except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share of the image above 0 and up to 1, got {text!r}")
-    return share
+        ratio = 0.0
+    if not 0 < ratio <= 1:
+        raise argparse.ArgumentTypeError(f"expected a mask ratio above 0 and up to 1, got {text!r}")
+    return ratio
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def test_what_is_there_is_not_fetched_again(file: WeightsFile, cache: Path, caps
     stamp = file.path.stat().st_mtime_ns
     assert fetch.main(["--mirror", "http://127.0.0.1:9"]) == 0  # where nobody answers
     assert file.path.stat().st_mtime_ns == stamp
-    assert "there already" in capsys.readouterr().out
+    assert "present" in capsys.readouterr().out
 
 
 def test_a_damaged_file_is_replaced(file: WeightsFile, cache: Path) -> None:
@@ -109,7 +109,7 @@ def test_something_else_under_the_right_name_is_refused(file: WeightsFile, shop:
         ("SHOP/nowhere", "cannot fetch .*(404|Not Found)"),
         ("SHOP/cut", "cannot fetch|SHA-256"),
         ("file:///no/such/folder", "cannot fetch file:///no/such/folder"),
-        ("/media/stick", "--mirror /media/stick is no address"),
+        ("/media/stick", "--mirror /media/stick is not an address"),
     ],
 )
 def test_no_answer(mirror: str, message: str, file: WeightsFile, shop: tuple[Path, str], cache: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_cache_that_cannot_be_written(file: WeightsFile, tmp_path: Path, monke
 
 def test_list(file: WeightsFile, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fetch.main(["--list"]) == 0
-    assert "not there" in capsys.readouterr().out
+    assert "missing" in capsys.readouterr().out
     assert not cache.exists()
     fetch.main([])
     capsys.readouterr()
@@ -137,7 +137,7 @@ def test_list(file: WeightsFile, cache: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_names(cache: Path) -> None:
-    with pytest.raises(UserError, match=r"nothing called 'vgg61' can be fetched; did you mean 'vgg1[69]'\?"):
+    with pytest.raises(UserError, match=r"there is no file 'vgg61' to fetch; did you mean 'vgg1[69]'\?"):
         fetch.main(["vgg61"])
     assert {file.name: (file.file, file.digest) for file in fetch.FILES} == {
         "vgg16": ("vgg16-397923af.pth", "397923af"),
@@ -148,7 +148,7 @@ def test_names(cache: Path) -> None:
 
 
 def test_as_a_command(tmp_path: Path) -> None:
-    """Without a network the real addresses do not answer: one line, status 2; here a mirror that is not there."""
+    """Without a network the real addresses do not answer: one line, status 2; here a mirror that is missing."""
     command = [sys.executable, "-m", "lit_inpaint.fetch", "vgg16", "--mirror", (tmp_path / "none").as_uri()]
     environment = {**os.environ, "LIT_INPAINT_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

@@ -109,7 +109,7 @@ def test_folders_are_paired_by_name(run: Run, tmp_path: Path, capsys: pytest.Cap
         size = (20 + number, 31)
         sources[name] = (noise(tmp_path / "images" / name, size, number=number), hole(tmp_path / "masks" / mask, size))
     assert run("images", "masks", output="images/out") == 0
-    assert "3 images completed by LPINet" in capsys.readouterr().out
+    assert "3 images inpainted by LPINet" in capsys.readouterr().out
     for name, (source, where) in sources.items():
         result = completed((tmp_path / "images" / "out" / name).with_suffix(".png"))
         assert (result[~where] == source[~where]).all()
@@ -223,4 +223,4 @@ def test_as_a_command(checkpoint: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lit_inpaint.inpaint", *map(str, argv), "--output", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("1 image completed by LPINet, mean hole share 25.0%")
+    assert done.stdout.startswith("1 image inpainted by LPINet, mean mask ratio 25.0%")

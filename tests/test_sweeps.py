@@ -15,7 +15,7 @@ from fake_wandb import FakeWandb
 from wandb import wandb_agent
 
 from lit_inpaint import fit
-from lit_inpaint.config import load_yaml
+from lit_inpaint.config import check_settings, load_yaml
 from lit_inpaint.config.load_yaml import find_experiment
 from lit_inpaint.errors import UserError
 
@@ -108,10 +108,10 @@ def test_deepgin_sweep_runs_the_full_network_and_its_six_ablations(data: str) ->
     base = load_yaml.load_experiment(f"deepgin_{data}")
     rows = ("", "_spd_mssa", "_dilated_mssa", "_std_mssa", "_std_sa", "_std", "_coarse")
     for row, arguments in zip(rows, parameters["model.init_args"]["values"], strict=True):
-        run = load_yaml.check(load_yaml.override(base, [f"--model.init_args={arguments}"]))
-        experiment = load_yaml.check(load_yaml.load_experiment(f"deepgin_celebahq{row}"))
+        run = check_settings.check(load_yaml.override(base, [f"--model.init_args={arguments}"]))
+        experiment = check_settings.check(load_yaml.load_experiment(f"deepgin_celebahq{row}"))
         assert run.model == experiment.model, row
-        assert run.data == load_yaml.check(base).data
+        assert run.data == check_settings.check(base).data
 
 
 def test_a_misspelt_parameter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,1 +1,1 @@
-"""Configuration: from YAML files and command-line options to checked settings, and one-line error messages."""
+"""Configuration: YAML files and command-line options, checked settings, one-line error messages, entry point of commands."""

@@ -1,4 +1,4 @@
-"""What the verbs besides `fit` take from the command line in the same way."""
+"""Command-line parsing shared by all commands except `fit`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class CommandParser(argparse.ArgumentParser):
-    """`argparse` whose complaints are one line, like all others.
+    """`argparse` parser that reports mistakes as `UserError`.
 
     Args:
-        verb: as in `python -m lit_inpaint.<verb>`.
-        description: for `--help`.
-        epilog: lines printed as they stand below the options.
+        command: name, as in `python -m lit_inpaint.<command>`.
+        description: text for `--help`.
+        epilog: text printed unchanged below the options.
     """
 
-    def __init__(self, verb: str, description: str, epilog: str | None = None) -> None:
+    def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
         super().__init__(
-            prog=f"python -m lit_inpaint.{verb}",
+            prog=f"python -m lit_inpaint.{command}",
             description=description,
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -34,14 +34,14 @@ class CommandParser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise `UserError` in place of printing the usage."""
+        """Raise `UserError` instead of printing the usage."""
         raise UserError(f"{message} (--help lists all options)")
 
     def parse_with_data(self, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-        """Parse `argv`; what is left are the `--data.…` options and their values.
+        """Parse `argv` and return the `--data.…` options with their values separately.
 
         Raises:
-            UserError: something else is left, naming the nearest option.
+            UserError: an option is unknown; suggests a similar one.
         """
         options, rest = self.parse_known_args(argv)
         known = [option for action in self._actions for option in action.option_strings]
@@ -55,30 +55,30 @@ class CommandParser(argparse.ArgumentParser):
         return options, rest
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """A type for `add_argument`: an integer of at least `least`."""
+def whole_number(minimum: int) -> Callable[[str], int]:
+    """Make a type for `add_argument`: an integer of at least `minimum`."""
 
     def parse(text: str) -> int:
         number = int(text) if text.strip().lstrip("+-").isdecimal() else None
-        if number is None or number < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
+        if number is None or number < minimum:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {minimum}, got {text!r}")
         return number
 
     return parse
 
 
 def build_data(config: load_yaml.Config, options: Sequence[str]) -> tuple[InpaintingData, dict[str, Any]]:
-    """The data of a configuration, without building its network.
+    """Build the data module of a configuration without its network.
 
     Args:
-        config: as `configuration.load_experiment` gathers it.
-        options: `--data.…` options and their values, which come on top.
+        config: as returned by `load_yaml.load_experiment`.
+        options: `--data.…` options and their values, which override `config`.
 
     Returns:
         The data module, and its complete section of the configuration as plain data.
 
     Raises:
-        UserError: the configuration or an option is wrong.
+        UserError: the configuration or an option is invalid.
     """
     from jsonargparse import Namespace
 

@@ -1,4 +1,4 @@
-"""Running a verb as a process: its exit status, mistakes in one line, quiet libraries, memory."""
+"""Entry point of all commands: exit status, one-line errors, filtered library warnings, memory allocator."""
 
 from __future__ import annotations
 
@@ -14,71 +14,75 @@ from lit_inpaint.errors import UserError
 
 
 def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Run a verb's `main` on the command line and exit: 2 and one line for a user's mistake or a full disk, 130 for Ctrl-C."""
+    """Run a command's `main` and exit: status 2 with one line for a user's mistake or a full disk, 130 for Ctrl-C."""
     try:
         sys.exit(main(sys.argv[1:]) or 0)
     except UserError as mistake:
-        sys.exit(_complain(str(mistake)))
+        sys.exit(_print_error(str(mistake)))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = error.filename2 or error.filename
-        sys.exit(_complain(f"no space left on the disk{f' for {where}' if where else ''}; free some, then repeat the command"))
+        sys.exit(
+            _print_error(
+                f"no space left on the disk{f' for {where}' if where else ''}; free some space, then repeat the command"
+            )
+        )
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
 
 
-def _complain(message: str) -> int:
+def _print_error(message: str) -> int:
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return 2
 
 
 def silence_warnings() -> None:
-    """Hide what libraries say that no user of ours can act on; mistakes and our own lines stay."""
+    """Filter library warnings that users cannot act on; print a `UserWarning` as one line."""
     import logging
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for text in (
         ".*does not have many workers.*",
         ".*isinstance\\(treespec, LeafSpec\\).*",
-        ".*dataloader is not resumable.*",  # ours starts at the right sample, see lit_inpaint.data.samplers
+        ".*dataloader is not resumable.*",  # InfiniteSampler resumes at the right sample
         ".*smaller than the logging interval.*",
-        ".*sync_dist=True.*when logging on epoch level.*",  # our means are over all processes already
+        ".*sync_dist=True.*when logging on epoch level.*",  # the logged means already cover all processes
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*Found .* module\\(s\\) in eval mode.*",
-        ".*`srun` command is available.*",  # whether it should have been used is for lit_inpaint.cluster.launch_info to say
+        ".*`srun` command is available.*",  # cluster/launch_info.py checks the launcher
     ):
         warnings.filterwarnings("ignore", message=text)
 
-    def worth_reading(record: logging.LogRecord) -> bool:
+    def is_relevant(record: logging.LogRecord) -> bool:
         line = record.getMessage()
-        plan = ("Initializing distributed", "-" * 80, "distributed_backend", "All distributed processes")
-        told = ("Restoring states from the checkpoint", "Restored all states", *plan)  # `fit` says both in its own words
+        launch = ("Initializing distributed", "-" * 80, "distributed_backend", "All distributed processes")
+        repeated = ("Restoring states from the checkpoint", "Restored all states", *launch)  # `fit` prints both itself
         return not line.startswith(
-            ("💡", "GPU available: False", "TPU available", "HPU available", "`Trainer.fit` stopped", *told)
+            ("💡", "GPU available: False", "TPU available", "HPU available", "`Trainer.fit` stopped", *repeated)
         )
 
-    ours = ("utilities.rank_zero", "utilities.distributed")
-    below = [f"lightning.{part}.{name}" for part in ("pytorch", "fabric") for name in ours]
-    for name in (*below, "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).addFilter(worth_reading)
+    modules = ("utilities.rank_zero", "utilities.distributed")
+    loggers = [f"lightning.{part}.{name}" for part in ("pytorch", "fabric") for name in modules]
+    for name in (*loggers, "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).addFilter(is_relevant)
 
-    place = warnings.formatwarning
+    with_location = warnings.formatwarning
 
     def one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
-        """What a user is told needs no place in the code; what a programmer is told keeps it."""
-        return f"warning: {message}\n" if category is UserWarning else place(message, category, filename, lineno, line)
+        """Leave out the code location for warnings meant for users."""
+        return f"warning: {message}\n" if category is UserWarning else with_location(message, category, filename, lineno, line)
 
     warnings.formatwarning = one_line
 
 
 def tune_malloc() -> None:
-    """Tell glibc to reuse freed memory instead of giving it back, on Linux; elsewhere nothing.
+    """Make glibc keep freed memory for reuse (Linux only).
 
-    Activations of tens of megabytes are otherwise mapped and page-faulted anew at every step. Keeping them made an adversarial
-    step of LPI-Net 1.11 times as fast with NCHW weights and 1.20 times with channels-last ones, on two cores at batch 16, 64x64
-    (`tests/benchmarks/memory_layout.py`).
+    Otherwise large activations are mapped and page-faulted again at every step. Keeping them made an adversarial step of LPI-Net
+    1.11 times as fast with NCHW weights and 1.20 times with channels-last weights (two cores, batch 16, 64x64,
+    `tests/benchmarks/memory_layout.py`).
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

@@ -1,4 +1,4 @@
-"""What jsonargparse finds wrong with a configuration, in the one line that the user can act on."""
+"""One-line messages for mistakes in a configuration, made from jsonargparse's long ones."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from lit_inpaint.errors import did_you_mean
 
 _SECTIONS = ("experiment", "seed", "init_from", "model", "data", "trainer")
 TOP = (*_SECTIONS, "ema", "checkpoint_every", "num_samples", "sample_every", "tensorboard", "baselines", "wandb")
-"""Sections and values at the top of a configuration."""
+"""Top-level keys of a configuration."""
 
-_OURS = "lit_inpaint sets it itself"
-_PER_PLAYER = "say model.training.clip_generator or model.training.clip_discriminator"
+_INTERNAL = "lit_inpaint sets it"
+_PER_PLAYER = "use model.training.clip_generator or model.training.clip_discriminator"
 RESERVED_TRAINER_ARGS = {
-    **dict.fromkeys(("logger", "callbacks", "default_root_dir", "plugins", "enable_checkpointing"), _OURS),
-    **dict.fromkeys(("use_distributed_sampler", "enable_autolog_hparams", "reload_dataloaders_every_n_epochs"), _OURS),
+    **dict.fromkeys(("logger", "callbacks", "default_root_dir", "plugins", "enable_checkpointing"), _INTERNAL),
+    **dict.fromkeys(("use_distributed_sampler", "enable_autolog_hparams", "reload_dataloaders_every_n_epochs"), _INTERNAL),
     **dict.fromkeys(("gradient_clip_val", "gradient_clip_algorithm"), _PER_PLAYER),
     "accumulate_grad_batches": "it does not exist for two optimizers; raise data.batch_size",
-    **dict.fromkeys(("fast_dev_run", "barebones"), "for a short run say --trainer.max_steps 2"),
-    "model_registry": _OURS,
+    **dict.fromkeys(("fast_dev_run", "barebones"), "for a short run use --trainer.max_steps 2"),
+    "model_registry": _INTERNAL,
 }
-"""Arguments of Lightning's Trainer that a configuration may not set, and what to do in place of each."""
+"""Arguments of Lightning's Trainer that a configuration may not set, and the alternative for each."""
 
 
 def format_config_error(error: str) -> str:
-    """The one line of jsonargparse's tree of complaints that the user can act on, with the whole key before it."""
+    """Reduce jsonargparse's message to one line that names the full key and the mistake."""
     keys = re.findall(r'Parser key "([\w.]+)"', error)
     key = ".".join(keys)
     if match := re.search(r"Option '([\w.]+)' is not accepted", error):
@@ -66,13 +66,13 @@ def format_config_error(error: str) -> str:
 
 
 def constructor_error(error: str) -> str | None:
-    """What an object of ours said against its arguments, where jsonargparse tried several kinds and lists what each said."""
-    said = re.search(r"^\s*- (?!Expected a |Does not validate |Problem with )(.+)$", error, re.MULTILINE)
-    return said[1] if said else None
+    """Extract the message of a constructor from jsonargparse's list of attempted types; None without one."""
+    message = re.search(r"^\s*- (?!Expected a |Does not validate |Problem with )(.+)$", error, re.MULTILINE)
+    return message[1] if message else None
 
 
 def _one_of_classes(error: str) -> tuple[str, str]:
-    """What the innermost complaint of several kinds would have taken, and the classes that there are."""
+    """The types that the innermost failed value accepts, and the existing subclasses, both as text."""
     wanted, known = [], []
     for kind in re.findall(r"<class '([\w.]+)'>", re.findall(r"Subtypes: \[(.*)\]", error)[-1]):
         module, _, name = kind.rpartition(".")
@@ -85,16 +85,16 @@ def _one_of_classes(error: str) -> tuple[str, str]:
 
 
 def _concrete(kind: type) -> Iterator[str]:
-    """Names of the classes below `kind` that can be made."""
-    below: list[type] = kind.__subclasses__()
-    for cls in below:
+    """Names of all concrete subclasses of `kind`."""
+    subclasses: list[type] = kind.__subclasses__()
+    for cls in subclasses:
         if not inspect.isabstract(cls):
             yield cls.__name__
         yield from _concrete(cls)
 
 
 def _accepted(error: str, group: str | None = None) -> list[str]:
-    """Names that the innermost class of a complaint takes."""
+    """Argument names of the innermost class in the message."""
     classes = re.findall(r"class_path '([\w.]+)'", error)
     if not classes:
         if group == "trainer":

@@ -98,7 +98,7 @@ class LPIPS:
             for number, layer in layers.items():
                 layer.load_state_dict({name: content[f"features.{number}.{name}"] for name in layer.state_dict()})
         except (KeyError, RuntimeError) as error:
-            raise UserError(f"{file.path} is not torchvision's {file.about}; put {file.file} there") from error
+            raise UserError(f"{file.path} is not torchvision's {file.description}; put {file.file} there") from error
 
 
 def _draw_into(layers: dict[int, nn.Module]) -> None:

@@ -7,6 +7,6 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """`$LIT_INPAINT_CACHE`, or `~/.cache/lit_inpaint` where that is not set; need not exist."""
+    """Return `$LIT_INPAINT_CACHE`, or `~/.cache/lit_inpaint` if it is not set; the directory need not exist."""
     named = os.environ.get("LIT_INPAINT_CACHE")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "lit_inpaint"

@@ -1,7 +1,7 @@
-"""Network weights that others have trained: which files, where they lie, how they are read.
+"""Pretrained weights of loss and metric networks: file names, digests, location, reading.
 
-A file lies under the name that its publisher gave it in one folder, `$LIT_INPAINT_CACHE`, or `~/.cache/lit_inpaint` where that
-is not set. `python -m lit_inpaint.fetch` puts it there, on a machine with network; nothing in here downloads.
+Each file keeps its publisher's name and lies in the cache directory (`$LIT_INPAINT_CACHE`, by default `~/.cache/lit_inpaint`).
+`python -m lit_inpaint.fetch` downloads it; this module never does.
 """
 
 from __future__ import annotations
@@ -23,48 +23,48 @@ class WeightsFile:
     """A published file of weights.
 
     Attributes:
-        name: what `python -m lit_inpaint.fetch` calls it.
-        about: what it is, for people.
-        url: where its publisher keeps it. The file's name ends in `-<digest>`: the first hexadecimal digits of its SHA-256.
-        megabytes: its size, roughly.
+        name: name for `python -m lit_inpaint.fetch`.
+        description: network and data set, for messages.
+        url: publisher's address. The file name ends in `-<digest>`, the first hexadecimal digits of its SHA-256.
+        megabytes: approximate size.
     """
 
     name: str
-    about: str
+    description: str
     url: str
     megabytes: int
 
     @property
     def file(self) -> str:
-        """The file's name."""
+        """File name."""
         return self.url.rpartition("/")[2]
 
     @property
     def digest(self) -> str:
-        """The first digits of the file's SHA-256."""
+        """First hexadecimal digits of the file's SHA-256."""
         return Path(self.file).stem.rpartition("-")[2]
 
     @property
     def path(self) -> Path:
-        """Where the file belongs on this machine."""
+        """Path in the cache directory; the file need not exist."""
         return cache_dir() / self.file
 
     def read(self) -> dict[str, Tensor]:
-        """The state dict in the file, on the CPU; nothing in the file is executed.
+        """Read the state dict on the CPU with `weights_only=True`.
 
         Raises:
-            UserError: the file is not there, naming its path and the command that puts it there; or it cannot be read.
+            UserError: the file is missing or unreadable; names its path and the command that fetches it.
         """
         if not self.path.is_file():
             raise UserError(
-                f"{self.about}: no weights at {self.path}; put {self.file} there, or run `python -m lit_inpaint.fetch "
+                f"{self.description}: no weights at {self.path}; put {self.file} there, or run `python -m lit_inpaint.fetch "
                 f"{self.name}` on a machine with network ({self.megabytes} MB)"
             )
         try:
-            # Mapped where the format allows it: most of these files is the classifier, which nobody asks for.
+            # Memory-mapped if the format allows it: most bytes belong to the classifier, which is not used.
             mapped = zipfile.is_zipfile(self.path)
             content = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
-        except Exception as error:  # foreign bytes are a foreign program to an unpickler, which may stumble in any way
+        except Exception as error:  # unpickling arbitrary bytes can raise any exception
             raise UserError(f"{self.path} cannot be read; `python -m lit_inpaint.fetch {self.name}` replaces it") from error
         if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
             raise UserError(f"{self.path} holds no state dict; `python -m lit_inpaint.fetch {self.name}` replaces it")

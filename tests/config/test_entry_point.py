@@ -133,7 +133,7 @@ def test_a_full_disk_is_one_line(number: int, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as left:
         entry_point.run_command(full)
     assert left.value.code == 2
-    expected = "error: no space left on the disk for run/checkpoints/last.ckpt; free some, then repeat the command\n"
+    expected = "error: no space left on the disk for run/checkpoints/last.ckpt; free some space, then repeat the command\n"
     assert capsys.readouterr().err == expected
 
 

@@ -87,7 +87,7 @@ def test_where_an_experiment_comes_from(argv: str, message: str, place: Path) ->
         ("--model.weights.adversarail 3", r"unknown key 'model\.weights\.adversarail'; did you mean 'adversarial'"),
         ("--model.generator_optimizer.lrr 3", r"unknown key 'model\.generator_optimizer\.lrr'; did you mean 'lr'"),
         ("--trainer.max_step 3", r"unknown key 'trainer\.max_step'; did you mean 'max_steps'"),
-        ("--trainer.gradient_clip_val 3", r"unknown key 'trainer\.gradient_clip_val'; say model\.training\.clip_generator"),
+        ("--trainer.gradient_clip_val 3", r"unknown key 'trainer\.gradient_clip_val'; use model\.training\.clip_generator"),
         ("--data.bach_size 3", r"unknown key 'data\.bach_size'; did you mean 'batch_size'"),
         ("--wandb.modee x", r"unknown key 'wandb\.modee'; did you mean 'mode'"),
         ("--trainer.max_steps 0", "nothing would be trained"),
