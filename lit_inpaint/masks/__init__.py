@@ -1,17 +1,18 @@
-"""Where holes come from: each source is a frozen dataclass of options, called as `source((H, W), rng) -> (1, H, W)`.
+"""Mask sources: frozen dataclasses of options, called as `source((H, W), rng) -> (1, H, W)`.
 
-A mask is a pure function of the size and of the generator's state. It holds exactly 0 and 1, and 1 marks a hole.
+A mask is a pure function of the size and of the generator's state. It holds exactly 0 and 1; 1 marks a hole.
 
-What the papers, or their public code, train and test with:
+Sources for the masks of each paper, or of its public code:
 
 | paper | source |
 |---|---|
-| Context Encoders | `Centre()` |
-| partial convolutions on birds and cars; WaveMix, small squares | `Centre(64)`; `Centre(8)`, `Centre(12)` |
+| Context Encoders | `Center()` |
+| partial convolutions on birds and cars | `Center(64)` |
+| WaveMix, small squares | `Center(8)`, `Center(12)` |
 | DeepFill v1, rectangle | `Boxes(count=(1, 1), side=(0.375, 0.5), margin=0.0)` |
-| DeepFill v2, strokes and a rectangle | `Union((FreeForm(), Boxes(count=(1, 1), side=(0.375, 0.5), margin=0.0)))` |
+| DeepFill v2, strokes and a rectangle | `MaskUnion((FreeForm(), Boxes(count=(1, 1), side=(0.375, 0.5), margin=0.0)))` |
 | EdgeConnect, types 1 and 2 | `Boxes(count=(1, 1), side=(0.5, 0.5), margin=0.0)`, `HalfImage()` |
-| EdgeConnect, type 3; LPI-Net | `RandomFromFolder(DIR)` with files; `MaskRatio(FreeForm(), 0.1, 0.2)` and so on stand in for them |
+| EdgeConnect, type 3; LPI-Net | mask files: `RandomFromFolder(DIR)`; without them `MaskRatio(FreeForm(), 0.1, 0.2)` and so on |
 | PEPSI, training | `RandomFlipRot90(PepsiStrokes())` |
 | PEPSI, samples | `PepsiStrokes(strokes=(3, 6), pieces=(5, 10), radius=(15 / 256, 20 / 256))` |
 | DeepGIN, three types | `Boxes(count=(1, 1), side=(0.3, 0.7), margin=0.0)`, `CellularAutomaton()`, `CrossedStrokes()` |

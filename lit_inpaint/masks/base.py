@@ -1,4 +1,4 @@
-"""What a mask source is, and the few things that every source needs."""
+"""Base classes of mask sources, and the functions that all sources share."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from lit_inpaint.errors import UserError
 
 
 class MaskSource(ABC):
-    """Draws masks of any size. A source holds options only: all chance comes from the generator it is called with.
+    """Base class: draws masks of any size.
 
-    Sources are frozen dataclasses, so that they can be compared, printed, sent to workers and written to YAML. A new one
-    needs typed fields, `__call__`, and for its random numbers `python_rng(rng)`; one that paints on bytes derives from
-    `NumpyMaskSource` and needs `sample_uint8` instead.
+    A source is a frozen dataclass that holds options only, so that it can be compared, printed, pickled and written to YAML.
+    All randomness comes from the generator of the call. A new source needs typed fields and `__call__`, and takes its random
+    numbers from `python_rng(rng)`. A source that draws on a NumPy array derives from `NumpyMaskSource` instead.
     """
 
     @abstractmethod
@@ -32,58 +32,59 @@ class MaskSource(ABC):
 
         Args:
             size: (H, W) in pixels.
-            rng: the only source of chance; its state moves on.
+            rng: the only source of randomness; the call advances its state.
 
         Returns:
             (1, H, W) float32, exactly 0 or 1, 1 = hole.
 
         Raises:
-            UserError: if the options make no mask of this size.
+            UserError: the options allow no mask of this size.
         """
 
     def fingerprint(self) -> str:
-        """What the masks depend on beside the options: of sources that read files, which these are; of all others nothing.
+        """Identify the files that the masks depend on; empty for sources that read none.
 
-        Here the fingerprints of the sources that this one takes its masks from.
+        The default joins the fingerprints of the sources that this source holds as options.
         """
-        held = vars(self).values()
-        sources = [part for value in held for part in (value if isinstance(value, tuple) else (value,))]
+        options = vars(self).values()
+        sources = [item for option in options for item in (option if isinstance(option, tuple) else (option,))]
         return "".join(source.fingerprint() for source in sources if isinstance(source, MaskSource))
 
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
-        """The mask that `__call__` would draw, as (H, W) bytes: what sources that alter or join masks work on."""
+        """Draw the mask of `__call__` as (H, W) uint8, the form in which composed sources process masks."""
         drawn: NDArray[np.uint8] = self(size, rng)[0].numpy().astype(np.uint8)
         return drawn
 
 
 class NumpyMaskSource(MaskSource):
-    """A source that paints on bytes: a quarter of a float mask's memory, so most of a mask's work is four times faster."""
+    """Base class of sources that draw on uint8 arrays: a quarter of a float mask's memory, about four times as fast."""
 
     def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """One mask (1, H, W), 1 = hole; errors are those of `sample_uint8`."""
+        """Draw one mask (1, H, W), 1 = hole; raises what `sample_uint8` raises."""
         return torch.from_numpy(self.sample_uint8(size, rng)[None].astype(np.float32))
 
     @abstractmethod
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
-        """One mask as (H, W) bytes, exactly 0 or 1, 1 = hole, in memory of its own."""
+        """Draw one mask as a new (H, W) uint8 array, exactly 0 or 1, 1 = hole."""
 
 
 def python_rng(rng: torch.Generator) -> random.Random:
     """Python's generator, seeded by one draw from `rng`.
 
-    Sources need a handful of scalars of several distributions: Python draws them some ten times faster than a tensor per
-    scalar, without vectorised arithmetic, whose last digit (and so a truncated pixel) may differ between two machines.
+    A source needs a few scalars of several distributions. Python draws them about ten times faster than torch draws one tensor
+    per scalar. Its arithmetic is not vectorized: the last digit of a vectorized result, and so a truncated pixel coordinate,
+    may differ between two machines.
     """
     return random.Random(int(torch.randint(2**63 - 1, (), generator=rng, device=rng.device)))
 
 
-def random_bits(chance: random.Random, count: int) -> NDArray[np.uint8]:
-    """(count,) bytes, 0 or 1 equally often: where a source fills whole arrays, each of the bits that `chance` draws is one."""
-    return np.unpackbits(np.frombuffer(chance.randbytes(-(-count // 8)), np.uint8), count=count)
+def random_bits(py_rng: random.Random, count: int) -> NDArray[np.uint8]:
+    """Draw (count,) uint8, 0 or 1 with equal probability; each random bit is used, so whole arrays are cheap."""
+    return np.unpackbits(np.frombuffer(py_rng.randbytes(-(-count // 8)), np.uint8), count=count)
 
 
 def fingerprint_of(files: Iterable[Path], folder: Path) -> str:
-    """SHA-256 of the files' paths below `folder` and their sizes; 64 hexadecimal digits."""
+    """SHA-256 of the files' paths below `folder` and of their sizes; 64 hexadecimal digits."""
     content = hashlib.sha256()
     for file in files:
         content.update(os.fsencode(f"{file.relative_to(folder).as_posix()}\0{file.stat().st_size}\0"))
@@ -91,24 +92,24 @@ def fingerprint_of(files: Iterable[Path], folder: Path) -> str:
 
 
 def mask_ratio(mask: Tensor) -> Tensor:
-    """Share of the pixels of each mask that is hole.
+    """Mask ratio: the fraction of pixels that are hole, for each mask.
 
     Args:
         mask: (..., 1, H, W), exactly 0 or 1, 1 = hole.
 
     Returns:
-        (...) float64 in [0, 1]: exact, so that a share on the edge of a range falls on the same side everywhere.
+        (...) float64 in [0, 1]: exact, so that a ratio on the bound of a bucket falls on the same side on every machine.
     """
     return mask.mean(dim=(-3, -2, -1), dtype=torch.float64)
 
 
-def require_range(option: str, values: tuple[float, float], least: float, most: float = math.inf) -> None:
-    """Check that `values` is an ordered pair within [least, most].
+def require_range(option: str, values: tuple[float, float], minimum: float, maximum: float = math.inf) -> None:
+    """Check that `values` is a (min, max) pair within [minimum, maximum].
 
     Raises:
-        UserError: naming the option and what it holds.
+        UserError: naming the option and its value.
     """
     low, high = values
-    if not least <= low <= high <= most:
-        bound = f"within [{least}, {most}]" if most < math.inf else f"of at least {least}"
-        raise UserError(f"{option} is ({low}, {high}); it takes a smallest and a largest value {bound}")
+    if not minimum <= low <= high <= maximum:
+        bounds = f"within [{minimum}, {maximum}]" if maximum < math.inf else f"of at least {minimum}"
+        raise UserError(f"{option} is ({low}, {high}); expected (min, max) {bounds}")

@@ -1,4 +1,4 @@
-"""One square in the middle of the image."""
+"""One square in the center of the image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lit_inpaint.masks.base import NumpyMaskSource
 
 @dataclass(frozen=True)
 class Center(NumpyMaskSource):
-    """A centred square hole: a quarter of a square image by default, the classic test of Context Encoders and PEPSI.
+    """A centered square hole; by default a quarter of a square image, the classic test of Context Encoders and PEPSI.
 
     Args:
         size: side of the square in pixels; null takes half of the image's shorter side.
@@ -24,10 +24,10 @@ class Center(NumpyMaskSource):
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
-            raise UserError(f"Center.size is {self.size}; it takes a side of at least 1 pixel, or null")
+            raise UserError(f"Center.size is {self.size}; expected a side of at least 1 pixel, or null")
 
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
-        """One mask (H, W), 1 = hole; `rng` is not used. Raises UserError if the square is larger than the image."""
+        """Return the mask (H, W), 1 = hole; `rng` is not used. Raises UserError if the square is larger than the image."""
         height, width = size
         side = min(size) // 2 if self.size is None else self.size
         if side > min(size):

@@ -1,4 +1,4 @@
-"""Straight strokes in eight fixed directions."""
+"""DeepGIN's free-form masks: straight strokes in eight fixed directions."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 from lit_inpaint.masks.base import NumpyMaskSource, require_range
 from lit_inpaint.masks.straight_strokes import directions, straight_strokes
 
-# The public code takes OpenCV's x for y: its strokes are LaMa's, transposed.
-_BACK, _FORTH = ([(cosine, sine) for sine, cosine in one] for one in directions(4))
+# The public code exchanges OpenCV's x and y: its strokes are LaMa's, transposed.
+_NEGATIVE, _POSITIVE = ([(cosine, sine) for sine, cosine in one] for one in directions(4))
 
 
 @dataclass(frozen=True)
 class CrossedStrokes(NumpyMaskSource):
-    """The free-form masks of DeepGIN's public code (rlct1/gin @cfcef5d): many short strokes of flat brushes.
+    """The free-form masks of DeepGIN's public code (rlct1/gin @cfcef5d): many short strokes with flat ends.
 
-    Each stroke starts anywhere and walks its pieces, out of the image too. A piece has one of four angles (0.01 plus 0, 1, 2 or
-    3 radians, negative in every other stroke), a length and a brush of its own. All lengths scale with the image's shorter
-    side; the numbers are those at 256 pixels: pieces of 10-69, brushes of 10-24. About 40 % of the image is lost.
+    Each stroke starts at a uniform position; its segments may leave the image. A segment has one of four angles (0.01 plus 0,
+    1, 2 or 3 radians, negative in every other stroke), and its own length and width. Lengths scale with the image's shorter
+    side. At 256 pixels segments are 10-69 pixels long and 10-24 wide, and the mean mask ratio is about 40 %.
 
     Args:
-        strokes: fewest and most strokes.
-        steps: fewest and most straight pieces of a stroke.
-        length: shortest and longest piece, as shares of the shorter side.
-        width: narrowest and widest brush, as shares of the shorter side, at least 1 pixel.
+        strokes: min and max number of strokes.
+        steps: min and max number of straight segments of a stroke.
+        length: min and max length of a segment, as fractions of the shorter side.
+        width: min and max width of a segment, as fractions of the shorter side, at least 1 pixel.
     """
 
     strokes: tuple[int, int] = (15, 23)
@@ -36,23 +36,23 @@ class CrossedStrokes(NumpyMaskSource):
     width: tuple[float, float] = (10 / 256, 24 / 256)
 
     def __post_init__(self) -> None:
-        require_range("CrossedStrokes.strokes", self.strokes, least=1)
-        require_range("CrossedStrokes.steps", self.steps, least=1)
-        require_range("CrossedStrokes.length", self.length, least=0)
-        require_range("CrossedStrokes.width", self.width, least=0, most=1)
+        require_range("CrossedStrokes.strokes", self.strokes, minimum=1)
+        require_range("CrossedStrokes.steps", self.steps, minimum=1)
+        require_range("CrossedStrokes.length", self.length, minimum=0)
+        require_range("CrossedStrokes.width", self.width, minimum=0, maximum=1)
 
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
-        """One mask (H, W), 1 = hole, never empty."""
+        """Draw one mask (H, W), 1 = hole, never empty."""
         side = min(size)
-        shortest, longest = (round(share * side) for share in self.length)
-        narrowest, widest = (max(1, round(share * side)) for share in self.width)
+        min_length, max_length = (round(fraction * side) for fraction in self.length)
+        min_width, max_width = (max(1, round(fraction * side)) for fraction in self.width)
         return straight_strokes(
             size,
             rng,
             strokes=self.strokes,
             steps=self.steps,
-            directions=(_BACK, _FORTH),
-            length=(shortest, longest),
-            width=(narrowest, widest),
+            directions=(_NEGATIVE, _POSITIVE),
+            length=(min_length, max_length),
+            width=(min_width, max_width),
             inside=False,
         )

@@ -1,4 +1,4 @@
-"""One half of the image."""
+"""The left or the right half of the image."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lit_inpaint.masks.base import NumpyMaskSource, python_rng
 
 @dataclass(frozen=True)
 class HalfImage(NumpyMaskSource):
-    """The left or the right half of the image is lost, equally often (EdgeConnect's second type, knazeri/edge-connect@3142579).
+    """The left or the right half, with equal probability (EdgeConnect's second type, knazeri/edge-connect@3142579).
 
-    Of an odd width the half is rounded down.
+    Half of an odd width is rounded down.
     """
 
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
-        """One mask (H, W), 1 = hole."""
+        """Draw one mask (H, W), 1 = hole."""
         mask = np.zeros(size, np.uint8)
         half = size[1] // 2
         if python_rng(rng).random() < 0.5:

@@ -1,4 +1,4 @@
-"""The sets of masks that LaMa, and WaveMix after it, train and test with."""
+"""Mask sets of LaMa and WaveMix, for training and test."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LamaSet = Literal[
     "wavemix_224",
 ]
 
-_MOST_DRAWS = 1000
+_MAX_DRAWS = 1000
 
 
 @dataclass(frozen=True)
 class Lama(NumpyMaskSource):
-    """Irregular strokes or boxes, as a set of LaMa's has them (advimman/lama@786f593) or of WaveMix's (97b502f).
+    """A mask set of LaMa (advimman/lama@786f593) or WaveMix (97b502f): each mask consists of irregular strokes or of boxes.
 
-    | set | strokes: number, length, width | boxes: how often, number, side, margin | mean hole |
+    | set | strokes: number, length, width | boxes: frequency, number, side, margin | mean mask ratio |
     |---|---|---|---|
     | `train` | 1-6, 10-209, 5-104 | half, 1-4, 30-150, 10 | 35 % |
     | `train_small` | 4-13, 10-89, 5-44 | half, 1, 30-128, 0 | 23 % |
@@ -48,39 +48,41 @@ class Lama(NumpyMaskSource):
     | `wavemix_stl10` | 1-6, 10-59, 5-34 | half, 0-4, 15-30, 10 | 26 % |
     | `wavemix_224` | 4-11, 10-44, 5-34 | half, 2-5, 30-75, 0 | 20 % |
 
-    Lengths are pixels of an image of 256, where the name says so of 512 or 224, and for STL-10 of 96 pixels, and scale with
-    the image. A stroke has 1-5 pieces. The test sets, `thin` to `thick_512`, leave out masks that cover more than half of the
-    image. Not here: the public code cuts squares out of test pictures, such that a mask's hole lies in it. A tenth of the
-    masks of `wavemix_stl10` is empty, as there, since there may be no box: `MaskRatio` around it excludes that. All others
-    have a hole.
+    Lengths are pixels at a size of 256, for names that end in 512 or 224 at that size, and for STL-10 at 96; they scale with
+    the image. A stroke has 1-5 segments. The test sets, `thin` to `thick_512`, reject masks with a ratio above 50 %. Not
+    included: the public code crops squares of test images around a mask's hole. As in the public code, 10 % of the masks of
+    `wavemix_stl10` are empty, since it may draw no box; `MaskRatio` around it excludes them. Masks of all other sets have a
+    hole.
 
     Args:
-        kind: the set.
+        kind: name of the set.
     """
 
     kind: LamaSet = "train"
 
     def __post_init__(self) -> None:
         if self.kind not in _SETS:
-            raise UserError(f"Lama.kind is {self.kind!r}; it takes one of {', '.join(_SETS)}")
+            raise UserError(f"Lama.kind is {self.kind!r}; expected one of {', '.join(_SETS)}")
 
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
-        """One mask (H, W), 1 = hole.
+        """Draw one mask (H, W), 1 = hole.
 
         Raises:
-            UserError: if none of a thousand masks of a test set leaves half of the image, which is then very small or narrow.
+            UserError: 1,000 masks of a test set exceed a mask ratio of 50 %, which happens in very small or narrow images.
         """
-        chosen = _SETS[self.kind]
-        for _ in range(_MOST_DRAWS):
-            mask = chosen.source.sample_uint8(size, rng)
-            if np.count_nonzero(mask) <= chosen.most * mask.size:
+        mask_set = _SETS[self.kind]
+        for _ in range(_MAX_DRAWS):
+            mask = mask_set.source.sample_uint8(size, rng)
+            if np.count_nonzero(mask) <= mask_set.max_ratio * mask.size:
                 return mask
-        raise UserError(f"Lama({self.kind!r}) finds no mask that leaves half of a {size[0]}x{size[1]} image; take a larger one")
+        raise UserError(
+            f"Lama({self.kind!r}) finds no mask with a ratio up to 50 % for a {size[0]}x{size[1]} image; enlarge it"
+        )
 
 
 class _Set(NamedTuple):
     source: Mixture
-    most: float  # masks that cover more of the image are left out
+    max_ratio: float  # masks with a larger ratio are rejected
 
 
 def _set(
@@ -89,26 +91,26 @@ def _set(
     length: int,
     width: int,
     boxes: tuple[float, tuple[int, int], tuple[int, int], int] | None,
-    most: float = 1.0,
+    max_ratio: float = 1.0,
 ) -> _Set:
-    """A set in pixels of an image of `side`: longest piece, widest brush, and the boxes' weight, number, side and margin."""
+    """Build a set from pixels at `side`: max length and width of segments; weight, number, side and margin of the boxes."""
     irregular = LamaIrregular(strokes=strokes, length=(10 / side, length / side), width=(5 / side, width / side))
     if boxes is None:
-        return _Set(Mixture((irregular,)), most)
-    weight, count, (shortest, longest), margin = boxes
-    rectangles = Boxes(count=count, side=(shortest / side, longest / side), margin=margin / side)
-    return _Set(Mixture((irregular, rectangles), (1.0, weight)), most)
+        return _Set(Mixture((irregular,)), max_ratio)
+    weight, count, (min_side, max_side), margin = boxes
+    rectangles = Boxes(count=count, side=(min_side / side, max_side / side), margin=margin / side)
+    return _Set(Mixture((irregular, rectangles), (1.0, weight)), max_ratio)
 
 
 _SETS: dict[str, _Set] = {
     "train": _set(256, (1, 6), 209, 104, (1.0, (1, 4), (30, 150), 10)),
     "train_small": _set(256, (4, 13), 89, 44, (1.0, (1, 1), (30, 128), 0)),
-    "thin": _set(256, (4, 51), 49, 14, None, most=0.5),
-    "medium": _set(256, (4, 6), 109, 54, (0.3, (1, 5), (10, 50), 0), most=0.5),
-    "thick": _set(256, (1, 6), 209, 104, (0.3, (1, 3), (30, 150), 10), most=0.5),
-    "thin_512": _set(512, (4, 71), 109, 24, None, most=0.5),
-    "medium_512": _set(512, (4, 11), 209, 104, (0.3, (1, 5), (30, 150), 0), most=0.5),
-    "thick_512": _set(512, (1, 6), 459, 254, (0.3, (1, 4), (30, 300), 10), most=0.5),
+    "thin": _set(256, (4, 51), 49, 14, None, max_ratio=0.5),
+    "medium": _set(256, (4, 6), 109, 54, (0.3, (1, 5), (10, 50), 0), max_ratio=0.5),
+    "thick": _set(256, (1, 6), 209, 104, (0.3, (1, 3), (30, 150), 10), max_ratio=0.5),
+    "thin_512": _set(512, (4, 71), 109, 24, None, max_ratio=0.5),
+    "medium_512": _set(512, (4, 11), 209, 104, (0.3, (1, 5), (30, 150), 0), max_ratio=0.5),
+    "thick_512": _set(512, (1, 6), 459, 254, (0.3, (1, 4), (30, 300), 10), max_ratio=0.5),
     "wavemix_stl10": _set(96, (1, 6), 59, 34, (1.0, (0, 4), (15, 30), 10)),
     "wavemix_224": _set(224, (4, 11), 44, 34, (1.0, (2, 5), (30, 75), 0)),
 }

@@ -15,20 +15,19 @@ from lit_inpaint.masks.straight_strokes import directions, straight_strokes
 
 @dataclass(frozen=True)
 class LamaIrregular(NumpyMaskSource):
-    """Strokes of straight pieces inside the image, each with a brush of its own (LaMa, advimman/lama@786f593).
+    """Strokes of straight segments inside the image, each segment with its own width (LaMa, advimman/lama@786f593).
 
-    The defaults are those of LaMa's training at 256x256: pieces of 10-209 pixels, brushes of 5-104, and 46 % of the image
-    lost. All lengths scale with the shorter side. The public options mean something else than they say: of `max_times: 5`
-    there are up to 6 strokes, since its wrapper adds one and the end is then included; `max_len: 200` is a length of 10 to
-    209, `max_width: 100` a brush of 5 to 104 pixels. Here both ends are what is drawn. `Lama` has the complete sets, with
-    boxes.
+    The defaults are those of LaMa's training at 256x256: segments of 10-209 pixels, 5-104 pixels wide, and a mean mask ratio of
+    46 %. Lengths scale with the shorter side. The public options differ from their names: `max_times: 5` draws up to 6 strokes,
+    since its wrapper adds one and includes the end. `max_len: 200` is a length of 10 to 209 pixels, `max_width: 100` a width of
+    5 to 104. Here both ends are the values that are drawn. `Lama` has LaMa's complete sets, with boxes.
 
     Args:
-        strokes: fewest and most strokes.
-        steps: fewest and most straight pieces of a stroke.
-        length: shortest and longest piece, as shares of the shorter side.
-        width: narrowest and widest brush, as shares of the shorter side, at least 1 pixel.
-        angles: how many angles a piece may have: 0.01 plus 0, 1, 2, ... radians, mirrored in every other stroke.
+        strokes: min and max number of strokes.
+        steps: min and max number of straight segments of a stroke.
+        length: min and max length of a segment, as fractions of the shorter side.
+        width: min and max width of a segment, as fractions of the shorter side, at least 1 pixel.
+        angles: number of angles of segments: 0.01 plus 0, 1, 2, ... radians, negative in every other stroke.
     """
 
     strokes: tuple[int, int] = (1, 6)
@@ -38,25 +37,25 @@ class LamaIrregular(NumpyMaskSource):
     angles: int = 4
 
     def __post_init__(self) -> None:
-        require_range("LamaIrregular.strokes", self.strokes, least=1)
-        require_range("LamaIrregular.steps", self.steps, least=1)
-        require_range("LamaIrregular.length", self.length, least=0)
-        require_range("LamaIrregular.width", self.width, least=0, most=1)
+        require_range("LamaIrregular.strokes", self.strokes, minimum=1)
+        require_range("LamaIrregular.steps", self.steps, minimum=1)
+        require_range("LamaIrregular.length", self.length, minimum=0)
+        require_range("LamaIrregular.width", self.width, minimum=0, maximum=1)
         if self.angles < 1:
-            raise UserError(f"LamaIrregular.angles is {self.angles}; it takes at least 1")
+            raise UserError(f"LamaIrregular.angles is {self.angles}; expected at least 1")
 
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
-        """One mask (H, W), 1 = hole, never empty."""
+        """Draw one mask (H, W), 1 = hole, never empty."""
         side = min(size)
-        shortest, longest = (round(share * side) for share in self.length)
-        narrowest, widest = (max(1, round(share * side)) for share in self.width)
+        min_length, max_length = (round(fraction * side) for fraction in self.length)
+        min_width, max_width = (max(1, round(fraction * side)) for fraction in self.width)
         return straight_strokes(
             size,
             rng,
             strokes=self.strokes,
             steps=self.steps,
             directions=directions(self.angles),
-            length=(shortest, longest),
-            width=(narrowest, widest),
+            length=(min_length, max_length),
+            width=(min_width, max_width),
             inside=True,
         )

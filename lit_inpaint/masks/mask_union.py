@@ -1,4 +1,4 @@
-"""The holes of several sources together."""
+"""Union of the holes of several mask sources."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lit_inpaint.masks.base import MaskSource, NumpyMaskSource
 
 @dataclass(frozen=True)
 class MaskUnion(NumpyMaskSource):
-    """Each mask is a hole wherever a mask of one of the sources is, as DeepFill v2 joins its strokes and a rectangle.
+    """A pixel is hole where any of the sources has a hole; DeepFill v2 unites its strokes and a rectangle in this way.
 
     Args:
-        sources: the sources, each of which draws once for a mask, in this order.
+        sources: the sources; each draws one mask per call, in this order.
     """
 
     sources: tuple[MaskSource, ...]
 
     def __post_init__(self) -> None:
         if not self.sources:
-            raise UserError("MaskUnion.sources is empty; it takes at least one mask source")
+            raise UserError("MaskUnion.sources is empty; expected at least one mask source")
 
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
-        """One mask (H, W), 1 = hole."""
+        """Draw one mask (H, W), 1 = hole."""
         return reduce(np.bitwise_or, [source.sample_uint8(size, rng) for source in self.sources])

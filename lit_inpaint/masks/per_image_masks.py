@@ -1,4 +1,4 @@
-"""Masks that belong to one image each."""
+"""Mask files that belong to one image each."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.masks.base import MaskSource, fingerprint_of
 from lit_inpaint.masks.random_from_folder import read_mask
 
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-_NAMED = 5
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
 class PerImageMasks(MaskSource):
-    """For each image the mask file of its name, such as the frozen test masks of a paper.
+    """For each image the mask file of the same name, such as the fixed test masks of a paper.
 
-    The mask of `a/x.jpg` is `a/x.png` or `a/x_mask.png` (or another image format) below `root`, with `a/x` the image's path
-    below the data set's folder, or below its split's, such as `val`. A mask has the size of its image and is cropped, resized
-    and mirrored with it: the view must not change colours.
+    The mask of `a/x.jpg` is `a/x.png` or `a/x_mask.png` (or another image format) below `root`. `a/x` is the image's path below
+    the data set's folder, or below the folder of its split, such as `val`. A mask has the size of its image and is cropped,
+    resized and flipped with it, so the transform must not change colors.
 
     Args:
         root: folder with the mask files, `~` allowed.
@@ -40,11 +40,11 @@ class PerImageMasks(MaskSource):
             raise UserError(f"the mask folder {self._folder} {state}; put the masks there, named like their images")
 
     def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """Not to be had without an image: raises UserError."""
+        """Raise UserError: there is no mask without an image."""
         raise UserError("PerImageMasks belong to images by name; give them as data.masks or data.val_masks, by themselves")
 
     def mask_of(self, name: str, size: tuple[int, int]) -> Tensor:
-        """The mask of one image.
+        """Read the mask of one image.
 
         Args:
             name: the image's path below the data set's folder, without its suffix.
@@ -54,55 +54,54 @@ class PerImageMasks(MaskSource):
             (1, H, W) uint8, 0 or 1, 1 = hole.
 
         Raises:
-            UserError: there is none, it cannot be read, or it has another size.
+            UserError: the mask is missing, unreadable, or of another size.
         """
         file = self._file_of(name)
         if file is None:
-            raise UserError(self._without([name]))
+            raise UserError(self._missing([name]))
         mask = read_mask(file, white_is_hole=self.white_is_hole)
         if mask.shape[1:] != size:
-            high, wide = mask.shape[1:]
-            raise UserError(f"the mask {file} is {wide}x{high} pixels (width x height), its image {size[1]}x{size[0]}")
+            height, width = mask.shape[1:]
+            raise UserError(f"the mask {file} is {width}x{height} pixels (width x height), its image {size[1]}x{size[0]}")
         return mask.to(torch.uint8)
 
     def check(self, names: list[str]) -> None:
-        """Hold the folder against the images of a split before anything is read.
+        """Check that each image of a split has its own mask, before any file is read.
 
         Raises:
-            UserError: some have no mask; names the first.
+            UserError: images without a mask (naming the first), or two images with the same mask.
         """
-        if bare := [name for name in names if self._file_of(name) is None]:
-            raise UserError(f"{len(bare):,} of {len(names):,} images have no mask: {self._without(bare)}")
-        owners: dict[Path | None, str] = {}
+        if missing := [name for name in names if self._file_of(name) is None]:
+            raise UserError(f"{len(missing):,} of {len(names):,} images have no mask: {self._missing(missing)}")
+        image_of: dict[Path | None, str] = {}
         for name in names:
-            if (other := owners.setdefault(file := self._file_of(name), name)) != name:
+            if (other := image_of.setdefault(file := self._file_of(name), name)) != name:
                 raise UserError(
-                    f"the mask {file} is that of two images, {other} and {name}; sort the masks into folders like theirs"
+                    f"two images, {other} and {name}, have the mask {file}; sort the masks into folders like theirs"
                 )
 
     def fingerprint(self) -> str:
         """See `MaskSource`."""
         return fingerprint_of(sorted(self._files.values()), self._folder)
 
-    def _without(self, names: list[str]) -> str:
-        more = " …" if len(names) > _NAMED else ""
-        return (
-            f"no mask in {self._folder} for {', '.join(names[:_NAMED])}{more}; the mask of x.jpg is called x.png or x_mask.png"
-        )
+    def _missing(self, names: list[str]) -> str:
+        more = " …" if len(names) > _MAX_NAMED else ""
+        first = ", ".join(names[:_MAX_NAMED])
+        return f"no mask in {self._folder} for {first}{more}; the mask of x.jpg must be named x.png or x_mask.png"
 
     def _file_of(self, name: str) -> Path | None:
-        within = name.partition("/")[2]
-        wanted = (name, f"{name}_mask", *((within, f"{within}_mask") if within else ()))
-        return next((self._files[key] for key in wanted if key in self._files), None)
+        within_split = name.partition("/")[2]
+        keys = (name, f"{name}_mask", *((within_split, f"{within_split}_mask") if within_split else ()))
+        return next((self._files[key] for key in keys if key in self._files), None)
 
     @cached_property
     def _files(self) -> dict[str, Path]:
         """Every mask file by its path below the folder, without its suffix."""
         found: dict[str, Path] = {}
-        for place, _, names in os.walk(self._folder):
+        for directory, _, names in os.walk(self._folder):
             for name in sorted(names):
-                path = Path(place, name)
-                if path.suffix.lower() in _ENDINGS and not name.startswith("."):
+                path = Path(directory, name)
+                if path.suffix.lower() in _SUFFIXES and not name.startswith("."):
                     found.setdefault(path.relative_to(self._folder).with_suffix("").as_posix(), path)
         return found
 

@@ -1,4 +1,4 @@
-"""A source's masks, turned and mirrored."""
+"""Masks of another source, randomly flipped and rotated by multiples of 90 degrees."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from lit_inpaint.masks.base import MaskSource, NumpyMaskSource, python_rng
 
 @dataclass(frozen=True)
 class RandomFlipRot90(NumpyMaskSource):
-    """Masks of another source in one of eight positions: four quarter turns, each as drawn or mirrored.
+    """Masks of another source in one of eight orientations: four rotations by 90 degrees, each with or without a flip.
 
-    PEPSI's public code lays one mask, in these eight positions, over the eight images of a batch. Here each image has a mask of
-    its own, in a position of its own: of the same distribution for each image, but a batch holds eight shapes instead of one.
+    PEPSI's public code applies one mask, in its eight orientations, to the eight images of a batch. Here each image has its own
+    mask in its own orientation. The distribution per image is the same, but a batch holds eight shapes instead of one.
 
     Args:
-        source: where the masks come from; one that is turned by a quarter is drawn with height and width exchanged.
+        source: the source of the masks; for rotations by 90 and 270 degrees it draws with height and width exchanged.
     """
 
     source: MaskSource
 
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
-        """One mask (H, W), 1 = hole. Raises what `source` raises."""
-        turns, mirrored = divmod(python_rng(rng).randrange(8), 2)
-        mask = np.rot90(self.source.sample_uint8(size[::-1] if turns % 2 else size, rng), turns)
-        return np.ascontiguousarray(mask[:, ::-1] if mirrored else mask)
+        """Draw one mask (H, W), 1 = hole; raises what `source` raises."""
+        rotations, flip = divmod(python_rng(rng).randrange(8), 2)
+        mask = np.rot90(self.source.sample_uint8(size[::-1] if rotations % 2 else size, rng), rotations)
+        return np.ascontiguousarray(mask[:, ::-1] if flip else mask)

@@ -1,4 +1,4 @@
-"""Masks from image files."""
+"""Masks from image files in a folder, drawn at random."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from lit_inpaint.masks.base import MaskSource, fingerprint_of, python_rng, requi
 from lit_inpaint.visualization.progress_bar import progress_bar
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
-_SMALLEST_CROP = 0.75
-_LOOKED_AT = 32
-"""Files that are read when a source is made, to find a folder that would spoil a run while it is still cheap to say so."""
-_MANY_HOLES = 0.6
-"""A folder with a greater mean hole share than this is probably read with the wrong polarity; no published set has it."""
+_MIN_CROP = 0.75
+_NUM_CHECKED = 32
+"""Number of files that the constructor reads, so that an unusable folder is reported before training starts."""
+_SUSPICIOUS_RATIO = 0.6
+"""A mean mask ratio above this probably means that the polarity is wrong; no published set has one."""
 
 
 def read_mask(path: str | Path, size: tuple[int, int] | None = None, white_is_hole: bool = True) -> Tensor:
     """Read one mask file.
 
-    The file is read as grey and cut at a half: the grey edges that JPEG compression or smooth resizing leave behind
-    become neither holes of their own nor values between 0 and 1.
+    The file is read as grayscale and thresholded at half: gray edges from JPEG compression or smooth resizing become neither
+    extra holes nor values between 0 and 1.
 
     Args:
         path: an image file; white is 255.
@@ -48,41 +48,41 @@ def read_mask(path: str | Path, size: tuple[int, int] | None = None, white_is_ho
         (1, H, W) float32, exactly 0 or 1, 1 = hole.
 
     Raises:
-        UserError: naming the file, if it cannot be read, or if it holds 0 and 1 where a file should hold 0 and 255.
+        UserError: the file cannot be read, or holds the values 0 and 1 in place of 0 and 255.
     """
-    mask = torch.from_numpy(_holes(path, white_is_hole))[None]
+    mask = torch.from_numpy(_read_uint8(path, white_is_hole))[None]
     return (mask if size is None else _resize(mask, size)).float()
 
 
 @dataclass(frozen=True)
 class RandomFromFolder(MaskSource):
-    """A file drawn at random from a folder of masks, such as the irregular masks of PConv (Liu et al., 2018).
+    """A random file of a folder of masks, such as the irregular masks of PConv (Liu et al., 2018).
 
-    All PNG and JPEG files below the folder take part, in the order of their paths; hidden files do not. The list is made
-    once, when the source is constructed, and up to 32 files, evenly spread over it, are read then: a wrong folder, a broken
-    file and masks without holes are reported before training starts, and if the mean hole share exceeds 60 %, a line on
-    stderr names the setting to change. All other files are read when drawn, so any number of them fits.
+    Uses all PNG and JPEG files below the folder, sorted by path, without hidden ones. The constructor lists them once and reads
+    up to 32 of them, evenly spaced. It reports a missing folder, an unreadable file and masks without holes before training
+    starts. If the mean mask ratio exceeds 60 %, a line on stderr names the option to change. All other files are read when
+    drawn, so their number is not limited by memory.
 
-    A drawn file is changed in this order: `dilate`, `rotate`, `augment`, then resized (nearest pixel). The published sets:
+    A drawn file is processed in this order: `dilate`, `rotate`, `augment`, then resized (nearest pixel). The published sets:
 
-    - PConv's test masks (12,000, white holes, grown and rotated already), the 2,000 of one range as they are:
-      `RandomFromFolder(root, augment=False, ratio=(0.1, 0.2))`. `MaskRatio` over the whole folder would not do: where eight draws
-      miss the range, it unites and cuts masks, and with six ranges that changes 12 to 20 % of the draws above 10 % damage.
+    - PConv's test masks (12,000, white holes, dilated and rotated already), the 2,000 of one bucket unchanged:
+      `RandomFromFolder(root, augment=False, ratio=(0.1, 0.2))`. `MaskRatio` over the whole folder differs: where eight draws
+      miss the range, it unites and cuts masks. With six ranges that changes 12 to 20 % of the draws above a mask ratio of 10 %.
     - PConv's training masks (55,116, thin black strokes on white), which the paper dilates, rotates and crops at random:
-      `RandomFromFolder(root, white_is_hole=False, dilate=(5 / 512, 47 / 512), rotate=180.0)`; the brushes are those of the
-      set's page (masc.cs.gmu.edu/wiki/partialconv), 5-47 of 512 pixels.
+      `RandomFromFolder(root, white_is_hole=False, dilate=(5 / 512, 47 / 512), rotate=180.0)`. The brushes are those of the
+      set's page (masc.cs.gmu.edu/wiki/partialconv): 5-47 of 512 pixels.
 
     Args:
-        root: folder with the mask files, `~` allowed; subfolders are searched.
+        root: folder with the mask files, `~` allowed; subfolders are included.
         white_is_hole: true if white marks the hole in the files, false if black does.
-        augment: true flips, turns by quarters and crops (to 75-100 % of either side) at random before resizing; false
-            gives the files as they are.
-        ratio: only files whose own hole share is `low <= share < high`, counted in pixels before any change; null takes all.
-            All files are read for this when the source is made, in threads, once per process.
-        dilate: sides of the smallest and largest square brush that goes along the holes' edges, as shares of the file's shorter
-            side; a hole grows by half of it to each side. 0 leaves it as it is.
-        rotate: greatest angle in degrees, to either side. The mask is enlarged as far as its corners need, at most by the
-            square root of 2 if it is square, so that nothing beyond the file is seen.
+        augment: true flips, rotates by multiples of 90 degrees and crops (to 75-100 % of each side) at random before resizing;
+            false leaves the files unchanged.
+        ratio: use only files with `low <= mask ratio < high`, counted in pixels before any processing; null uses all. The
+            constructor then reads all files, in threads, once per process.
+        dilate: min and max side of the square kernel that dilates the holes, as fractions of the file's shorter side; a hole
+            grows by half of it to each side. 0 leaves it unchanged.
+        rotate: max angle in degrees, in both directions. The mask is enlarged until its corners lie within the file, by at most
+            sqrt(2) if it is square, so that no pixel from outside the file is needed.
     """
 
     root: str
@@ -93,39 +93,38 @@ class RandomFromFolder(MaskSource):
     rotate: float = 0.0
 
     def __post_init__(self) -> None:
-        require_range("RandomFromFolder.dilate", self.dilate, least=0, most=1)
+        require_range("RandomFromFolder.dilate", self.dilate, minimum=0, maximum=1)
         if not 0 <= self.rotate <= 180:
-            raise UserError(f"RandomFromFolder.rotate is {self.rotate}; it takes degrees in [0, 180]")
+            raise UserError(f"RandomFromFolder.rotate is {self.rotate}; expected degrees in [0, 180]")
         if self.ratio is not None and not 0 <= self.ratio[0] < self.ratio[1]:
-            raise UserError(
-                f"RandomFromFolder.ratio is {tuple(self.ratio)}; it takes low and high with 0 <= low < high, or null"
-            )
-        found = self._found
-        if not found:
+            raise UserError(f"RandomFromFolder.ratio is {tuple(self.ratio)}; expected 0 <= low < high, or null")
+        listed = self._listed
+        if not listed:
             state = "holds no PNG or JPEG file" if self._folder.is_dir() else "does not exist"
-            raise UserError(f"the mask folder {self._folder} {state}; put the masks there as .png or .jpg, or mend `root`")
+            raise UserError(f"the mask folder {self._folder} {state}; put the masks there as .png or .jpg, or correct `root`")
         if self.ratio is None:
-            count = min(_LOOKED_AT, len(found))
-            self._judge(self._mask_ratios([found[place * len(found) // count] for place in range(count)]))
+            count = min(_NUM_CHECKED, len(listed))
+            self._check_ratios(self._mask_ratios([listed[index * len(listed) // count] for index in range(count)]))
         else:
-            self._judge(self._ratios)
+            self._check_ratios(self._ratios)
             low, high = self.ratio
-            _say_once(f"{len(self.files):,} of {len(found):,} masks in {self._folder} cover {low:.0%} to {high:.0%}")
+            counts = f"{len(self.files):,} of {len(listed):,} masks"
+            _print_once(f"{counts} in {self._folder} have a mask ratio of {low:.0%} to {high:.0%}")
 
     def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """One mask (1, H, W), 1 = hole. Raises UserError if the file that is drawn cannot be read."""
-        chance = python_rng(rng)
-        holes = _holes(self.files[chance.randrange(len(self.files))], self.white_is_hole)
+        """Draw one mask (1, H, W), 1 = hole. Raises UserError if the drawn file cannot be read."""
+        py_rng = python_rng(rng)
+        holes = _read_uint8(self.files[py_rng.randrange(len(self.files))], self.white_is_hole)
         if self.dilate[1] > 0:
-            brush = round(chance.uniform(*self.dilate) * min(holes.shape))
-            holes = _dilated(holes, brush)
+            kernel = round(py_rng.uniform(*self.dilate) * min(holes.shape))
+            holes = _dilate(holes, kernel)
         if self.rotate > 0:
-            holes = _rotated(holes, chance.uniform(-self.rotate, self.rotate))
+            holes = _rotate(holes, py_rng.uniform(-self.rotate, self.rotate))
         mask = torch.from_numpy(holes)[None]
         if self.augment:
-            mask = mask.rot90(chance.randrange(4), (1, 2))
-            mask = mask.flip([axis for axis in (1, 2) if chance.random() < 0.5])
-            rows, columns = (_crop(length, chance) for length in mask.shape[1:])
+            mask = mask.rot90(py_rng.randrange(4), (1, 2))
+            mask = mask.flip([axis for axis in (1, 2) if py_rng.random() < 0.5])
+            rows, columns = (_random_crop(length, py_rng) for length in mask.shape[1:])
             mask = mask[:, rows, columns]
         return _resize(mask, size).float()
 
@@ -138,129 +137,128 @@ class RandomFromFolder(MaskSource):
         """The files that masks are drawn from, sorted.
 
         Raises:
-            UserError: none is within `ratio`.
+            UserError: no file is within `ratio`.
         """
         if self.ratio is None:
-            return self._found
+            return self._listed
         low, high = self.ratio
-        files = tuple(path for path, share in zip(self._found, self._ratios, strict=True) if low <= share < high)
+        files = tuple(path for path, ratio in zip(self._listed, self._ratios, strict=True) if low <= ratio < high)
         if not files:
             raise UserError(
-                f"none of the {len(self._ratios):,} masks in {self._folder} covers {low:.1%} to {high:.1%} of its image; they "
-                f"cover {min(self._ratios):.1%} to {max(self._ratios):.1%}: mend `ratio`"
+                f"none of the {len(self._ratios):,} masks in {self._folder} has a mask ratio of {low:.1%} to {high:.1%}; "
+                f"theirs are {min(self._ratios):.1%} to {max(self._ratios):.1%}: correct `ratio`"
             )
         return files
 
     @cached_property
-    def _found(self) -> tuple[Path, ...]:
+    def _listed(self) -> tuple[Path, ...]:
         found = (path for path in self._folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
         return tuple(sorted(path for path in found if path.is_file() and not path.name.startswith(".")))
 
     @cached_property
     def _ratios(self) -> list[float]:
-        return self._mask_ratios(self._found)
+        return self._mask_ratios(self._listed)
 
     @property
     def _folder(self) -> Path:
         try:
             return Path(self.root).expanduser()
-        except RuntimeError:  # a home of nobody, hence no folder either
+        except RuntimeError:  # the home of an unknown user, which does not exist either
             return Path(self.root)
 
     def _mask_ratios(self, files: Sequence[Path]) -> list[float]:
-        """The share of each file that is hole, at the file's own size."""
+        """Measure the mask ratio of each file at its own size."""
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            measured = threads.map(lambda path: _white_share(path, path.stat().st_mtime_ns), files)
+            measured = threads.map(lambda path: _white_ratio(path, path.stat().st_mtime_ns), files)
             bar = progress_bar(measured, description="measuring masks", unit="mask", total=len(files), disable=None)
             return [white if self.white_is_hole else 1 - white for white in bar]
 
-    def _judge(self, shares: Sequence[float]) -> None:
-        """Say what is wrong with masks of these hole shares: refuse what cannot train anything, warn of what should not."""
-        looked_at = f"masks looked at in {self._folder} ({len(shares):,})"
+    def _check_ratios(self, ratios: Sequence[float]) -> None:
+        """Refuse masks that are all blank; warn of a probably wrong polarity and of masks without holes."""
+        checked = f"masks checked in {self._folder} ({len(ratios):,})"
         hole, known = ("white", "black") if self.white_is_hole else ("black", "white")
-        mean, empty = fmean(shares), sum(share == 0 for share in shares)
+        mean, num_empty = fmean(ratios), sum(ratio == 0 for ratio in ratios)
         if mean in (0, 1):
-            colour, lack = (known, "hole") if mean == 0 else (hole, "known pixel")
+            color, missing = (known, "hole") if mean == 0 else (hole, "known pixel")
             raise UserError(
-                f"all {looked_at} are {colour} throughout and have no {lack}; holes are {hole}, all else {known} "
-                "(see `white_is_hole`)"
+                f"all {checked} are entirely {color} and have no {missing}; {hole} marks holes (see `white_is_hole`)"
             )
-        if mean > _MANY_HOLES:
-            setting = str(not self.white_is_hole).lower()
-            _say_once(
-                f"warning: the mean hole share of the {looked_at} is {mean:.0%}; probably {known}, not {hole}, marks "
-                f"their holes: set `white_is_hole: {setting}`"
+        if mean > _SUSPICIOUS_RATIO:
+            value = str(not self.white_is_hole).lower()
+            _print_once(
+                f"warning: the mean mask ratio of the {checked} is {mean:.0%}; probably {known}, not {hole}, marks "
+                f"their holes: set `white_is_hole: {value}`"
             )
-        if empty:
-            _say_once(f"warning: no hole in {empty:,} of the {looked_at}; `ratio: [0.001, 1.0]` leaves such files out")
+        if num_empty:
+            _print_once(f"warning: no hole in {num_empty:,} of the {checked}; `ratio: [0.001, 1.0]` excludes such files")
 
 
-def _holes(path: str | Path, white_is_hole: bool) -> NDArray[np.uint8]:
-    """(H, W), 1 = hole; `read_mask` says how a file is read and what it raises."""
-    grey = _grey_png(path)
-    if grey is None:
+def _read_uint8(path: str | Path, white_is_hole: bool) -> NDArray[np.uint8]:
+    """Read a mask file as (H, W) uint8, 1 = hole; see `read_mask`."""
+    gray = _read_gray_png(path)
+    if gray is None:
         try:
             with Image.open(path) as image:
-                grey = _grey(image)
+                gray = _to_gray(image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's on broken bytes
             raise UserError(f"cannot read the mask {path}: {error}") from error
-    if grey.max() == 1:
-        raise UserError(f"the mask {path} holds only the grey values 0 and 1, which is all black; save white as 255")
-    return ((grey > 127) if white_is_hole else (grey <= 127)).view(np.uint8)
+    if gray.max() == 1:
+        raise UserError(f"the mask {path} holds only the gray values 0 and 1, which is all black; save white as 255")
+    return ((gray > 127) if white_is_hole else (gray <= 127)).view(np.uint8)
 
 
-def _grey_png(path: str | Path) -> NDArray[np.uint8] | None:
-    """(H, W) of a grey PNG of up to 8 bits, as most masks are: OpenCV takes half of Pillow's time and lets other threads run.
+def _read_gray_png(path: str | Path) -> NDArray[np.uint8] | None:
+    """Read a grayscale PNG of up to 8 bits, the format of most masks, as (H, W); return None for all other files.
 
-    None for all else, broken files included: of these Pillow says what is wrong, where OpenCV may return a part of a JPEG.
+    OpenCV takes half of Pillow's time and releases the GIL. Broken files are left to Pillow, which reports what is wrong, where
+    OpenCV may return a part of the image.
     """
-    pixels = (
-        cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if str(path).lower().endswith(".png") and Path(path).is_file() else None
-    )
+    is_png = str(path).lower().endswith(".png") and Path(path).is_file()
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if is_png else None
     return pixels.astype(np.uint8, copy=False) if pixels is not None and pixels.ndim == 2 and pixels.itemsize == 1 else None
 
 
 @cache
-def _white_share(path: Path, modified_ns: int) -> float:
-    """Share of a file's pixels that is white, measured once for several sources, such as one for each range."""
-    holes = _holes(path, white_is_hole=True)
+def _white_ratio(path: Path, modified_ns: int) -> float:
+    """Fraction of a file's pixels that is white, measured once for several sources, such as one for each bucket."""
+    holes = _read_uint8(path, white_is_hole=True)
     return np.count_nonzero(holes) / holes.size
 
 
 @cache
-def _say_once(line: str) -> None:
-    """A line on stderr, once per process. Not a Python warning: those are off while a configuration is built."""
+def _print_once(line: str) -> None:
+    """Print a line on stderr, once per process. Python warnings are silenced while a configuration is built."""
     print(line, file=sys.stderr)
 
 
-def _dilated(holes: NDArray[np.uint8], brush: int) -> NDArray[np.uint8]:
-    """Holes grown by a square of `brush` pixels; 1 or less changes nothing."""
-    return np.asarray(cv2.dilate(holes, np.ones((brush, brush), np.uint8)), np.uint8) if brush > 1 else holes
+def _dilate(holes: NDArray[np.uint8], kernel: int) -> NDArray[np.uint8]:
+    """Dilate holes by a square kernel of `kernel` pixels; 1 or less changes nothing."""
+    return np.asarray(cv2.dilate(holes, np.ones((kernel, kernel), np.uint8)), np.uint8) if kernel > 1 else holes
 
 
-def _rotated(holes: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
-    """Rotated about the middle at the same size, enlarged until the corners lie within the original."""
+def _rotate(holes: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
+    """Rotate about the center at the same size, enlarged until the corners lie within the original."""
     height, width = holes.shape
     angle = math.radians(degrees)
-    zoom = abs(math.cos(angle)) + abs(math.sin(angle)) * max(height / width, width / height)
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, zoom)
-    warped = cv2.warpAffine(holes, matrix, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(warped, np.uint8)
+    scale = abs(math.cos(angle)) + abs(math.sin(angle)) * max(height / width, width / height)
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, scale)
+    rotated = cv2.warpAffine(holes, matrix, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(rotated, np.uint8)
 
 
-def _grey(image: Image.Image) -> NDArray[np.uint8]:
-    """(H, W) uint8; 16-bit grey is scaled to 8 bits, where Pillow would clip it and call almost black white."""
+def _to_gray(image: Image.Image) -> NDArray[np.uint8]:
+    """Convert to (H, W) uint8; scale 16-bit grayscale, which Pillow would clip so that almost black becomes white."""
     if image.mode.startswith("I"):
         return (np.asarray(image, dtype=np.int64) // 257).clip(0, 255).astype(np.uint8)
     return np.array(image.convert("L"))
 
 
-def _crop(length: int, chance: Random) -> slice:
-    kept = max(1, round(chance.uniform(_SMALLEST_CROP, 1) * length))
-    start = chance.randint(0, length - kept)
-    return slice(start, start + kept)
+def _random_crop(length: int, py_rng: Random) -> slice:
+    cropped = max(1, round(py_rng.uniform(_MIN_CROP, 1) * length))
+    start = py_rng.randint(0, length - cropped)
+    return slice(start, start + cropped)
 
 
 def _resize(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """`mask` (1, H, W) at another size, each pixel from the one under its centre, so that 0 and 1 stay 0 and 1."""
+    """Resize `mask` (1, H, W); each pixel takes the value below its center, so that 0 and 1 stay 0 and 1."""
     return F.interpolate(mask[None], size, mode="nearest-exact")[0]

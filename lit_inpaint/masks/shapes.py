@@ -1,4 +1,4 @@
-"""Lines, discs and ellipses."""
+"""Random lines, discs and elliptical arcs."""
 
 from __future__ import annotations
 
@@ -16,57 +16,57 @@ from lit_inpaint.masks.base import NumpyMaskSource, python_rng, require_range
 
 @dataclass(frozen=True)
 class Shapes(NumpyMaskSource):
-    """Lines, discs and arcs of ellipses, some of each (MathiasGruber/PConv-Keras@7c8f2cb).
+    """Lines, discs and arcs of ellipses (MathiasGruber/PConv-Keras@7c8f2cb).
 
-    Everything is uniform: ends and centres lie anywhere, the half axes of an ellipse are up to the width and the height long,
-    its three angles (turn, begin, end) 3 to 180 degrees. At 256x256 30 % of the image is lost, at 512x512 27 %: the thinnest
-    shape has the same number of pixels in images of any size.
+    All draws are uniform: ends and centers lie anywhere, and the half axes of an ellipse are up to the image's width and
+    height. Its three angles (rotation, start, end) are 3 to 180 degrees. The mean mask ratio is 30 % at 256x256 and 27 % at
+    512x512: the min thickness is the same number of pixels in images of any size.
 
     Args:
-        lines: fewest and most lines.
-        discs: fewest and most discs.
-        ellipses: fewest and most arcs.
-        thinnest: smallest thickness or radius, in pixels.
-        thickest: largest thickness or radius, as a share of height plus width; `thinnest` where that is more.
+        lines: min and max number of lines.
+        discs: min and max number of discs.
+        ellipses: min and max number of arcs.
+        min_thickness: min thickness or radius, in pixels.
+        max_thickness: max thickness or radius, as a fraction of height plus width; at least `min_thickness`.
     """
 
     lines: tuple[int, int] = (1, 20)
     discs: tuple[int, int] = (1, 20)
     ellipses: tuple[int, int] = (1, 20)
-    thinnest: int = 3
-    thickest: float = 0.03
+    min_thickness: int = 3
+    max_thickness: float = 0.03
 
     def __post_init__(self) -> None:
         for option, count in (("lines", self.lines), ("discs", self.discs), ("ellipses", self.ellipses)):
-            require_range(f"Shapes.{option}", count, least=0)
-        if self.thinnest < 1:
-            raise UserError(f"Shapes.thinnest is {self.thinnest}; it takes at least 1 pixel")
-        if not 0 <= self.thickest <= 1:
-            raise UserError(f"Shapes.thickest is {self.thickest}; it takes a share in [0, 1]")
+            require_range(f"Shapes.{option}", count, minimum=0)
+        if self.min_thickness < 1:
+            raise UserError(f"Shapes.min_thickness is {self.min_thickness}; expected at least 1 pixel")
+        if not 0 <= self.max_thickness <= 1:
+            raise UserError(f"Shapes.max_thickness is {self.max_thickness}; expected a fraction in [0, 1]")
 
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
-        """One mask (H, W), 1 = hole, never empty where it has a line or a disc."""
+        """Draw one mask (H, W), 1 = hole; never empty if it has a line or a disc."""
         height, width = size
-        thickness = self.thinnest, max(self.thinnest, int((height + width) * self.thickest))
-        chance = python_rng(rng)
-        canvas = np.zeros(size, np.uint8)
-        for _ in range(chance.randint(*self.lines)):
-            begin, end = _point(size, chance), _point(size, chance)
-            cv2.line(canvas, begin, end, 1, _between(*thickness, chance))
-        for _ in range(chance.randint(*self.discs)):
-            cv2.circle(canvas, _point(size, chance), _between(*thickness, chance), 1, cv2.FILLED)
-        for _ in range(chance.randint(*self.ellipses)):
-            centre, axes = _point(size, chance), _point(size, chance)
-            turn, first, last = (_between(3, 180, chance) for _ in range(3))
-            cv2.ellipse(canvas, centre, axes, turn, first, last, 1, _between(*thickness, chance))
-        return canvas
+        thickness = self.min_thickness, max(self.min_thickness, int((height + width) * self.max_thickness))
+        py_rng = python_rng(rng)
+        mask = np.zeros(size, np.uint8)
+        for _ in range(py_rng.randint(*self.lines)):
+            start, end = _point(size, py_rng), _point(size, py_rng)
+            cv2.line(mask, start, end, 1, _randint(*thickness, py_rng))
+        for _ in range(py_rng.randint(*self.discs)):
+            cv2.circle(mask, _point(size, py_rng), _randint(*thickness, py_rng), 1, cv2.FILLED)
+        for _ in range(py_rng.randint(*self.ellipses)):
+            center, axes = _point(size, py_rng), _point(size, py_rng)
+            rotation, start_angle, end_angle = (_randint(3, 180, py_rng) for _ in range(3))
+            cv2.ellipse(mask, center, axes, rotation, start_angle, end_angle, 1, _randint(*thickness, py_rng))
+        return mask
 
 
-def _point(size: tuple[int, int], chance: Random) -> tuple[int, int]:
-    """(x, y), each 1 to the side's length, as in the public code: the last may lie one pixel outside."""
-    return 1 + int(chance.random() * size[1]), 1 + int(chance.random() * size[0])
+def _point(size: tuple[int, int], py_rng: Random) -> tuple[int, int]:
+    """Draw (x, y), each from 1 to the side's length as in the public code: the last lies one pixel outside."""
+    return 1 + int(py_rng.random() * size[1]), 1 + int(py_rng.random() * size[0])
 
 
-def _between(least: int, most: int, chance: Random) -> int:
-    """`chance.randint`, in a third of its time: a mask takes some hundred and fifty of these."""
-    return least + int(chance.random() * (most - least + 1))
+def _randint(low: int, high: int, py_rng: Random) -> int:
+    """Draw as `Random.randint`, in a third of its time: a mask needs about 150 draws."""
+    return low + int(py_rng.random() * (high - low + 1))

@@ -1,4 +1,4 @@
-"""Sources made of other sources."""
+"""Sources composed of other sources: union, mixture, mask ratio, flips and rotations."""
 
 from collections import Counter
 from typing import get_args
@@ -26,7 +26,7 @@ from lit_inpaint.masks.lama import LamaSet
 
 
 class Corner(MaskSource):
-    """A source that has no `sample_uint8` of its own: an L in the corner, which no turn or mirroring leaves as it is."""
+    """A source without its own `sample_uint8`: an L in the corner, different in all eight orientations."""
 
     def __call__(self, size: tuple[int, int], rng: torch.Generator) -> torch.Tensor:
         mask = torch.zeros(1, *size)
@@ -35,7 +35,7 @@ class Corner(MaskSource):
         return mask
 
 
-def test_a_mask_is_turned_and_mirrored_into_eight_positions() -> None:
+def test_flips_and_rotations_give_eight_orientations() -> None:
     rng = torch.Generator().manual_seed(0)
     drawn = [RandomFlipRot90(Corner())((5, 7), rng) for _ in range(800)]
     assert all(mask.shape == (1, 5, 7) and mask.sum() == 4 for mask in drawn)
@@ -44,14 +44,14 @@ def test_a_mask_is_turned_and_mirrored_into_eight_positions() -> None:
     assert all(count == pytest.approx(100, abs=4 * (800 * 7 / 64) ** 0.5) for count in counts.values())
 
 
-def test_a_union_is_a_hole_wherever_one_of_its_sources_is() -> None:
+def test_union_has_the_holes_of_all_sources() -> None:
     sources = (FreeForm(), Boxes(), Center(8), Corner())
     union = MaskUnion(sources)((48, 64), torch.Generator().manual_seed(1))
     twin = torch.Generator().manual_seed(1)
     assert torch.equal(union, torch.stack([source((48, 64), twin) for source in sources]).amax(dim=0))
 
 
-def test_bytes_and_floats_are_the_same_mask() -> None:
+def test_uint8_and_float_masks_are_equal() -> None:
     for source in (
         FreeForm(),
         Corner(),
@@ -59,19 +59,19 @@ def test_bytes_and_floats_are_the_same_mask() -> None:
         MaskRatio(FreeForm(), 0.1, 0.5),
         RandomFlipRot90(Corner()),
     ):
-        pixels = source.sample_uint8((40, 56), torch.Generator().manual_seed(2))
-        assert pixels.dtype == np.uint8
-        assert np.array_equal(pixels, source((40, 56), torch.Generator().manual_seed(2))[0].numpy())
+        mask = source.sample_uint8((40, 56), torch.Generator().manual_seed(2))
+        assert mask.dtype == np.uint8
+        assert np.array_equal(mask, source((40, 56), torch.Generator().manual_seed(2))[0].numpy())
 
 
 @pytest.mark.parametrize("kind", get_args(LamaSet))
-def test_lamas_sets_are_held_within_a_range_of_damage(kind: LamaSet) -> None:
+def test_mask_ratio_around_each_set_of_lama(kind: LamaSet) -> None:
     rng = torch.Generator().manual_seed(0)
     ranged = MaskRatio(Lama(kind), 0.2, 0.3)
     assert all(0.2 <= ranged.sample_uint8((64, 64), rng).mean() < 0.3 for _ in range(10))
 
 
-def test_composed_sources_compare_and_print_as_they_are_written() -> None:
+def test_composed_sources_compare_and_print_as_python() -> None:
     source = MaskRatio(
         Mixture((Lama("thin"), RandomFlipRot90(CrossedStrokes()), MaskUnion((Shapes(), Center(8)))), (1.0, 2.0, 3.0)), 0.1
     )
@@ -81,7 +81,7 @@ def test_composed_sources_compare_and_print_as_they_are_written() -> None:
     assert len({source, eval(repr(source), names)}) == 1
 
 
-def test_a_test_set_that_never_leaves_half_of_an_image_is_an_error_in_one_line() -> None:
+def test_lama_test_set_on_a_tiny_image_is_an_error_in_one_line() -> None:
     with pytest.raises(UserError, match=r"Lama\('medium'\).*1x1 image") as caught:
         Lama("medium")((1, 1), torch.Generator().manual_seed(0))
     assert "\n" not in str(caught.value)

@@ -1,3 +1,5 @@
+"""`MaskRatio`: masks within a range of mask ratios, from any source."""
+
 import time
 
 import pytest
@@ -15,8 +17,8 @@ def test_every_mask_is_within_the_range(low: float, high: float, side: int, n: i
     rng = torch.Generator().manual_seed(0)
     source = MaskRatio(low=low, high=high)
     found = [mask_ratio(source((side, side), rng)).item() for _ in range(n)]
-    assert all(low <= share < high for share in found)
-    assert max(found) - min(found) > 0.6 * (high - low)  # spread over the range, not stuck at an edge of it
+    assert all(low <= ratio < high for ratio in found)
+    assert max(found) - min(found) > 0.6 * (high - low)  # over the whole range, not only at a bound
 
 
 @pytest.mark.parametrize(
@@ -30,14 +32,14 @@ def test_every_mask_is_within_the_range(low: float, high: float, side: int, n: i
     ids=["boxes", "too large", "often empty", "dots"],
 )
 @pytest.mark.parametrize(("low", "high"), [(0.05, 0.06), (0.3, 0.301), (0.9, 0.901)])
-def test_narrow_ranges_are_met_from_any_source(source: MaskSource, low: float, high: float) -> None:
+def test_narrow_ranges_work_with_any_source(source: MaskSource, low: float, high: float) -> None:
     rng = torch.Generator().manual_seed(0)
     narrow = MaskRatio(source, low, high)
     for _ in range(10):
         assert low <= mask_ratio(narrow((60, 100), rng)).item() < high
 
 
-def test_a_draw_that_fits_is_left_as_it_is() -> None:
+def test_draw_within_the_range_is_unchanged() -> None:
     inner = FreeForm()
     rng, twin = torch.Generator().manual_seed(2), torch.Generator().manual_seed(2)
     mask = MaskRatio(inner, 0.0, 0.9)((64, 64), rng)
@@ -45,7 +47,7 @@ def test_a_draw_that_fits_is_left_as_it_is() -> None:
     assert torch.equal(rng.get_state(), twin.get_state())
 
 
-def test_bounds_are_exact_where_a_product_would_round() -> None:
+def test_bounds_are_exact_where_a_product_rounds() -> None:
     """0.07 * 100 is 7.000000000000001 in floating point, yet 7 of 100 pixels are in [0.07, 0.08)."""
     rng = torch.Generator().manual_seed(0)
     dots = Boxes(count=(1, 1), side=(0.0, 0.0), margin=0.0)
@@ -57,22 +59,26 @@ def test_bounds_are_exact_where_a_product_would_round() -> None:
 @pytest.mark.parametrize(
     ("source", "size", "message"),
     [
-        (MaskRatio(Center(), 0.1, 0.2), (64, 64), r"Center\(size=None\) always covers 25\.0%.*10\.0% to 20\.0%"),
-        (MaskRatio(Center(), 0.3, 0.4), (64, 64), "always covers"),
-        (MaskRatio(Boxes(count=(0, 0)), 0.3, 0.4), (64, 64), "together do not cover"),
-        (MaskRatio(Boxes(margin=0.2), 0.4, 0.5), (64, 64), r"1000 masks of Boxes.* do not cover 40\.0% to 50\.0%"),
+        (MaskRatio(Center(), 0.1, 0.2), (64, 64), r"Center\(size=None\) always has a mask ratio of 25\.0%.*10\.0% to 20\.0%"),
+        (MaskRatio(Center(), 0.3, 0.4), (64, 64), "always has a mask ratio"),
+        (MaskRatio(Boxes(count=(0, 0)), 0.3, 0.4), (64, 64), "the union of 1000 masks .* does not reach"),
+        (
+            MaskRatio(Boxes(margin=0.2), 0.4, 0.5),
+            (64, 64),
+            r"1000 masks of Boxes.* does not reach a mask ratio of 40\.0% to 50\.0%",
+        ),
         (MaskRatio(FreeForm(), 0.12, 0.2), (3, 3), "no hole of a 3x3 image"),
         (MaskRatio(FreeForm(), 1.5, 1.6), (8, 8), "no hole of a 8x8 image"),
     ],
 )
-def test_the_impossible_is_an_error_in_one_line(source: MaskRatio, size: tuple[int, int], message: str) -> None:
+def test_unreachable_ranges_are_errors_in_one_line(source: MaskRatio, size: tuple[int, int], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         source(size, torch.Generator().manual_seed(0))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("side", [64, 256])
-def test_the_hardest_range_is_fast_enough_for_a_loader(side: int) -> None:
+def test_default_range_is_fast_enough_for_a_loader(side: int) -> None:
     rng = torch.Generator().manual_seed(0)
     source = MaskRatio(low=0.4, high=0.5)
     times = []

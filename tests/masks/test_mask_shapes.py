@@ -1,4 +1,4 @@
-"""Where the holes of the drawn sources lie, and how large they are."""
+"""Position, size and shape of the holes of single sources."""
 
 from dataclasses import replace
 
@@ -11,12 +11,12 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.masks import Boxes, CellularAutomaton, Center, CrossedStrokes, FreeForm, HalfImage, Shapes, mask_ratio
 
 
-def shares(source, size: tuple[int, int], n: int) -> torch.Tensor:
+def ratios(source, size: tuple[int, int], n: int) -> torch.Tensor:
     rng = torch.Generator().manual_seed(0)
     return torch.stack([mask_ratio(source(size, rng)) for _ in range(n)])
 
 
-def test_hole_share_counts_pixels_per_sample() -> None:
+def test_mask_ratio_counts_pixels_per_sample() -> None:
     masks = torch.zeros(2, 1, 3, 4)
     masks[1, 0, :2, 0] = 1
     assert mask_ratio(masks).tolist() == [0.0, 2 / 12]
@@ -24,7 +24,7 @@ def test_hole_share_counts_pixels_per_sample() -> None:
     assert mask_ratio(masks).dtype == torch.float64
 
 
-def test_centre_is_a_square_in_the_middle() -> None:
+def test_center_is_a_centered_square() -> None:
     rng = torch.Generator()
     expected = torch.zeros(1, 6, 8)
     expected[:, 2:4, 3:5] = 1
@@ -38,7 +38,7 @@ def test_centre_is_a_square_in_the_middle() -> None:
         Center(size=17)((16, 64), rng)
 
 
-def test_one_box_keeps_its_sides_and_margin() -> None:
+def test_box_respects_side_and_margin() -> None:
     rng = torch.Generator().manual_seed(0)
     source = Boxes(count=(1, 1), side=(0.25, 0.5), margin=0.1)
     heights, widths, tops = set(), set(), set()
@@ -56,49 +56,49 @@ def test_one_box_keeps_its_sides_and_margin() -> None:
     assert tops == set(range(4, 27))
 
 
-def test_no_box_is_an_empty_mask() -> None:
-    assert shares(Boxes(count=(0, 0)), (32, 32), 3).sum() == 0
+def test_no_box_gives_an_empty_mask() -> None:
+    assert ratios(Boxes(count=(0, 0)), (32, 32), 3).sum() == 0
 
 
-def test_even_a_hair_on_a_tiny_image_is_a_hole() -> None:
-    assert shares(FreeForm(strokes=(1, 1), steps=(1, 1), width=(0.0, 0.0)), (4, 5), 300).min() > 0
+def test_thinnest_stroke_on_a_tiny_image_is_a_hole() -> None:
+    assert ratios(FreeForm(strokes=(1, 1), steps=(1, 1), width=(0.0, 0.0)), (4, 5), 300).min() > 0
 
 
-def test_strokes_prefer_no_side() -> None:
+def test_strokes_are_symmetric() -> None:
     rng = torch.Generator().manual_seed(0)
     mean = torch.stack([FreeForm()((64, 64), rng) for _ in range(1000)]).mean(dim=(0, 1))
     assert mean[:, :32].mean().item() == pytest.approx(mean[:, 32:].mean().item(), abs=0.015)
     assert mean[:32].mean().item() == pytest.approx(mean[32:].mean().item(), abs=0.015)
 
 
-def test_brush_has_the_width_asked_for() -> None:
-    """A stroke of one step: area close to width x length + a disc, over all directions."""
+def test_brush_has_the_given_width() -> None:
+    """A stroke of one very short step has the area of a disc."""
     source = FreeForm(strokes=(1, 1), steps=(1, 1), width=(20 / 512, 20 / 512), step=1e-6)
-    assert shares(source, (512, 512), 20).max().item() * 512**2 == pytest.approx(3.1416 * 10**2, rel=0.05)
+    assert ratios(source, (512, 512), 20).max().item() * 512**2 == pytest.approx(3.1416 * 10**2, rel=0.05)
 
 
 @pytest.mark.parametrize(
     ("scale", "after_2", "after_6"), [(1, 0.492, 0.485), (2, 0.632, 0.574), (4, 0.550, 0.505), (8, 0.466, 0.418)]
 )
-def test_the_automatons_scales(scale: int, after_2: float, after_6: float) -> None:
+def test_automaton_ratio_per_scale(scale: int, after_2: float, after_6: float) -> None:
     for rounds, expected in ((2, after_2), (6, after_6)):
-        sample = shares(CellularAutomaton((scale,), (rounds, rounds)), (256, 256), 60)
+        sample = ratios(CellularAutomaton((scale,), (rounds, rounds)), (256, 256), 60)
         assert sample.mean().item() == pytest.approx(expected, abs=0.006 + 3 * sample.std().item() / 60**0.5)
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 3])
 @pytest.mark.parametrize("scale", [1, 3])
-def test_the_automaton_is_a_vote_of_nine(scale: int, rounds: int) -> None:
-    """A cell at a time, with nothing around the grid, then pixel by pixel; the grid is the noise drawn."""
+def test_automaton_is_a_majority_filter(scale: int, rounds: int) -> None:
+    """Compare with a plain loop over cells, with zeros around the grid, then over pixels."""
     size = (12 * scale - scale // 2, 17 * scale)
     cells = CellularAutomaton((1,), (0, 0))((12, 17), torch.Generator().manual_seed(3))[0].numpy().astype(int)
     assert 0.3 < cells.mean() < 0.7
     for _ in range(rounds):
-        ringed = np.pad(cells, 1)
-        cells = np.array([[ringed[y : y + 3, x : x + 3].sum() >= 5 for x in range(17)] for y in range(12)]).astype(int)
-    alive = [(y, x) for y in range(size[0]) for x in range(size[1]) if cells[y // scale, x // scale]]
+        padded = np.pad(cells, 1)
+        cells = np.array([[padded[y : y + 3, x : x + 3].sum() >= 5 for x in range(17)] for y in range(12)]).astype(int)
+    set_pixels = [(y, x) for y in range(size[0]) for x in range(size[1]) if cells[y // scale, x // scale]]
     expected = np.zeros(size)
-    for y, x in alive:
+    for y, x in set_pixels:
         for down, right in [(0, 0)] if scale == 1 else [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)]:
             if 0 <= y + down < size[0] and 0 <= x + right < size[1]:
                 expected[y + down, x + right] = 1
@@ -106,7 +106,7 @@ def test_the_automaton_is_a_vote_of_nine(scale: int, rounds: int) -> None:
     assert np.array_equal(found, expected)
 
 
-def test_half_an_image_is_its_left_or_its_right() -> None:
+def test_half_image_is_left_or_right() -> None:
     left = torch.zeros(1, 3, 7)
     left[..., :3] = 1
     right = torch.zeros(1, 3, 7)
@@ -117,34 +117,34 @@ def test_half_an_image_is_its_left_or_its_right() -> None:
     assert sum(torch.equal(mask, left) for mask in drawn) == pytest.approx(100, abs=4 * 50**0.5)
 
 
-def only(**count: tuple[int, int]) -> Shapes:
+def shapes_of(**count: tuple[int, int]) -> Shapes:
     return Shapes(**{"lines": (0, 0), "discs": (0, 0), "ellipses": (0, 0), **count})
 
 
-def test_a_disc_keeps_its_least_radius_in_images_of_any_size() -> None:
+def test_min_radius_of_discs_is_the_same_in_images_of_any_size() -> None:
     rng = torch.Generator().manual_seed(0)
-    for side, largest in [(64, 3), (256, 15), (512, 30)]:
-        areas = [int(only(discs=(1, 1)).sample_uint8((side, side), rng).sum()) for _ in range(400)]
-        assert (max(areas) / np.pi) ** 0.5 == pytest.approx(largest, abs=0.7)
-        assert (np.median(areas) / np.pi) ** 0.5 == pytest.approx((3 + largest) / 2, abs=0.4 + largest / 10)
+    for side, max_radius in [(64, 3), (256, 15), (512, 30)]:
+        areas = [int(shapes_of(discs=(1, 1)).sample_uint8((side, side), rng).sum()) for _ in range(400)]
+        assert (max(areas) / np.pi) ** 0.5 == pytest.approx(max_radius, abs=0.7)
+        assert (np.median(areas) / np.pi) ** 0.5 == pytest.approx((3 + max_radius) / 2, abs=0.4 + max_radius / 10)
 
 
-def test_lines_are_straight_and_arcs_are_not() -> None:
+def test_lines_are_straight_and_arcs_are_curved() -> None:
     rng = torch.Generator().manual_seed(0)
-    spreads: dict[str, list[float]] = {}
+    deviations: dict[str, list[float]] = {}
     for kind in ("lines", "ellipses"):
-        source = replace(only(**{kind: (1, 1)}), thickest=0.0)  # 3 pixels thick
+        source = replace(shapes_of(**{kind: (1, 1)}), max_thickness=0.0)  # 3 pixels thick
         masks = [source.sample_uint8((200, 200), rng) for _ in range(60)]
         assert np.mean([cv2.erode(mask, np.ones((6, 6), np.uint8), borderValue=0).any() for mask in masks]) < 0.1
-        spreads[kind] = []
+        deviations[kind] = []
         for mask in masks:
             rows, columns = np.nonzero(mask)
-            if len(rows) > 100:  # an arc may lie outside
+            if len(rows) > 100:  # an arc may lie outside the image
                 around = np.stack([rows - rows.mean(), columns - columns.mean()])
-                spreads[kind].append(float(np.linalg.svd(around, compute_uv=False)[1]) / len(rows) ** 0.5)
-    assert max(spreads["lines"]) < 1.6
-    assert max(spreads["ellipses"]) > 5
-    assert not only().sample_uint8((64, 64), rng).any()
+                deviations[kind].append(float(np.linalg.svd(around, compute_uv=False)[1]) / len(rows) ** 0.5)
+    assert max(deviations["lines"]) < 1.6
+    assert max(deviations["ellipses"]) > 5
+    assert not shapes_of().sample_uint8((64, 64), rng).any()
 
 
 def test_crossed_strokes_have_eight_directions() -> None:
@@ -158,7 +158,7 @@ def test_crossed_strokes_have_eight_directions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "option"),
     [
         (lambda: CellularAutomaton(scales=()), "scales"),
         (lambda: CellularAutomaton(scales=(0,)), "scales"),
@@ -167,6 +167,6 @@ def test_crossed_strokes_have_eight_directions() -> None:
         (lambda: CrossedStrokes(width=(0.5, 2.0)), "width"),
     ],
 )
-def test_impossible_masks_are_refused(make, words: str) -> None:
-    with pytest.raises(UserError, match=words):
+def test_invalid_options_are_errors(make, option: str) -> None:
+    with pytest.raises(UserError, match=option):
         make()

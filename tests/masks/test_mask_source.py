@@ -1,4 +1,4 @@
-"""What holds for every source: shape, values, and that chance comes from the generator alone."""
+"""Properties of every source: shape, values, and randomness from the generator alone."""
 
 import hashlib
 import pickle
@@ -34,7 +34,7 @@ from lit_inpaint.masks import (
 )
 from lit_inpaint.masks.lama import LamaSet
 
-CHANCY = [
+RANDOM = [
     Boxes(),
     FreeForm(),
     CellularAutomaton(),
@@ -51,7 +51,7 @@ CHANCY = [
     MaskUnion((FreeForm(), Boxes())),
     MaskRatio(Lama("wavemix_stl10"), low=0.1, high=0.5),
 ]
-SOURCES = [Center(), Center(size=12), HalfImage(), *CHANCY]
+SOURCES = [Center(), Center(size=12), HalfImage(), *RANDOM]
 SIZES = [(64, 64), (256, 256), (48, 96), (97, 61)]
 
 
@@ -61,7 +61,7 @@ def draw(source: MaskSource, seed: int, size: tuple[int, int] = (64, 64)) -> tor
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("source", SOURCES, ids=str)
-def test_a_mask_is_one_channel_of_zeros_and_ones_with_a_hole(source: MaskSource, size: tuple[int, int]) -> None:
+def test_mask_is_binary_with_one_channel_and_a_hole(source: MaskSource, size: tuple[int, int]) -> None:
     rng = torch.Generator().manual_seed(1)
     for _ in range(5):
         mask = source(size, rng)
@@ -71,14 +71,14 @@ def test_a_mask_is_one_channel_of_zeros_and_ones_with_a_hole(source: MaskSource,
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=str)
-def test_the_same_generator_state_gives_the_same_mask(source: MaskSource) -> None:
+def test_same_generator_state_gives_the_same_mask(source: MaskSource) -> None:
     rng = torch.Generator().manual_seed(5)
     first = [source((64, 64), rng) for _ in range(3)]
     rng.manual_seed(5)
     assert all(torch.equal(mask, source((64, 64), rng)) for mask in first)
 
 
-@pytest.mark.parametrize("source", CHANCY, ids=str)
+@pytest.mark.parametrize("source", RANDOM, ids=str)
 def test_seeds_and_successive_draws_differ(source: MaskSource) -> None:
     rng = torch.Generator().manual_seed(0)
     masks = [source((64, 64), rng) for _ in range(8)] + [draw(source, seed) for seed in range(1, 9)]
@@ -86,7 +86,7 @@ def test_seeds_and_successive_draws_differ(source: MaskSource) -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=str)
-def test_global_generators_are_neither_read_nor_moved(source: MaskSource) -> None:
+def test_global_generators_are_neither_read_nor_advanced(source: MaskSource) -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tobytes()  # noqa: NPY002
     mask = draw(source, 3)
@@ -98,11 +98,11 @@ def test_global_generators_are_neither_read_nor_moved(source: MaskSource) -> Non
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=str)
-def test_a_copy_sent_to_a_worker_draws_the_same(source: MaskSource) -> None:
+def test_pickled_copy_draws_the_same(source: MaskSource) -> None:
     assert torch.equal(draw(pickle.loads(pickle.dumps(source)), 4), draw(source, 4))
 
 
-FRESH_PROCESS = """
+NEW_PROCESS = """
 import hashlib, torch
 from lit_inpaint.masks import *
 for source in [{sources}]:
@@ -111,14 +111,14 @@ for source in [{sources}]:
 """
 
 
-def test_a_fresh_process_draws_the_same() -> None:
-    program = FRESH_PROCESS.format(sources=", ".join(map(repr, SOURCES)))
+def test_new_process_draws_the_same() -> None:
+    program = NEW_PROCESS.format(sources=", ".join(map(repr, SOURCES)))
     printed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
-    ours = []
+    expected = []
     for source in SOURCES:
         rng = torch.Generator().manual_seed(11)
-        ours.append(hashlib.sha256(b"".join(source((80, 64), rng).numpy().tobytes() for _ in range(4))).hexdigest())
-    assert printed == ours
+        expected.append(hashlib.sha256(b"".join(source((80, 64), rng).numpy().tobytes() for _ in range(4))).hexdigest())
+    assert printed == expected
 
 
 def test_sources_can_be_written_in_yaml(tmp_path) -> None:
@@ -146,11 +146,11 @@ def test_sources_can_be_written_in_yaml(tmp_path) -> None:
     union = MaskUnion((Lama("thin_512"), RandomFlipRot90(PepsiStrokes())))
     expected = Mixture((MaskRatio(FreeForm(), 0.1, 0.2), Boxes((1, 2), (0.3, 0.7)), union), (1.0, 3.0, 2.0))
     assert parser.instantiate(parsed).mask == expected
-    # What a run writes down replays, defaults included.
+    # The dumped configuration restores the source, defaults included.
     assert parser.instantiate(parser.parse_string(parser.dump(parsed))).mask == expected
 
 
-def test_a_mixture_follows_its_weights() -> None:
+def test_mixture_follows_its_weights() -> None:
     sides = (Center(8), Center(16), Center(32))
     rng = torch.Generator().manual_seed(0)
     drawn = [int(Mixture(sides, (1.0, 0.0, 3.0))((64, 64), rng).sum()) for _ in range(400)]
@@ -159,7 +159,7 @@ def test_a_mixture_follows_its_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "named"),
+    ("make", "option"),
     [
         (lambda: Center(size=0), r"Center\.size is 0"),
         (lambda: Boxes(count=(3, 1)), r"Boxes\.count"),
@@ -176,7 +176,7 @@ def test_a_mixture_follows_its_weights() -> None:
         (lambda: LamaIrregular(strokes=(0, 1)), r"LamaIrregular\.strokes"),
         (lambda: LamaIrregular(width=(0.5, 2.0)), r"LamaIrregular\.width"),
         (lambda: LamaIrregular(angles=0), r"LamaIrregular\.angles is 0"),
-        (lambda: Lama("wide"), r"Lama\.kind is 'wide'; it takes one of train, train_small, thin"),
+        (lambda: Lama("wide"), r"Lama\.kind is 'wide'; expected one of train, train_small, thin"),
         (lambda: PepsiStrokes(strokes=(0, 3)), r"PepsiStrokes\.strokes"),
         (lambda: PepsiStrokes(pieces=(0, 3)), r"PepsiStrokes\.pieces"),
         (lambda: PepsiStrokes(length=(0.3, 0.2)), r"PepsiStrokes\.length"),
@@ -184,13 +184,13 @@ def test_a_mixture_follows_its_weights() -> None:
         (lambda: RandomWalk(canvas=0), r"RandomWalk\.canvas is 0"),
         (lambda: RandomWalk(steps=0), r"RandomWalk\.steps is 0"),
         (lambda: Shapes(discs=(-1, 3)), r"Shapes\.discs"),
-        (lambda: Shapes(thinnest=0), r"Shapes\.thinnest is 0"),
-        (lambda: Shapes(thickest=1.5), r"Shapes\.thickest is 1\.5"),
+        (lambda: Shapes(min_thickness=0), r"Shapes\.min_thickness is 0"),
+        (lambda: Shapes(max_thickness=1.5), r"Shapes\.max_thickness is 1\.5"),
         (lambda: MaskUnion(()), r"MaskUnion\.sources is empty"),
         (lambda: RandomFromFolder("/no/such/folder"), r"/no/such/folder does not exist"),
     ],
 )
-def test_impossible_options_are_refused_at_once_and_by_name(make, named: str) -> None:
-    with pytest.raises(UserError, match=named) as caught:
+def test_invalid_options_are_errors_in_one_line_that_name_them(make, option: str) -> None:
+    with pytest.raises(UserError, match=option) as caught:
         make()
     assert "\n" not in str(caught.value)

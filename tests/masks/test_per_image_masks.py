@@ -1,3 +1,5 @@
+"""`PerImageMasks`: lookup of the mask of an image by name, and joint transforms."""
+
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +29,12 @@ def pairs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("view", [ResizedCenterCrop(), RandomResizedCrop((0.4, 0.9))])
-def test_a_mask_is_seen_as_its_image_is(pairs: Path, view: ResizedCenterCrop | RandomResizedCrop) -> None:
+@pytest.mark.parametrize("transform", [ResizedCenterCrop(), RandomResizedCrop((0.4, 0.9))])
+def test_mask_is_transformed_with_its_image(pairs: Path, transform: ResizedCenterCrop | RandomResizedCrop) -> None:
     root = str(pairs / "images")
-    data = Folder(root, size=32, workers=0, val_masks=[PerImageMasks(str(pairs / "masks"))], val_transform=view, val_crops=3)
+    data = Folder(
+        root, size=32, workers=0, val_masks=[PerImageMasks(str(pairs / "masks"))], val_transform=transform, val_crops=3
+    )
     data.setup("validate")
     (batch,) = data.val_dataloader()
     assert len(batch["name"]) == 6
@@ -38,41 +42,41 @@ def test_a_mask_is_seen_as_its_image_is(pairs: Path, view: ResizedCenterCrop | R
     assert 0 < batch["mask"].mean() < 1
 
 
-def test_black_may_mark_the_hole(pairs: Path) -> None:
+def test_black_marks_the_hole(pairs: Path) -> None:
     image = read_image(pairs / "images" / "val" / "a" / "1.png")
     mask = PerImageMasks(str(pairs / "masks"), white_is_hole=False).mask_of("a/1", (32, 40))
     assert torch.equal(mask, (image[:1] < 128).to(torch.uint8))
 
 
-def test_training_with_them(pairs: Path) -> None:
+def test_training_batch(pairs: Path) -> None:
     data = Folder(str(pairs / "images" / "val"), size=16, batch_size=4, workers=0, masks=PerImageMasks(str(pairs / "masks")))
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
     assert torch.equal(batch["mask"], (batch["image"][:, :1] > 0.5).float())
 
 
-def test_an_image_without_a_mask_is_named_before_anything_is_read(pairs: Path) -> None:
+def test_image_without_a_mask_is_named_before_any_file_is_read(pairs: Path) -> None:
     (pairs / "masks" / "b" / "1_mask.png").unlink()
     data = Folder(str(pairs / "images"), size=32, workers=0, val_masks=[PerImageMasks(str(pairs / "masks"))])
     with pytest.raises(UserError, match=r"1 of 2 images have no mask: no mask in .*masks for b/1; .*x_mask\.png"):
         data.setup("validate")
 
 
-def test_two_images_do_not_share_a_mask(pairs: Path) -> None:
+def test_two_images_with_one_mask_are_an_error(pairs: Path) -> None:
     for name in ("a/1.png", "b/1_mask.png"):
         (pairs / "masks" / name).rename(pairs / "masks" / "1.png")
     data = Folder(str(pairs / "images"), size=32, workers=0, val_masks=[PerImageMasks(str(pairs / "masks"))])
-    with pytest.raises(UserError, match=r"masks/1\.png is that of two images, a/1 and b/1"):
+    with pytest.raises(UserError, match=r"two images, a/1 and b/1, have the mask .*masks/1\.png"):
         data.setup("validate")
 
 
-def test_a_mask_of_another_size_names_both(pairs: Path) -> None:
+def test_mask_of_another_size_names_both_sizes(pairs: Path) -> None:
     _save(pairs / "masks" / "a" / "1.png", np.zeros((8, 8), np.uint8))
     with pytest.raises(UserError, match=r"a/1\.png is 8x8 pixels .* its image 40x32"):
         PerImageMasks(str(pairs / "masks")).mask_of("a/1", (32, 40))
 
 
-def test_a_mistake_in_a_loader_process_is_one_line(pairs: Path) -> None:
+def test_error_in_a_loader_worker_is_one_line(pairs: Path) -> None:
     _save(pairs / "masks" / "a" / "1.png", np.zeros((8, 8), np.uint8))
     data = Folder(str(pairs / "images"), size=32, workers=1, val_masks=[PerImageMasks(str(pairs / "masks"))])
     data.setup("validate")
@@ -80,7 +84,7 @@ def test_a_mistake_in_a_loader_process_is_one_line(pairs: Path) -> None:
         list(data.val_dataloader())
 
 
-def test_no_folder_and_no_image(tmp_path: Path, pairs: Path) -> None:
+def test_missing_folder_and_call_without_image(tmp_path: Path, pairs: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         PerImageMasks(str(tmp_path / "none"))
     with pytest.raises(UserError, match="belong to images by name"):

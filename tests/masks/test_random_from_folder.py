@@ -1,3 +1,5 @@
+"""Mask files: reading, polarity, checks of a folder, mask-ratio range, dilation, rotation and augmentation."""
+
 import math
 import os
 import re
@@ -37,18 +39,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["soft.jpg", "soft.png"])
-def test_grey_edges_become_neither_holes_nor_greys(name: str, tmp_path: Path) -> None:
+def test_soft_edges_are_thresholded(name: str, tmp_path: Path) -> None:
     soft = np.array(Image.fromarray(disc()).filter(ImageFilter.GaussianBlur(2)))
     path = save(soft, tmp_path / name, quality=30)
-    grey = np.array(Image.open(path))
-    assert ((grey > 0) & (grey < 255)).mean() > 0.1  # the file is what the test is about
+    gray = np.array(Image.open(path))
+    assert ((gray > 0) & (gray < 255)).mean() > 0.1  # the file has soft edges
     mask = read_mask(path)
     assert set(mask.unique().tolist()) == {0.0, 1.0}
     assert mask_ratio(mask).item() == pytest.approx((disc() > 0).mean(), rel=0.02)
-    assert (grey > 0).mean() > 1.2 * mask_ratio(mask).item()  # "> 0" would widen the hole
+    assert (gray > 0).mean() > 1.2 * mask_ratio(mask).item()  # a threshold of 0 would widen the hole
 
 
-def test_polarity_size_and_colour_modes(tmp_path: Path) -> None:
+def test_polarity_size_and_color_modes(tmp_path: Path) -> None:
     path = save(disc(), tmp_path / "m.png")
     mask = read_mask(path)
     assert mask.shape == (1, 128, 128)
@@ -59,25 +61,25 @@ def test_polarity_size_and_colour_modes(tmp_path: Path) -> None:
     assert read_mask(path, size=(32, 64)).shape == (1, 32, 64)
     third = read_mask(save(disc(side=96, radius=31), tmp_path / "96.png"), size=(32, 32))
     assert set(third.unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(third, third.flip(1, 2))  # the pixel under the centre: nothing moves
+    assert torch.equal(third, third.flip(1, 2))  # each pixel comes from below its center: no shift
     for mode in ("1", "LA", "RGB", "RGBA", "P"):
         Image.open(path).convert(mode).save(tmp_path / f"{mode}.png")
         assert torch.equal(read_mask(tmp_path / f"{mode}.png"), mask)
 
 
-def test_a_threshold_at_a_half(tmp_path: Path) -> None:
+def test_threshold_is_half(tmp_path: Path) -> None:
     path = save(np.array([[127, 128]], np.uint8), tmp_path / "m.png")
     assert read_mask(path).flatten().tolist() == [0, 1]
     assert read_mask(path, white_is_hole=False).flatten().tolist() == [1, 0]
 
 
-def test_16_bit_grey_is_cut_at_a_half_too(tmp_path: Path) -> None:
+def test_threshold_of_16_bit_grayscale_is_half(tmp_path: Path) -> None:
     pixels = np.array([[0, 200, 32000, 33500, 65535]], dtype=np.uint16)
     Image.fromarray(pixels).save(tmp_path / "deep.png")
     assert read_mask(tmp_path / "deep.png").flatten().tolist() == [0, 0, 0, 1, 1]
 
 
-def test_a_palette_may_say_that_0_is_white(tmp_path: Path) -> None:
+def test_palette_with_white_at_index_0(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0, 1, 0]], np.uint8), mode=None).convert("P")
     image.putdata([0, 1, 0])
     image.putpalette([255, 255, 255, 0, 0, 0])
@@ -85,7 +87,7 @@ def test_a_palette_may_say_that_0_is_white(tmp_path: Path) -> None:
     assert read_mask(tmp_path / "palette.png").flatten().tolist() == [1, 0, 1]
 
 
-def test_unreadable_files_are_named(tmp_path: Path) -> None:
+def test_unreadable_files_are_named_in_the_error(tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG no more")
     for path in (broken, tmp_path / "missing.png"):
@@ -96,18 +98,18 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"truncated\.png"):
         read_mask(truncated)
     ones = save(disc() // 255, tmp_path / "ones.png")
-    with pytest.raises(UserError, match=r"ones\.png holds only the grey values 0 and 1"):
+    with pytest.raises(UserError, match=r"ones\.png holds only the gray values 0 and 1"):
         read_mask(ones)
 
 
-def test_a_folder_lists_masks_below_it_in_order_once(folder: Path) -> None:
+def test_files_are_sorted_and_listed_once(folder: Path) -> None:
     source = RandomFromFolder(str(folder))
     assert [path.relative_to(folder).as_posix() for path in source.files] == ["a.JPG", "b/small.png", "c.jpeg"]
     save(disc(), folder / "later.png")
     assert len(source.files) == 3
 
 
-def test_without_augmentation_the_files_come_as_they_are(folder: Path) -> None:
+def test_without_augmentation_files_are_unchanged(folder: Path) -> None:
     rng = torch.Generator().manual_seed(0)
     source = RandomFromFolder(str(folder), augment=False)
     expected = {read_mask(path, (64, 64)).numpy().tobytes() for path in source.files}
@@ -116,31 +118,31 @@ def test_without_augmentation_the_files_come_as_they_are(folder: Path) -> None:
     assert torch.equal(inverted((64, 64), rng.manual_seed(1)), 1 - source((64, 64), rng.manual_seed(1)))
 
 
-def test_augmentation_moves_holes_but_keeps_them_masks(folder: Path) -> None:
+def test_augmentation_moves_holes_and_keeps_values_binary(folder: Path) -> None:
     source = RandomFromFolder(str(folder))
     rng = torch.Generator().manual_seed(0)
     masks = [source((64, 48), rng) for _ in range(60)]
     assert all(mask.shape == (1, 64, 48) and mask.unique().tolist() == [0.0, 1.0] for mask in masks)
     assert len({mask.numpy().tobytes() for mask in masks}) > 40
     corners = torch.stack([mask[0, [0, 0, -1, -1], [0, -1, 0, -1]] for mask in masks])
-    assert (corners.sum(dim=0) > 0).all()  # the corner mask visits every corner
+    assert (corners.sum(dim=0) > 0).all()  # the corner mask is rotated to every corner
     assert all(torch.equal(mask, source((64, 48), rng)) for rng in [rng.manual_seed(0)] for mask in masks)
 
 
-def test_a_folder_without_masks_is_refused_at_construction(tmp_path: Path) -> None:
+def test_folder_without_masks_is_an_error_at_construction(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{tmp_path} holds no PNG or JPEG file; put the masks there"):
         RandomFromFolder(str(tmp_path))
     with pytest.raises(UserError, match="nowhere does not exist"):
         RandomFromFolder(str(tmp_path / "nowhere"))
 
 
-def test_a_damaged_file_is_named_before_training(folder: Path) -> None:
+def test_broken_file_is_named_at_construction(folder: Path) -> None:
     (folder / "bad.png").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"bad\.png"):
         RandomFromFolder(str(folder))
 
 
-def test_a_file_damaged_later_is_named_when_drawn(tmp_path: Path) -> None:
+def test_file_broken_later_is_named_when_drawn(tmp_path: Path) -> None:
     path = save(disc(), tmp_path / "bad.png")
     source = RandomFromFolder(str(tmp_path))
     path.write_bytes(b"nothing")
@@ -148,7 +150,7 @@ def test_a_file_damaged_later_is_named_when_drawn(tmp_path: Path) -> None:
         source((8, 8), torch.Generator())
 
 
-def test_32_files_spread_over_the_folder_are_read_at_construction(tmp_path: Path) -> None:
+def test_constructor_reads_32_evenly_spaced_files(tmp_path: Path) -> None:
     for number in range(64):
         save(disc(16, 4), tmp_path / f"{number:02}.png")
     for number in range(1, 64, 2):
@@ -162,36 +164,34 @@ def test_32_files_spread_over_the_folder_are_read_at_construction(tmp_path: Path
 
 
 @pytest.mark.parametrize(("white_is_hole", "remedy"), [(True, "black, not white.*false"), (False, "white, not black.*true")])
-def test_the_wrong_polarity_is_said_once_and_not_mended(
+def test_wrong_polarity_is_warned_about_once_and_not_changed(
     white_is_hole: bool, remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     thin = disc(64, 10)  # a hole of 8 %
     save(255 - thin if white_is_hole else thin, tmp_path / "thin.png")
     for _ in range(2):
         source = RandomFromFolder(str(tmp_path), white_is_hole, augment=False)
-    (said,) = capsys.readouterr().err.splitlines()
-    assert re.search(rf"mean hole share of the masks looked at in .* \(1\) is 92%.*{remedy}", said)
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert re.search(rf"mean mask ratio of the masks checked in .* \(1\) is 92%.*{remedy}", warning)
     assert mask_ratio(source((64, 64), torch.Generator())) > 0.9
     RandomFromFolder(str(tmp_path), not white_is_hole)
     assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize("white_is_hole", [True, False])
-@pytest.mark.parametrize(("value", "colour"), [(0, "black"), (255, "white")])
-def test_a_folder_of_blank_masks_is_refused(value: int, colour: str, white_is_hole: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("value", "color"), [(0, "black"), (255, "white")])
+def test_folder_of_blank_masks_is_an_error(value: int, color: str, white_is_hole: bool, tmp_path: Path) -> None:
     save(np.full((8, 8), value, np.uint8), tmp_path / "blank.png")
-    lack = "known pixel" if white_is_hole == (value == 255) else "hole"
-    with pytest.raises(
-        UserError, match=rf"all masks looked at in {tmp_path} \(1\) are {colour} throughout and have no {lack};"
-    ):
+    missing = "known pixel" if white_is_hole == (value == 255) else "hole"
+    with pytest.raises(UserError, match=rf"all masks checked in {tmp_path} \(1\) are entirely {color} and have no {missing};"):
         RandomFromFolder(str(tmp_path), white_is_hole)
 
 
-def test_some_masks_without_a_hole_are_counted_and_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_masks_without_a_hole_are_counted_and_can_be_excluded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(np.zeros((64, 64), np.uint8), tmp_path / "empty.png")
     save(disc(64, 20), tmp_path / "disc.png")
     RandomFromFolder(str(tmp_path))
-    assert re.search(r"no hole in 1 of the masks looked at in .* \(2\)", capsys.readouterr().err)
+    assert re.search(r"no hole in 1 of the masks checked in .* \(2\)", capsys.readouterr().err)
     assert [path.name for path in RandomFromFolder(str(tmp_path), ratio=(0.001, 1.0)).files] == ["disc.png"]
 
 
@@ -205,7 +205,7 @@ def graded(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_files_of_a_range_of_damage(graded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_within_a_mask_ratio_range(graded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = RandomFromFolder(str(graded), augment=False, ratio=(0.2, 0.4))
     assert [path.name for path in source.files] == ["2.png", "3.png"]
     assert "2 of 6 masks in" in capsys.readouterr().err
@@ -213,19 +213,19 @@ def test_files_of_a_range_of_damage(graded: Path, capsys: pytest.CaptureFixture[
     assert {round(float(mask_ratio(source((40, 40), rng))), 3) for _ in range(20)} == {0.2, 0.3}
     inverted = RandomFromFolder(str(graded), white_is_hole=False, ratio=(0.35, 0.45))
     assert [path.name for path in inverted.files] == ["6.png"]
-    with pytest.raises(UserError, match=r"none of the 6 masks in .* covers 70\.0% to 80\.0% .* cover 10\.0% to 60\.0%"):
+    with pytest.raises(UserError, match=r"none of the 6 masks in .* ratio of 70\.0% to 80\.0%; theirs are 10\.0% to 60\.0%"):
         RandomFromFolder(str(graded), ratio=(0.7, 0.8))
 
 
-def test_a_changed_file_is_measured_anew(graded: Path) -> None:
+def test_changed_file_is_measured_again(graded: Path) -> None:
     assert len(RandomFromFolder(str(graded), ratio=(0.6, 0.7)).files) == 1
     save(np.pad(np.full((26, 40), 255, np.uint8), ((0, 14), (0, 0))), graded / "1.png")
     os.utime(graded / "1.png", ns=(1, 1))
     assert [path.name for path in RandomFromFolder(str(graded), ratio=(0.6, 0.7)).files] == ["1.png", "6.png"]
 
 
-def test_a_range_keeps_published_masks_where_rejection_would_unite_them(tmp_path: Path) -> None:
-    for number in range(12):  # squares of 6 % each in different places, and one mask in the wanted range
+def test_ratio_option_keeps_published_masks_where_mask_ratio_unites_them(tmp_path: Path) -> None:
+    for number in range(12):  # squares of 6 % each in different places, and one mask within the range
         square = np.zeros((64, 64), np.uint8)
         square[(number // 4) * 20 :, (number % 4) * 16 :][:16, :16] = 255
         save(square, tmp_path / f"{number:02}.png")
@@ -240,7 +240,7 @@ def test_a_range_keeps_published_masks_where_rejection_would_unite_them(tmp_path
     assert all(0.1 <= mask_ratio(mask) < 0.2 for mask in masks)
 
 
-def test_dilation_grows_holes_by_shares_of_the_shorter_side(tmp_path: Path) -> None:
+def test_dilation_is_a_fraction_of_the_shorter_side(tmp_path: Path) -> None:
     dot = np.zeros((100, 200), np.uint8)
     dot[50, 100] = 255
     save(dot, tmp_path / "dot.png")
@@ -257,7 +257,7 @@ def test_dilation_grows_holes_by_shares_of_the_shorter_side(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 96)])
-def test_rotation_by_any_angle_never_looks_beyond_the_file(size: tuple[int, int], tmp_path: Path) -> None:
+def test_rotation_never_needs_pixels_outside_the_file(size: tuple[int, int], tmp_path: Path) -> None:
     height, width = size
     ring = np.full(size, 255, np.uint8)  # all hole but for a known bar across the middle
     ring[height // 2 - 2 : height // 2 + 2, width // 2 - 10 : width // 2 + 10] = 0
@@ -274,20 +274,20 @@ def test_rotation_by_any_angle_never_looks_beyond_the_file(size: tuple[int, int]
         enlarged = abs(math.cos(turn)) + abs(math.sin(turn)) * max(height / width, width / height)  # until the corners fit in
         assert float(known.sum()) / 80 == pytest.approx(enlarged**2, rel=0.2)
         angles.append(math.degrees(turn))
-    assert max(angles) > 60  # the bar points everywhere
+    assert max(angles) > 60  # the bar gets all angles
     assert min(angles) < -60
     assert sum(abs(angle) < 30 for angle in angles) > 4
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("options", "message"),
     [
         ({"dilate": (0.5, 0.1)}, r"RandomFromFolder\.dilate is \(0\.5, 0\.1\)"),
-        ({"rotate": 181.0}, r"RandomFromFolder\.rotate is 181\.0; it takes degrees"),
+        ({"rotate": 181.0}, r"RandomFromFolder\.rotate is 181\.0; expected degrees"),
         ({"ratio": (0.3, 0.3)}, r"RandomFromFolder\.ratio is \(0\.3, 0\.3\)"),
         ({"root": "~nobody_of_this_name/masks"}, "does not exist"),
     ],
 )
-def test_impossible_options(options: dict[str, Any], named: str, folder: Path) -> None:
-    with pytest.raises(UserError, match=named):
+def test_invalid_options(options: dict[str, Any], message: str, folder: Path) -> None:
+    with pytest.raises(UserError, match=message):
         RandomFromFolder(**{"root": str(folder)} | options)

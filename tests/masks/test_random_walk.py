@@ -1,3 +1,5 @@
+"""`RandomWalk`: reflection at the borders, connected tracks, and fair random bits."""
+
 import random
 
 import cv2
@@ -11,31 +13,31 @@ from lit_inpaint.masks.random_walk import _walk
 
 
 @pytest.mark.parametrize("side", [1, 2, 5, 16])
-def test_a_folded_walk_is_one_that_stops_at_the_borders(side: int) -> None:
-    """Against a plain loop, whose moves have the other sign where the strip runs backwards, as only the past decides."""
+def test_reflected_walk_equals_a_walk_that_stops_at_the_borders(side: int) -> None:
+    """Compare with a plain loop, whose moves have the opposite sign on reflected intervals, which only the past decides."""
     rng = np.random.default_rng(side)
     moves = rng.integers(-1, 2, 3000).astype(np.int8)
     start = int(rng.integers(side))
     found, last = _walk(start, moves, side)
-    position, strip, expected = start, start, []
+    position, unreflected, expected = start, start, []
     for move in moves.tolist():
-        backwards = (strip // side) % 2 == 1
-        position = min(max(position + (-move if backwards else move), 0), side - 1)
-        strip += move
+        reflected = (unreflected // side) % 2 == 1
+        position = min(max(position + (-move if reflected else move), 0), side - 1)
+        unreflected += move
         expected.append(position)
     assert found.tolist() == expected
-    assert last == strip % (2 * side)
+    assert last == unreflected % (2 * side)
 
 
-def test_pieces_of_a_walk_join() -> None:
+def test_chunks_of_a_walk_join() -> None:
     moves = np.random.default_rng(0).integers(-1, 2, 1000).astype(np.int8)
     whole, _ = _walk(3, moves, 7)
-    first, strip = _walk(3, moves[:400], 7)
-    rest, _ = _walk(strip, moves[400:], 7)
+    first, unreflected = _walk(3, moves[:400], 7)
+    rest, _ = _walk(unreflected, moves[400:], 7)
     assert np.array_equal(whole, np.concatenate([first, rest]))
 
 
-def test_a_track_is_connected_and_as_long_as_asked() -> None:
+def test_track_is_connected_and_has_the_given_length() -> None:
     for seed in range(20):
         mask = RandomWalk(canvas=64, steps=200).sample_uint8((64, 64), torch.Generator().manual_seed(seed))
         assert cv2.connectedComponents(mask, connectivity=4)[0] == 2
@@ -43,17 +45,15 @@ def test_a_track_is_connected_and_as_long_as_asked() -> None:
     assert RandomWalk(canvas=64, steps=1).sample_uint8((64, 64), torch.Generator().manual_seed(0)).sum() == 1
 
 
-def test_a_walk_made_in_pieces_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(random_walk, "_PIECE", 5)
+def test_next_chunk_continues_the_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random_walk, "_CHUNK", 5)
     for seed in range(10):
         mask = RandomWalk(canvas=256, steps=4000).sample_uint8((256, 256), torch.Generator().manual_seed(seed))
         assert cv2.connectedComponents(mask, connectivity=4)[0] == 2
-        assert (
-            min(np.ptp(places) for places in np.nonzero(mask)) > 10
-        )  # anew from the start, pieces would reach 5 to either side
+        assert min(np.ptp(indices) for indices in np.nonzero(mask)) > 10  # restarted, chunks would reach 5 to either side
 
 
-def test_walks_prefer_no_direction_and_reach_every_pixel() -> None:
+def test_walks_are_symmetric_and_reach_every_pixel() -> None:
     rng = torch.Generator().manual_seed(0)
     n = 2000
     ends = np.sum([RandomWalk(canvas=4, steps=6).sample_uint8((4, 4), rng) for _ in range(n)], axis=0)
@@ -62,16 +62,16 @@ def test_walks_prefer_no_direction_and_reach_every_pixel() -> None:
     assert RandomWalk(canvas=4, steps=10_000).sample_uint8((4, 4), rng).all()
 
 
-def test_a_track_is_scaled_to_the_image() -> None:
+def test_track_is_resized_to_the_image() -> None:
     mask = RandomWalk(canvas=32).sample_uint8((32, 32), torch.Generator().manual_seed(2))
     wide = RandomWalk(canvas=32).sample_uint8((64, 128), torch.Generator().manual_seed(2))
     assert np.array_equal(wide, mask.repeat(2, axis=0).repeat(4, axis=1))
 
 
-def test_coins_are_fair_and_as_many_as_asked() -> None:
-    tossed = random_bits(random.Random(0), 100_001)
-    assert tossed.shape == (100_001,)
-    assert set(tossed.tolist()) == {0, 1}
-    assert tossed.mean() == pytest.approx(0.5, abs=4 * 0.5 / 100_001**0.5)
-    columns = tossed[: 64 * 1500].reshape(-1, 64).mean(axis=0)
+def test_random_bits_are_fair_and_of_the_given_number() -> None:
+    bits = random_bits(random.Random(0), 100_001)
+    assert bits.shape == (100_001,)
+    assert set(bits.tolist()) == {0, 1}
+    assert bits.mean() == pytest.approx(0.5, abs=4 * 0.5 / 100_001**0.5)
+    columns = bits[: 64 * 1500].reshape(-1, 64).mean(axis=0)
     assert np.abs(columns - 0.5).max() < 5 * 0.5 / 1500**0.5

@@ -1,10 +1,10 @@
-"""How much of an image each source takes, against samples of the public code that it follows.
+"""Mask ratios of each source, compared with samples of the public code that it follows.
 
-Each source has one or two references. "Measured" ones are samples of the public mask functions at the commits that the
-sources name, 2,000 masks each: of PEPSI's with its loops over pixels written as array expressions, which gave the same masks
-for the same draws; of the walk's 500, with NumPy's clipping written as min and max. The others are the figures of other
-samples, some of which were small. A sample of ours has an error, and so has the reference: both enter the bounds, which are
-four standard errors wide. Quantiles are compared by how much of our sample lies below the reference's quantile.
+Each source has one or two references. "Measured" references are samples of 2,000 masks from the public mask functions at the
+commits that the sources name. PEPSI's loops over pixels were rewritten as array expressions, which gave the same masks for the
+same draws. The walk's sample has 500 masks, with NumPy's clipping rewritten as min and max. The other references are figures of
+other samples, some of them small. Our sample and the reference both have a sampling error: the bounds are four standard errors
+of their difference. Quantiles are compared by the fraction of our sample below the reference's quantile.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from lit_inpaint.masks import (
 
 @dataclass(frozen=True)
 class Reference:
-    """What a sample of `n` masks of the public code has shown; figures are rounded to the half of `rounding`."""
+    """Statistics of a sample of `n` masks of the public code, rounded to `rounding`."""
 
     mean: float
     std: float | None = None
@@ -135,22 +135,24 @@ TABLE: list[tuple[MaskSource, int, int, list[Reference]]] = [
 
 
 @pytest.mark.parametrize(("source", "side", "n", "references"), TABLE, ids=[f"{row[0]}, {row[1]}" for row in TABLE])
-def test_a_source_takes_as_much_as_the_public_code(source: MaskSource, side: int, n: int, references: list[Reference]) -> None:
+def test_mask_ratios_match_the_public_code(source: MaskSource, side: int, n: int, references: list[Reference]) -> None:
     rng = torch.Generator().manual_seed(0)
     sample = np.array([np.count_nonzero(source.sample_uint8((side, side), rng)) / side**2 for _ in range(n)])
-    spread = sample.std(ddof=1)
+    std = sample.std(ddof=1)
     for reference in references:
         error, rounded = 4 * (1 / n + 1 / reference.n) ** 0.5, reference.rounding / 2
-        assert sample.mean() == pytest.approx(reference.mean, abs=error * spread + rounded)
-        if reference.std is not None:  # of these, flatter than the normal, the deviation's error is at most the normal's
-            assert spread == pytest.approx(reference.std, abs=error * spread / 2**0.5 + rounded)
-        for share, quantile in reference.quantiles:
-            tolerance = error * (share * (1 - share)) ** 0.5
-            assert (sample < quantile - rounded).mean() < share + tolerance
-            assert (sample <= quantile + rounded).mean() > share - tolerance
+        assert sample.mean() == pytest.approx(reference.mean, abs=error * std + rounded)
+        if (
+            reference.std is not None
+        ):  # for flatter distributions, the error of a std is at most that of the normal distribution
+            assert std == pytest.approx(reference.std, abs=error * std / 2**0.5 + rounded)
+        for level, quantile in reference.quantiles:
+            tolerance = error * (level * (1 - level)) ** 0.5
+            assert (sample < quantile - rounded).mean() < level + tolerance
+            assert (sample <= quantile + rounded).mean() > level - tolerance
 
 
-def test_a_tenth_of_wavemix_masks_is_empty() -> None:
+def test_ten_percent_of_wavemix_masks_are_empty() -> None:
     """205 of 2,000 of the public code's are empty: one box mask in five has no box."""
     rng = torch.Generator().manual_seed(0)
     n = 1000
@@ -159,9 +161,9 @@ def test_a_tenth_of_wavemix_masks_is_empty() -> None:
 
 
 @pytest.mark.parametrize("side", [64, 128])
-def test_shares_do_not_depend_on_the_size(side: int) -> None:
-    """Lengths are shares of the image: a smaller one loses as much, but for brushes rounded to whole pixels."""
+def test_mask_ratios_do_not_depend_on_the_size(side: int) -> None:
+    """Lengths are fractions of the image: a smaller one has the same ratio, apart from widths rounded to whole pixels."""
     rng = torch.Generator().manual_seed(0)
     for source, mean in [(FreeForm(), 0.148), (CrossedStrokes(), 0.398), (LamaIrregular(), 0.460), (PepsiStrokes(), 0.446)]:
-        shares = np.array([np.count_nonzero(source.sample_uint8((side, side), rng)) / side**2 for _ in range(500)])
-        assert shares.mean() == pytest.approx(mean, abs=0.03 + 4 * shares.std() / 500**0.5)
+        ratios = np.array([np.count_nonzero(source.sample_uint8((side, side), rng)) / side**2 for _ in range(500)])
+        assert ratios.mean() == pytest.approx(mean, abs=0.03 + 4 * ratios.std() / 500**0.5)

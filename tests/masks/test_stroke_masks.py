@@ -1,4 +1,4 @@
-"""The strokes of LaMa, DeepGIN and PEPSI, pixel by pixel against plain loops that are given the same draws."""
+"""Strokes of LaMa, DeepGIN and PEPSI, compared pixel by pixel with plain loops that get the same draws."""
 
 import math
 
@@ -16,25 +16,25 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def below(chance, number: int) -> int:
-    return int(chance.random() * number)
+def below(py_rng, number: int) -> int:
+    return int(py_rng.random() * number)
 
 
-def lama_by_the_book(
+def lama_reference(
     seed: int, size: tuple[int, int], max_times: int, max_len: int, max_width: int, min_times: int
 ) -> np.ndarray:
-    """The public code's loop, in its units, with `times` as its wrapper passes them on."""
+    """The loop of the public code, in its units, with `times` as passed by its wrapper."""
     height, width = size
     mask = np.zeros(size, np.float32)
-    chance = python_rng(generator(seed))
-    for i in range(chance.randint(min_times, max_times + 1)):
-        x, y = below(chance, width), below(chance, height)
-        for _ in range(1 + below(chance, 5)):
-            angle = 0.01 + below(chance, 4)
+    py_rng = python_rng(generator(seed))
+    for i in range(py_rng.randint(min_times, max_times + 1)):
+        x, y = below(py_rng, width), below(py_rng, height)
+        for _ in range(1 + below(py_rng, 5)):
+            angle = 0.01 + below(py_rng, 4)
             if i % 2 == 0:
                 angle = 2 * 3.1415926 - angle
-            length = 10 + below(chance, max_len)
-            brush = 5 + below(chance, max_width)
+            length = 10 + below(py_rng, max_len)
+            brush = 5 + below(py_rng, max_width)
             end_x = int(np.clip(np.int32(x + length * math.sin(angle)), 0, width))
             end_y = int(np.clip(np.int32(y + length * math.cos(angle)), 0, height))
             cv2.line(mask, (x, y), (end_x, end_y), 1.0, brush)
@@ -53,46 +53,46 @@ def lama_by_the_book(
     ],
     ids=["train", "thin"],
 )
-def test_lamas_strokes_are_the_public_codes(ours: LamaIrregular, public: dict[str, int]) -> None:
+def test_lama_strokes_equal_the_public_code(ours: LamaIrregular, public: dict[str, int]) -> None:
     for seed in range(40):
-        expected = lama_by_the_book(seed, (256, 256), **public)
+        expected = lama_reference(seed, (256, 256), **public)
         assert np.array_equal(ours((256, 256), generator(seed))[0].numpy(), expected), seed
 
 
-def test_lamas_strokes_start_anywhere_in_images_that_are_not_square() -> None:
+def test_lama_strokes_start_anywhere_in_images_that_are_not_square() -> None:
     mean = np.mean([LamaIrregular().sample_uint8((64, 192), generator(seed)) for seed in range(600)], axis=0)
     assert mean[:, :64].mean() == pytest.approx(mean[:, -64:].mean(), abs=0.06)
     assert mean[:, 64:128].mean() > 0.2
 
 
-def test_angles_are_as_many_as_asked_for() -> None:
-    """One long thin piece: with one angle, 0.01 radians, all are upright; with two, some lean by 1.01."""
+def test_number_of_angles() -> None:
+    """One long thin segment: with one angle, 0.01 radians, all are upright; with two, some have 1.01 radians."""
     for angles, lean in [(1, 3), (2, 60)]:
         source = LamaIrregular((1, 1), (1, 1), (0.3, 0.3), (0.0, 0.0), angles)
         widths = [np.ptp(np.nonzero(source.sample_uint8((256, 256), generator(seed)))[1]) for seed in range(40)]
         assert lean - 3 <= max(widths) <= lean + 10
 
 
-def test_deepgins_strokes_are_the_public_codes() -> None:
+def test_deepgin_strokes_equal_the_public_code() -> None:
     size = (256, 256)
     for seed in range(40):
         expected = np.zeros(size)
-        chance = python_rng(generator(seed))
-        for i in range(chance.randint(15, 23)):
-            start_y, start_x = below(chance, 256), below(chance, 256)
-            for _ in range(1 + below(chance, 5)):
-                angle = 0.01 + below(chance, 4)
+        py_rng = python_rng(generator(seed))
+        for i in range(py_rng.randint(15, 23)):
+            start_y, start_x = below(py_rng, 256), below(py_rng, 256)
+            for _ in range(1 + below(py_rng, 5)):
+                angle = 0.01 + below(py_rng, 4)
                 if i % 2 == 0:
                     angle = 2 * 3.1415926 - angle
-                length, brush = 10 + below(chance, 60), 10 + below(chance, 15)
+                length, brush = 10 + below(py_rng, 60), 10 + below(py_rng, 15)
                 end_x, end_y = int(start_x + length * math.sin(angle)), int(start_y + length * math.cos(angle))
                 cv2.line(expected, (start_y, start_x), (end_y, end_x), 1.0, brush)
                 start_x, start_y = end_x, end_y
         assert np.array_equal(CrossedStrokes()(size, generator(seed))[0].numpy(), expected), seed
 
 
-def test_no_vertex_lies_where_another_machines_sine_could_move_it() -> None:
-    """Whole lengths times the few sines stay away from whole numbers by far more than a sine's last digit."""
+def test_rounding_of_sines_moves_no_vertex() -> None:
+    """Whole lengths times the few sines differ from whole numbers by far more than a sine's last digit."""
     sines = np.array(directions(4)).ravel()
     assert len(set(np.abs(sines))) == 8
     products = np.arange(1, 1000)[:, None] * sines
@@ -100,33 +100,33 @@ def test_no_vertex_lies_where_another_machines_sine_could_move_it() -> None:
 
 
 @pytest.mark.parametrize("kind", ["thin", "medium", "thick", "thick_512"])
-def test_lamas_test_masks_leave_half_of_the_image(kind) -> None:
+def test_lama_test_masks_have_ratios_up_to_half(kind) -> None:
     rng = generator(0)
     assert max(Lama(kind).sample_uint8((96, 96), rng).mean() for _ in range(150)) <= 0.5
     assert max(Lama("train").sample_uint8((96, 96), rng).mean() for _ in range(150)) > 0.6
 
 
-@pytest.mark.parametrize(("kind", "share"), [("train", 1 / 2), ("train_small", 1 / 2), ("thin", 0), ("medium", 3 / 13)])
-def test_lamas_sets_have_their_share_of_boxes(kind, share: float) -> None:
-    """All rows of a union of few boxes change at few places, a stroke's at nearly all."""
+@pytest.mark.parametrize(("kind", "fraction"), [("train", 1 / 2), ("train_small", 1 / 2), ("thin", 0), ("medium", 3 / 13)])
+def test_fraction_of_boxes_in_lama_sets(kind, fraction: float) -> None:
+    """In a union of few boxes, few rows differ from the row above; in strokes, nearly all do."""
     rng, n = generator(0), 300
     masks = [Lama(kind).sample_uint8((256, 256), rng) for _ in range(n)]
     boxes = sum(int((np.diff(mask.astype(int), axis=0) != 0).any(axis=1).sum()) <= 10 for mask in masks)
-    assert boxes == pytest.approx(share * n, abs=4 * (n * share * (1 - share)) ** 0.5)
+    assert boxes == pytest.approx(fraction * n, abs=4 * (n * fraction * (1 - fraction)) ** 0.5)
 
 
-def test_pepsis_strokes_are_round_brushes_along_its_walk() -> None:
-    """The public loop with the same draws: all pixels within the radius of a piece, which OpenCV exceeds by 1-2 %."""
+def test_pepsi_strokes_are_round_brushes_along_the_vertices() -> None:
+    """The public loop with the same draws: all pixels within the radius of a segment; OpenCV adds 1-2 %."""
     size, more, area = 256, 0, 0
     rows, columns = np.mgrid[:size, :size]
     for seed in range(6):
-        chance = python_rng(generator(seed))
+        py_rng = python_rng(generator(seed))
         expected = np.zeros((size, size), bool)
-        for _ in range(chance.randint(3, 5)):
-            x, y = chance.randint(0, size), chance.randint(0, size)
-            vertices, radius = chance.randint(5, 15), chance.randint(15, 30)
+        for _ in range(py_rng.randint(3, 5)):
+            x, y = py_rng.randint(0, size), py_rng.randint(0, size)
+            vertices, radius = py_rng.randint(5, 15), py_rng.randint(15, 30)
             for _ in range(vertices):
-                angle, length = chance.uniform(-3.14, 3.14), chance.randint(20, 50)
+                angle, length = py_rng.uniform(-3.14, 3.14), py_rng.randint(20, 50)
                 to_x = min(size - 1, max(0, int(x + length * math.sin(angle))))
                 to_y = min(size - 1, max(0, int(y + length * math.cos(angle))))
                 along = (to_x - x, to_y - y)
