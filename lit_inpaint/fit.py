@@ -327,7 +327,7 @@ def _fit(
     from lit_inpaint import callbacks
     from lit_inpaint.cluster.checkpoint_on_signal import GracefulShutdown
     from lit_inpaint.cluster.watchdog import Watchdog
-    from lit_inpaint.engine.ddp_strategy import ending_together, validate_strategy
+    from lit_inpaint.engine.ddp_strategy import exit_together, validate_strategy
     from lit_inpaint.loggers import CSVLogger, finish, tensorboard_logger
     from lit_inpaint.runs.launch_record import LaunchRecord
 
@@ -360,7 +360,7 @@ def _fit(
                 batch = {"processes": processes, "effective_batch": data.batch_size * processes}
                 dashboard.start({"machine": environment_info(), **batch}, model, checked.trainer.log_every_n_steps or 0)
         known = _known_to_children(run.path, trainer.world_size)
-        with interruption.listening(), known, ending_together(trainer), watchdog.watching():
+        with interruption.listening(), known, exit_together(trainer), watchdog.watching():
             trainer.fit(model, data, ckpt_path=str(run.last) if content is not None else None, weights_only=True)
             if checkpoint.validation_due:  # killed in the validation after the last batch: there was nothing left to fit
                 trainer.validate(model, data, verbose=False)

@@ -51,11 +51,11 @@ class TrainingLog(Callback):
         if not every or trainer.global_step % every or not isinstance(outputs, Mapping):
             return
         model, step = cast(Inpainter, pl_module), trainer.global_step
-        of_batch = {**outputs, **model.scores, "hole": batch["mask"].mean()}
+        of_batch = {**outputs, **model.mean_logits, "hole": batch["mask"].mean()}
         numbers = torch.stack([value.float() for value in of_batch.values()])
         means = cast(Tensor, trainer.strategy.reduce(numbers, reduce_op="mean")).tolist()
         values: dict[str, float | str] = {f"train/{name}": mean for name, mean in zip(of_batch, means, strict=True)}
-        values |= {f"train/{name}": value for name, value in model.scheduled(step).items()}
+        values |= {f"train/{name}": value for name, value in model.scheduled_values(step).items()}
         values["train/stage"] = model.stage_name(step - 1)
         if self._since is not None:
             values["train/images_per_second"] = self._images / (time.perf_counter() - self._since)

@@ -12,6 +12,31 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from lit_inpaint.types import Prediction, composite
+
+
+def predict_any_size(
+    network: Callable[[Tensor, Tensor], Prediction], image: Tensor, mask: Tensor, multiple: int, subsample_above: int | None
+) -> Tensor:
+    """Return the raw output (B, 3, H, W) of a paper for images of any size.
+
+    Args:
+        network: image (B, 3, h, w) and mask (B, 1, h, w), h and w multiples of `multiple`, to the prediction.
+        image: (B, 3, H, W) in [0, 1]; what its holes hold is ignored if `network` ignores it.
+        mask: (B, 1, H, W), 1 = hole.
+        multiple: of which the network needs both sides to be multiples; others are padded.
+        subsample_above: images with a longer side are subsampled to squares of this side; None: never.
+    """
+    height, width = image.shape[-2:]
+    if subsample_above is not None and max(height, width) > subsample_above:
+        emptied = torch.where(mask > 0.5, 1.0, image)  # the resizing would mix the content of holes into known pixels
+
+        def complete(small: Tensor, hole: Tensor) -> Tensor:
+            return composite(small, network(small, hole).image, hole)
+
+        return complete_subsampled(complete, emptied, mask, subsample_above)
+    return network(*pad_to_multiple(image, mask, multiple)).image[..., :height, :width]
+
 
 def pad_to_multiple(image: Tensor, mask: Tensor, multiple: int, min_side: int = 1) -> tuple[Tensor, Tensor]:
     """Pad the right and the bottom edge by replication, which unlike reflection works for images smaller than the padding.

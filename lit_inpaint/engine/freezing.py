@@ -1,4 +1,4 @@
-"""Keeping weights still: the opponent's within one loss, parts of a network within one stage."""
+"""Freeze weights: the opponent's within one loss, named modules within one stage."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lit_inpaint.settings import Stage
 
 @contextmanager
 def frozen(module: nn.Module | None) -> Iterator[None]:
-    """Within it, what `module` computes depends on its weights as on constants: gradients pass through it, not into it."""
-    stopped = _stop_learning([module] if module is not None else [])
+    """Treat the weights of `module` as constants within the context: gradients pass through it, not into it."""
+    disabled = _disable_gradients([module] if module is not None else [])
     try:
         yield
     finally:
-        for parameter in stopped:
+        for parameter in disabled:
             parameter.requires_grad_(True)
 
 
 class ModuleFreezer:
-    """Puts a stage's `frozen` and `eval_modules` parts to rest, and wakes those of the stage before.
+    """Freeze a stage's `frozen` modules, put its `eval_modules` in evaluation mode, and restore both afterwards.
 
     Args:
         root: module below which the names are looked up.
@@ -35,47 +35,52 @@ class ModuleFreezer:
         self._parameters: list[nn.Parameter] = []
         self._modules: list[nn.Module] = []
 
-    def enter(self, stage: Stage) -> None:
-        """Hold still what `stage` says, and only that.
+    def freeze(self, stage: Stage) -> None:
+        """Freeze the modules of `stage`, after unfreezing those of the stage before.
 
         Raises:
-            ValueError: a name that fits no module.
+            ValueError: a name matches no module.
         """
+        self.unfreeze()
+        modules = find_modules(self.root, stage.frozen)
+        self._parameters = _disable_gradients(modules)
         for parameter in self._parameters:
-            parameter.requires_grad_(True)
-        for module in self._modules:
-            module.train()
-        still = find_modules(self.root, stage.frozen)
-        self._parameters = _stop_learning(still)
-        for parameter in self._parameters:
-            parameter.grad = None  # or an optimizer would go on along the last gradient
-        chosen = [*still, *find_modules(self.root, stage.eval_modules)]
+            parameter.grad = None  # otherwise an optimizer would step along the last gradient
+        chosen = [*modules, *find_modules(self.root, stage.eval_modules)]
         self._modules = [module for part in chosen for module in part.modules() if module.training]
         for module in self._modules:
             module.eval()
 
+    def unfreeze(self) -> None:
+        """Restore what `freeze` changed, and nothing else: a module that the paper itself keeps in evaluation mode stays so."""
+        for parameter in self._parameters:
+            parameter.requires_grad_(True)
+        for module in self._modules:
+            module.training = True  # `train()` would also reach the modules below
+        self._parameters, self._modules = [], []
+
 
 def find_modules(root: nn.Module, patterns: Iterable[str]) -> list[nn.Module]:
-    """Modules below `root` whose names fit one of `patterns` (`*`: anything, dots included).
+    """Return the modules below `root` whose names match one of `patterns` (`*`: anything, dots included).
 
     Raises:
-        ValueError: a pattern that fits nothing, naming the nearest name.
+        ValueError: a pattern matches nothing; the message names the nearest name.
     """
     names = {name: module for name, module in root.named_modules() if name}
     found = []
     for pattern in patterns:
-        fitting = [module for name, module in names.items() if fnmatchcase(name, pattern)]
-        if not fitting:
+        matching = [module for name, module in names.items() if fnmatchcase(name, pattern)]
+        if not matching:
             raise ValueError(f"no module is called {pattern!r}{did_you_mean(pattern, names, cutoff=0.0)}")
-        found += fitting
+        found += matching
     return found
 
 
-def _stop_learning(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
-    stopped = []
+def _disable_gradients(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
+    disabled = []
     for module in modules:
         for parameter in module.parameters():
             if parameter.requires_grad:
                 parameter.requires_grad_(False)
-                stopped.append(parameter)
-    return stopped
+                disabled.append(parameter)
+    return disabled

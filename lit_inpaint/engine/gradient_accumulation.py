@@ -1,4 +1,4 @@
-"""A batch in parts, whose gradients add up to the batch's: less memory for the same step."""
+"""Split a batch into micro-batches whose gradients add up to those of the batch: less memory for the same step."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class MicroBatch:
 
     Attributes:
         batch: these samples.
-        rows: their place in the whole batch.
-        share: of the batch, in (0, 1]; weighs the part's loss.
-        last: whether no part follows.
+        samples: their indices in the whole batch.
+        fraction: of the batch, in (0, 1]; weight of the micro-batch's loss.
+        is_last: whether no other micro-batch follows.
     """
 
     batch: Batch
-    rows: slice
-    share: float
-    last: bool
+    samples: slice
+    fraction: float
+    is_last: bool
 
 
 def split_batch(batch: Batch, count: int) -> list[MicroBatch]:
-    """`batch` in `count` parts as equal as can be, at most one per sample; one part is the batch itself."""
+    """Split `batch` into `count` micro-batches, at most one per sample, whose sizes differ by at most 1."""
     total = len(batch["name"])
     if count == 1:
         return [MicroBatch(batch, slice(0, total), 1.0, True)]
@@ -47,7 +47,7 @@ def split_batch(batch: Batch, count: int) -> list[MicroBatch]:
 
 
 def concat_predictions(predictions: Iterable[Prediction]) -> Prediction:
-    """Predictions of the parts of a batch as one, in order."""
+    """Concatenate the predictions for the micro-batches of a batch, in order."""
     parts = list(predictions)
     if len(parts) == 1:
         return parts[0]
@@ -55,6 +55,6 @@ def concat_predictions(predictions: Iterable[Prediction]) -> Prediction:
     return Prediction(torch.cat([part.image for part in parts]), stages)
 
 
-def slice_prediction(prediction: Prediction, part: MicroBatch) -> Prediction:
-    """What belongs to `part` of the prediction for a whole batch."""
-    return Prediction(prediction.image[part.rows], {name: image[part.rows] for name, image in prediction.stages.items()})
+def slice_prediction(prediction: Prediction, micro: MicroBatch) -> Prediction:
+    """Return the samples of `micro` out of the prediction for the whole batch."""
+    return Prediction(prediction.image[micro.samples], {name: x[micro.samples] for name, x in prediction.stages.items()})

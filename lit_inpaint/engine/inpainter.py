@@ -1,41 +1,45 @@
-"""The training engine every paper shares: whose turn, weights, backward, clip, step, count.
+"""Train a paper's networks: update order, loss weighting, backward, clipping, step, stages, optimizers, checkpoints.
 
-A paper gives two networks and says what their losses are; `training_step` is final. In plain PyTorch, with `g` and `d` the
-players' weighted losses and every generator loss seeing the discriminator through frozen weights, one batch is
+A paper defines two networks and their losses; `training_step` is final. In plain PyTorch, with `g` and `d` the weighted losses
+of the two players, and the discriminator's weights frozen in every generator loss, one batch is
 
     simultaneous       prediction = G(x); (g(prediction) + d(prediction.detach())).backward(); step G; step D
     alternating        prediction = G(x); d(prediction.detach()).backward(); step D; g(prediction).backward(); step G
     generator_first    prediction = G(x); g(prediction).backward(); step G; d(prediction.detach()).backward(); step D
 
-with both gradients cleared first. "simultaneous" takes both gradients at the old weights in one backward, so plain DDP sees
-all parameters once. "alternating" repeats D's two moves `d_steps` times; G then learns against the new D. "generator_first"
-has D learn from the image that G made before its own step: each player still learns from the other's old weights, so it equals
-"simultaneous", but in two backwards, as fp16 needs. In each of them **one batch is one `global_step`**.
+with both gradients cleared first. "simultaneous" computes both gradients at the old weights in one backward, so plain DDP finds
+a gradient for every parameter. "alternating" repeats D's update `d_steps` times; G then learns against the new D.
+"generator_first" trains D on the image that G made before its own step. Each player still learns from the other's old weights,
+so the result equals "simultaneous", but with two backwards, as fp16 needs. In each order **one batch is one `global_step`**.
 
-What stands around these lines is in `training/`: the plan of a run's stages and what scheduled numbers are worth there, the
-stage put in force, a batch in parts for accumulation, terms and weights, weights kept still, the count, several processes.
+The other modules of this folder hold the parts: `training_stages` (stages and schedules over a run), `weighted_loss`,
+`gradient_accumulation`, `freezing`, `global_step`, `ddp_strategy`, `sync_batchnorm`, `any_size`.
 
-Randomness inside a step (dropout, interpolation points) is a function of (seed, global_step, rank): a resumed run needs no
-saved generator state to repeat it.
+Randomness inside a step (dropout, interpolation points) is a function of (seed, global_step, rank). A resumed run therefore
+needs no saved generator state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar, Literal, TypeVar, cast, final
+from typing import Any, ClassVar, Literal, TypeVar, cast, final
 
 import numpy as np
 import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 
-from lit_inpaint.engine.any_size import complete_subsampled, pad_to_multiple
-from lit_inpaint.engine.ddp_strategy import no_sync, share_buffers_first
-from lit_inpaint.engine.freezing import frozen
+from lit_inpaint.engine.any_size import predict_any_size
+from lit_inpaint.engine.checkpoint_metadata import describe_weights
+from lit_inpaint.engine.ddp_strategy import broadcast_buffers, broadcast_buffers_in_forward, no_sync, validate_strategy
+from lit_inpaint.engine.freezing import ModuleFreezer, find_modules, frozen
 from lit_inpaint.engine.global_step import count_batch, stop_counting_optimizer_steps
 from lit_inpaint.engine.gradient_accumulation import MicroBatch, concat_predictions, slice_prediction, split_batch
-from lit_inpaint.engine.staged import StagedModule
+from lit_inpaint.engine.training_stages import StageSchedule, StageSpan, assign_optimizers
 from lit_inpaint.engine.weighted_loss import LossWeighter
+from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import at_least_float32
 from lit_inpaint.settings import OptimizerSettings, Player, Stage, Training
 from lit_inpaint.types import Batch, Prediction, Terms, check_batch, composite
@@ -43,29 +47,33 @@ from lit_inpaint.types import Batch, Prediction, Terms, check_batch, composite
 Logits = TypeVar("Logits", Tensor, Sequence[Tensor])
 
 
-class Inpainter(StagedModule):
-    """Base of every paper. A paper sets `generator` and `discriminator` and gives `forward` and its losses.
+class Inpainter(LightningModule):
+    """Base of every paper. A paper sets `generator` and `discriminator` and defines `forward` and its losses.
 
     Args:
         weights: dataclass of numbers or schedules whose fields are the names of the loss terms of both players.
-        generator_optimizer: how the generator steps.
-        discriminator_optimizer: how the discriminator steps; None where the paper has none.
+        generator_optimizer: of the generator.
+        discriminator_optimizer: of the discriminator; None where the paper has none.
         training: clipping, accumulation, memory layout, compilation.
-        stages: update order, duration and overrides of each stage; None is one stage in which both players learn.
+        stages: update order, duration and overrides of each stage; None is one stage that trains both players.
 
     Attributes:
-        generator: (what `forward` calls) the network that is kept.
+        generator: the network that `forward` calls.
         discriminator: its opponent, or None.
-        multiple: of which the sides of the images must be multiples; `predict` pads others.
+        multiple: of which the sides of images must be multiples; `predict` pads others.
         subsample_above: `predict` completes images with a longer side by subsampling them to squares of this side; None: never.
         published_as: names of the variants in the paper's tables and the arguments that make them.
-        published_in: the file of those tables in `lit_inpaint.published`, if it is not named like the paper's module.
-        seed: of the randomness inside training steps; travels in the checkpoint.
-        scores: the discriminator's mean scores in its last turn, as far as `record_logits` was told; detached scalars for the log.
+        published_in: the file of those tables in `lit_inpaint.published`, if not named like the paper's module.
+        seed: of the randomness inside training steps; saved in the checkpoint.
+        mean_logits: `d_real` and `d_fake`, the discriminator's mean logits in its last update; detached scalars for the log.
     """
 
+    generator: nn.Module
+    discriminator: nn.Module | None
     multiple: ClassVar[int] = 1
     subsample_above: int | None = None
+    published_as: ClassVar[dict[str, dict[str, object]]] = {}
+    published_in: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -75,51 +83,80 @@ class Inpainter(StagedModule):
         training: Training,
         stages: tuple[Stage, ...] | None = None,
     ) -> None:
-        super().__init__(weights, generator_optimizer, discriminator_optimizer, training, stages)
-        self._scales = LossWeighter(type(self).__name__, weights)
+        super().__init__()
+        self.automatic_optimization = False
+        self.save_hyperparameters(logger=False)  # the paper's arguments: Lightning walks up to its constructor's frame
+        self.weights = weights
+        self.generator_optimizer = generator_optimizer
+        self.discriminator_optimizer = discriminator_optimizer
+        self.training_settings = training
+        self.seed = 0
+        self.mean_logits: dict[str, Tensor] = {}
+        self._stages = stages
+        self._stage_schedule: StageSchedule | None = None
+        self._current_span: StageSpan | None = None
+        self._loss_weighter = LossWeighter(type(self).__name__, weights)
+        self._freezer = ModuleFreezer(self)
+        self._optimizer_indices: dict[Player, list[int]] = {}  # of a player's optimizer in each stage
+        self._micro_batch_logits: dict[str, Tensor] = {}
         self._batch_checked = False
-        self.scores: dict[str, Tensor] = {}
-        self._mean_logits: dict[str, Tensor] = {}
 
-    # What a paper says ------------------------------------------------------------------------------------------------------
+    # What a paper defines ---------------------------------------------------------------------------------------------------
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Complete `image` (B, 3, H, W) in [0, 1] where `mask` (B, 1, H, W) is 1; what the holes of `image` hold is ignored."""
         raise NotImplementedError
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
-        """The generator's terms, unweighted; gradients reach `prediction` but not the discriminator."""
+        """Return the generator's unweighted terms; gradients reach `prediction` but not the discriminator."""
         raise NotImplementedError
 
     def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
-        """The discriminator's terms, unweighted; `prediction` is detached."""
+        """Return the discriminator's unweighted terms; `prediction` is detached."""
         raise NotImplementedError
 
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the stages of a run in order: those given to the constructor, else one simultaneous stage."""
+        return self._stages or (Stage(discriminator=self.discriminator is not None),)
+
     @final
-    def record_logits(self, what: Literal["real", "fake"], scores: Logits) -> Logits:
-        """Note the discriminator's mean score of what it judges; `discriminator_losses` calls it in passing.
+    def record_logits(self, kind: Literal["real", "fake"], logits: Logits) -> Logits:
+        """Record the discriminator's mean logit for the log; for use inside `discriminator_losses`.
 
         Args:
-            what: "real" becomes `d_real` in `scores`, "fake" becomes `d_fake`.
-            scores: logits, of one scale or of several; handed back as they are. Above 0, images are judged real.
+            kind: "real" or "fake" images, `d_real` or `d_fake` in `mean_logits`.
+            logits: of one scale or of several, above 0 for images classified as real.
+
+        Returns:
+            `logits`, unchanged.
         """
-        scales = [scores] if isinstance(scores, Tensor) else scores
-        self._mean_logits[f"d_{what}"] = torch.stack([at_least_float32(scale.detach()).mean() for scale in scales]).mean()
-        return scores
+        scales = [logits] if isinstance(logits, Tensor) else logits
+        means = [at_least_float32(scale.detach()).mean() for scale in scales]
+        self._micro_batch_logits[f"d_{kind}"] = torch.stack(means).mean()
+        return logits
+
+    def uses_loss(self, *terms: str) -> bool:
+        """Return whether one of these loss terms has a weight that is not 0 in any stage, and so needs its loss network."""
+        return any(stage.weights.get(term, getattr(self.weights, term)) != 0 for stage in self.stages() for term in terms)
+
+    @property
+    def players(self) -> tuple[Player, ...]:
+        """The players of this paper."""
+        return ("generator",) if self.discriminator is None else ("generator", "discriminator")
 
     # One batch --------------------------------------------------------------------------------------------------------------
 
     @final
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Learn from one batch as the current stage says.
+        """Train on one batch in the update order of the current stage.
 
         Returns:
-            The unweighted terms by name, and each player's weighted total under its own name; all detached scalars.
+            The unweighted terms by name, and each player's weighted total under the player's name; all detached scalars.
         """
-        torch.manual_seed(_mix(self.seed, self.trainer.global_step, self.global_rank))
-        stage = self._enter(self.trainer.global_step)
+        torch.manual_seed(_derive_seed(self.seed, self.trainer.global_step, self.global_rank))
+        stage = self._apply_stage(self.trainer.global_step)
         log: dict[str, Tensor] = {}
-        self.scores = {}
+        self.mean_logits = {}
         stop_counting_optimizer_steps(self.trainer)
         if stage.update == "simultaneous":
             self._simultaneous(stage, batch, log)
@@ -127,123 +164,260 @@ class Inpainter(StagedModule):
             self._alternating(stage, batch, log)
         else:
             self._generator_first(stage, batch, log)
-        self._scales.check_complete(self.players)
+        self._loss_weighter.check_unused_weights(self.players)
         count_batch(self.trainer)
         return log
 
     def _simultaneous(self, stage: Stage, batch: Batch, log: dict[str, Tensor]) -> None:
-        parts = split_batch(batch, max(self._parts(player) for player in stage.players))
+        micro_batches = split_batch(batch, max(self._num_micro_batches(player) for player in stage.players))
         for player in stage.players:
             self._optimizer(player).zero_grad()
-        for part in parts:
-            prediction = self._predict(part, stage.generator)
-            losses = [self._loss(player, part, prediction, log) for player in stage.players]
-            self._backward(sum(losses[1:], losses[0]), part)
+        for micro in micro_batches:
+            prediction = self._predict(micro, stage.generator)
+            losses = [self._loss(player, micro, prediction, log) for player in stage.players]
+            self._backward(sum(losses[1:], losses[0]), micro)
         for player in stage.players:
             self._optimizer(player).step()
 
     def _alternating(self, stage: Stage, batch: Batch, log: dict[str, Tensor]) -> None:
-        seen, own = split_batch(batch, self._parts("discriminator")), split_batch(batch, self._parts("generator"))
-        one_forward = stage.generator and len(seen) == len(own) == 1  # in parts its graph is what memory has no room for
+        for_d = split_batch(batch, self._num_micro_batches("discriminator"))
+        for_g = split_batch(batch, self._num_micro_batches("generator"))
+        one_forward = stage.generator and len(for_d) == len(for_g) == 1  # memory does not hold the graphs of all micro-batches
         if stage.discriminator or one_forward:
-            predictions = [self._predict(part, one_forward) for part in seen]
+            predictions = [self._predict(micro, one_forward) for micro in for_d]
         if stage.discriminator:
             for _ in range(stage.d_steps):
-                self._turn("discriminator", seen, predictions, log)
+                self._update("discriminator", for_d, predictions, log)
         if stage.generator:
-            self._turn("generator", own, predictions if one_forward else (self._predict(part) for part in own), log)
+            self._update("generator", for_g, predictions if one_forward else (self._predict(micro) for micro in for_g), log)
 
     def _generator_first(self, stage: Stage, batch: Batch, log: dict[str, Tensor]) -> None:
-        own, made = split_batch(batch, self._parts("generator")), list[Prediction]()
+        for_d = split_batch(batch, self._num_micro_batches("discriminator"))
+        for_g = split_batch(batch, self._num_micro_batches("generator"))
+        detached: list[Prediction] = []
 
         def predictions() -> Iterator[Prediction]:
-            for part in own:
-                prediction = self._predict(part, stage.generator)
-                made.append(prediction.detach())
+            for micro in for_g:
+                prediction = self._predict(micro, stage.generator)
+                detached.append(prediction.detach())
                 yield prediction
 
         if stage.generator:
-            self._turn("generator", own, predictions(), log)
+            self._update("generator", for_g, predictions(), log)
         if stage.discriminator:
-            whole = concat_predictions(made or predictions())
-            seen = split_batch(batch, self._parts("discriminator"))
-            self._turn("discriminator", seen, (slice_prediction(whole, part) for part in seen), log)
+            whole = concat_predictions(detached or predictions())
+            self._update("discriminator", for_d, (slice_prediction(whole, micro) for micro in for_d), log)
 
-    def _turn(self, player: Player, parts: list[MicroBatch], predictions: Iterable[Prediction], log: dict[str, Tensor]) -> None:
-        """One whole turn of one player: gradients of all parts, then a step."""
-        optimizer, said = self._optimizer(player), dict[str, Tensor]()
+    def _update(
+        self, player: Player, micro_batches: list[MicroBatch], predictions: Iterable[Prediction], log: dict[str, Tensor]
+    ) -> None:
+        """Update one player: gradients of all micro-batches, then a step; of several updates in a batch, log the last."""
+        optimizer, last_log = self._optimizer(player), dict[str, Tensor]()
         optimizer.zero_grad()
         if player == "discriminator":
-            self.scores = {}
-        for part, prediction in zip(parts, predictions, strict=True):
-            self._backward(self._loss(player, part, prediction, said), part)
+            self.mean_logits = {}
+        for micro, prediction in zip(micro_batches, predictions, strict=True):
+            self._backward(self._loss(player, micro, prediction, last_log), micro)
         optimizer.step()
-        log.update(said)  # of several turns, the last
+        log.update(last_log)
 
-    def _predict(self, part: MicroBatch, learn: bool = True) -> Prediction:
-        with torch.set_grad_enabled(learn):
-            return cast(Prediction, self(part.batch["image"], part.batch["mask"]))
+    def _predict(self, micro: MicroBatch, with_grad: bool = True) -> Prediction:
+        with torch.set_grad_enabled(with_grad):
+            return cast(Prediction, self(micro.batch["image"], micro.batch["mask"]))
 
-    def _loss(self, player: Player, part: MicroBatch, prediction: Prediction, log: dict[str, Tensor]) -> Tensor:
-        """Weighted sum of a player's terms, times the part's share of the batch; the terms are written into `log`."""
+    def _loss(self, player: Player, micro: MicroBatch, prediction: Prediction, log: dict[str, Tensor]) -> Tensor:
+        """Compute a player's weighted loss times the micro-batch's fraction of the batch; write the terms into `log`."""
         weights = self.stage_schedule.weights(self.weights, self.trainer.global_step)
         if player == "generator":
             with frozen(self.discriminator):
-                terms = self.generator_losses(part.batch, prediction)
-                return self._scales.total(player, terms, weights, part.share, log)
-        self._mean_logits.clear()
-        terms = self.discriminator_losses(part.batch, prediction.detach())
-        total = self._scales.total(player, terms, weights, part.share, log)
-        for name, mean in self._mean_logits.items():
-            self.scores[name] = self.scores.get(name, 0) + part.share * mean
+                terms = self.generator_losses(micro.batch, prediction)
+                return self._loss_weighter.total(player, terms, weights, micro.fraction, log)
+        self._micro_batch_logits.clear()
+        terms = self.discriminator_losses(micro.batch, prediction.detach())
+        total = self._loss_weighter.total(player, terms, weights, micro.fraction, log)
+        for name, mean in self._micro_batch_logits.items():
+            self.mean_logits[name] = self.mean_logits.get(name, 0) + micro.fraction * mean
         return total
 
-    def _backward(self, loss: Tensor, part: MicroBatch) -> None:
-        with no_sync(self.trainer.strategy, not part.last):
+    def _backward(self, loss: Tensor, micro: MicroBatch) -> None:
+        with no_sync(self.trainer.strategy, not micro.is_last):
             self.manual_backward(loss)
-        # Autocast by itself keeps low-precision copies of the weights until the training step is over: a second forward would
-        # meet those from before the optimizer's step, or, after one without gradients, copies that lead no gradient to the
-        # weights. Lightning 2.6 has it keep none; another release or plugin may not.
+        # By default autocast keeps low-precision copies of the weights until the training step ends. A second forward would use
+        # the copies from before the optimizer's step, or, after a forward without gradients, copies through which no gradient
+        # reaches the weights. Lightning 2.6 disables this cache; another release or plugin may not.
         torch.clear_autocast_cache()
 
     @final
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip; in this hook, because earlier the gradients still carry the scale of fp16."""
-        number = next(i for i, known in enumerate(self.trainer.optimizers) if known is optimizer)
-        clip = getattr(self.training_settings, f"clip_{self._owners[number]}")
+        player = next(player for player in self.players if self._optimizer(player).optimizer is optimizer)
+        clip = getattr(self.training_settings, f"clip_{player}")
         if clip is not None:
             self.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
 
-    def _parts(self, player: Player) -> int:
-        """How many parts a batch has in a player's turn."""
+    def _num_micro_batches(self, player: Player) -> int:
         return cast(int, getattr(self.training_settings, f"accumulate_{player}"))
 
-    # Around it --------------------------------------------------------------------------------------------------------------
+    # Stages and schedules ---------------------------------------------------------------------------------------------------
+
+    @property
+    def stage_schedule(self) -> StageSchedule:
+        """The stages placed on the batches of this run; known once the training data is set up."""
+        if self._stage_schedule is None:
+            try:
+                schedule = StageSchedule.of_run(self.stages(), self.trainer)
+                self._check_stages(schedule)
+            except ValueError as error:
+                raise UserError(str(error)) from error
+            self._stage_schedule = schedule
+        return self._stage_schedule
+
+    def _check_stages(self, schedule: StageSchedule) -> None:
+        """Find a mistake in a later stage before the run starts."""
+        for span in schedule.spans:
+            if missing := set(span.stage.players) - set(self.players):
+                raise ValueError(f"stage {span.stage.name!r} trains the {missing.pop()}, but {type(self).__name__} has none")
+            find_modules(self, (*span.stage.frozen, *span.stage.eval_modules))
+            schedule.weights(self.weights, span.begin)
+            for player in span.stage.players:
+                schedule.optimizer(player, self._default_optimizer(player), span.begin)
+
+    @final
+    def stage_name(self, iteration: int) -> str:
+        """Return the name of the stage of batch number `iteration`; after the last batch, of the last stage."""
+        return self.stage_schedule.at(iteration).stage.name
+
+    @final
+    def scheduled_values(self, iteration: int) -> dict[str, float]:
+        """Return learning rates (`lr_<player>`) and changing weights (`weight_<term>`) of batch number `iteration`, from 0."""
+        values = {}
+        for player in self.players:
+            values[f"lr_{player}"] = self.stage_schedule.optimizer(player, self._default_optimizer(player), iteration)[1]
+        weights = self.stage_schedule.weights(self.weights, iteration)
+        return values | {f"weight_{name}": weights[name] for name in self.stage_schedule.changing_weights(self.weights)}
+
+    def _apply_stage(self, iteration: int) -> Stage:
+        """Return the stage of this batch after applying its frozen modules and optimizer settings."""
+        span = self.stage_schedule.at(iteration)
+        if span != self._current_span:
+            self._current_span = span
+            self._freezer.freeze(span.stage)
+            self._clear_finished_optimizers(span)
+            if len(self.stage_schedule.spans) > 1:
+                end = "the end" if span.end is None else span.end
+                rank_zero_info(f"Stage {span.stage.name}, steps {span.begin} to {end}: {' and '.join(span.stage.players)}")
+        for player in span.stage.players:
+            settings, lr = self.stage_schedule.optimizer(player, self._default_optimizer(player), iteration)
+            for group in self._optimizer(player).param_groups:
+                group.update(settings.options(), lr=lr)
+        return span.stage
+
+    # Optimizers -------------------------------------------------------------------------------------------------------------
+
+    @final
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Build the generator's optimizers in the order of the stages, then the discriminator's."""
+        built: list[torch.optim.Optimizer] = []
+        for player in self.players:
+            needed, indices = assign_optimizers(self.stages(), player, self._default_optimizer(player))
+            self._optimizer_indices[player] = [len(built) + index for index in indices]
+            parameters = list(getattr(self, player).parameters())
+            built += [settings.build(parameters) for settings in needed]
+        return built
+
+    def _default_optimizer(self, player: Player) -> OptimizerSettings:
+        """Return the paper's settings, which a stage may override."""
+        settings = getattr(self, f"{player}_optimizer")
+        if settings is None:
+            raise ValueError(f"{type(self).__name__} has a {player} but no {player}_optimizer")
+        return cast(OptimizerSettings, settings)
+
+    def _optimizer(self, player: Player) -> LightningOptimizer:
+        """Return a player's optimizer in the current stage."""
+        assert self._current_span is not None
+        found = self.optimizers()
+        optimizers = found if isinstance(found, list) else [found]
+        return optimizers[self._optimizer_indices[player][self._current_span.number]]
+
+    def _clear_finished_optimizers(self, span: StageSpan) -> None:
+        """Drop the states of optimizers that no later stage uses, which would only enlarge the checkpoints."""
+        for indices in self._optimizer_indices.values():
+            for index in set(indices[: span.number]) - {indices[span.number]}:
+                self.trainer.optimizers[index].state.clear()
+
+    # Hooks around training --------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Validate the strategy before it wraps this module."""
+        if stage == "fit":
+            validate_strategy(self.trainer.strategy, self.stages(), self.discriminator is not None)
+
+    def configure_model(self) -> None:
+        """Set the memory layout before DDP and the optimizers take the parameters."""
+        if self.training_settings.channels_last:
+            self.to(memory_format=torch.channels_last)
 
     def on_fit_start(self) -> None:
-        """Look at the first batch of this run."""
-        super().on_fit_start()
+        """Start without a stage, and refuse fp16 where it would scale gradients wrongly."""
+        self._stage_schedule = self._current_span = None
         self._batch_checked = False
+        if self.trainer.precision == "16-mixed" and any(
+            stage.update == "simultaneous" and len(stage.players) == 2 for stage in self.stages()
+        ):
+            raise UserError(
+                "--trainer.precision 16-mixed scales one player's gradients wrongly in a simultaneous update "
+                "(one scaler, two optimizers, one backward); use bf16-mixed or 32-true"
+            )
+
+    def on_train_start(self) -> None:
+        """End the run with its last stage; compile the generator if the settings say so."""
+        length, loop = self.stage_schedule.length, self.trainer.fit_loop.epoch_loop
+        if length is not None and (loop.max_steps < 0 or length < loop.max_steps):
+            loop.max_steps = length
+        if self.training_settings.compile:
+            self.generator.compile()  # in place: the names of the weights stay
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Hold the first batch of a run against the contract and say how much of it is hole."""
-        share_buffers_first(self.trainer)
+        """Check the first batch of a run against the contract and report its mean mask ratio."""
+        broadcast_buffers_in_forward(self.trainer)
         if not self._batch_checked:  # not `batch_idx == 0`: a resumed run starts in the middle of an epoch
             self._batch_checked = True
-            share = check_batch(batch)
-            rank_zero_info(f"First batch: {tuple(batch['image'].shape)}, mean hole share {share:.1%} (1 = hole)")
+            ratio = check_batch(batch)
+            rank_zero_info(f"First batch: {tuple(batch['image'].shape)}, mean mask ratio {ratio:.1%} (1 = hole)")
+
+    def on_train_end(self) -> None:
+        """Unfreeze the modules of the last stage."""
+        self._freezer.unfreeze()
+
+    def on_validation_start(self) -> None:
+        """Let all processes validate the same network."""
+        broadcast_buffers(self.trainer, self)
+
+    # Checkpoints ------------------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Describe the weights in plain data; Lightning's own hyperparameters would hold classes of this package."""
+        for key in list(checkpoint):
+            if key.startswith(("hyper_parameters", "hparams", "datamodule_hyper_parameters")):
+                del checkpoint[key]
+        record = describe_weights(type(self), self.hparams, self.seed)
+        checkpoint["lit_inpaint"] = {**checkpoint.get("lit_inpaint", {}), **record}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the seed."""
+        self.seed = checkpoint["lit_inpaint"]["seed"]
 
     # Use --------------------------------------------------------------------------------------------------------------------
 
     @final
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """The raw prediction and its stages, for the callbacks that measure and draw."""
+        """Return the raw prediction and its stages, for the callbacks that compute metrics and draw samples."""
         prediction = cast(Prediction, self(batch["image"], batch["mask"]))
         return {"image": prediction.image, **prediction.stages}
 
     @final
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """As `validation_step`, for `trainer.test`."""
+        """Do as `validation_step`, for `trainer.test`."""
         return self.validation_step(batch, batch_idx)
 
     @final
@@ -261,25 +435,10 @@ class Inpainter(StagedModule):
         return composite(image, self.predict(image, mask).clamp(0, 1).to(image.dtype), mask)
 
     def predict(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Compute the raw output for images of any size (see `any_size`); `complete` takes the hole pixels of it.
-
-        Args:
-            image: (B, 3, H, W) in [0, 1]; what its holes hold is ignored.
-            mask: (B, 1, H, W), 1 = hole.
-
-        Returns:
-            (B, 3, H, W).
-        """
-        height, width = image.shape[-2:]
-        if self.subsample_above is not None and max(height, width) > self.subsample_above:
-            emptied = torch.where(mask > 0.5, 1.0, image)  # resizing would mix the content of holes into known pixels
-            return complete_subsampled(
-                lambda part, hole: composite(part, self(part, hole).image, hole), emptied, mask, self.subsample_above
-            )
-        padded: Prediction = self(*pad_to_multiple(image, mask, self.multiple))
-        return padded.image[..., :height, :width]
+        """Return the raw output (B, 3, H, W) for images of any size; arguments as in `complete`."""
+        return predict_any_size(self, image, mask, self.multiple, self.subsample_above)
 
 
-def _mix(*key: int) -> int:
-    """One 64-bit seed out of several integers."""
+def _derive_seed(*key: int) -> int:
+    """Derive one 64-bit seed from several integers."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])

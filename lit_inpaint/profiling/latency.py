@@ -23,7 +23,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from lit_inpaint.engine.global_step import count_from
+from lit_inpaint.engine.global_step import set_global_step
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.engine.training_stages import StageSchedule
 from lit_inpaint.types import Batch
@@ -216,7 +216,7 @@ class _Watch(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go to the first batch."""
-        count_from(trainer, self.begin)
+        set_global_step(trainer, self.begin)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         """A step begins."""

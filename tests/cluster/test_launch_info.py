@@ -171,6 +171,6 @@ def test_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_strategy_that_was_asked_for_is_not_explained_away() -> None:
-    asked = describe_strategy(4, "ddp_find_unused_parameters_true", (Stage("all"),), opponents=False)
-    assert asked == "ddp_find_unused_parameters_true, as asked for"
-    assert describe_strategy(4, "auto", (Stage("all"),), opponents=False).startswith("ddp, plain")
+    asked = describe_strategy(4, "ddp_find_unused_parameters_true", (Stage("all"),), has_discriminator=False)
+    assert asked == "ddp_find_unused_parameters_true, as requested"
+    assert describe_strategy(4, "auto", (Stage("all"),), has_discriminator=False).startswith("ddp, plain")

@@ -130,35 +130,35 @@ def strategy(name: str) -> DDPStrategy:
 def test_what_is_asked_for_stays() -> None:
     asked = strategy("ddp_find_unused_parameters_true")
     for stages in (SIMULTANEOUS, GENERATOR_FIRST):
-        validate_strategy(asked, stages, opponents=True)
+        validate_strategy(asked, stages, has_discriminator=True)
         assert asked._ddp_kwargs == {"find_unused_parameters": True}
     asked = strategy("ddp_find_unused_parameters_false")
-    validate_strategy(asked, SIMULTANEOUS, opponents=True)
+    validate_strategy(asked, SIMULTANEOUS, has_discriminator=True)
     assert asked._ddp_kwargs == {"find_unused_parameters": False}
 
 
 @pytest.mark.parametrize("name", ["ddp", "auto", "ddp_spawn"])
 def test_what_is_left_open_is_settled_once_and_for_all(name: str) -> None:
     open_ = strategy(name)
-    validate_strategy(open_, SIMULTANEOUS, opponents=True)
+    validate_strategy(open_, SIMULTANEOUS, has_discriminator=True)
     assert open_._ddp_kwargs == {}
     for _ in range(2):
-        validate_strategy(open_, WARM_UP, opponents=True)
+        validate_strategy(open_, WARM_UP, has_discriminator=True)
         assert open_._ddp_kwargs == {"find_unused_parameters": True}
 
 
 def test_one_player_leaves_nothing_out_unless_a_part_of_it_is_kept_still() -> None:
     alone = strategy("ddp")
-    validate_strategy(alone, (Stage(discriminator=False),), opponents=False)
+    validate_strategy(alone, (Stage(discriminator=False),), has_discriminator=False)
     assert alone._ddp_kwargs == {}
-    validate_strategy(alone, (Stage(discriminator=False, frozen=("generator.0",)),), opponents=False)
+    validate_strategy(alone, (Stage(discriminator=False, frozen=("generator.0",)),), has_discriminator=False)
     assert alone._ddp_kwargs == {"find_unused_parameters": True}
 
 
 @pytest.mark.parametrize("order", [order for order in ORDERS if order != "simultaneous"])
 def test_a_strategy_without_that_search_is_refused_in_one_line(order: str) -> None:
     with pytest.raises(UserError, match="expects a gradient for every parameter") as refused:
-        validate_strategy(strategy("ddp_find_unused_parameters_false"), ORDERS[order], opponents=True)
+        validate_strategy(strategy("ddp_find_unused_parameters_false"), ORDERS[order], has_discriminator=True)
     assert "--trainer.strategy ddp" in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -166,12 +166,12 @@ def test_a_strategy_without_that_search_is_refused_in_one_line(order: str) -> No
 @pytest.mark.parametrize("kind", [FSDPStrategy, DeepSpeedStrategy])
 def test_strategies_under_which_training_would_go_wrong_are_refused_with_the_reason(kind: type) -> None:
     with pytest.raises(UserError, match=f"{kind.__name__} cannot .* one optimizer, FSDP merges .* --trainer.strategy ddp"):
-        validate_strategy(object.__new__(kind), SIMULTANEOUS, opponents=True)
+        validate_strategy(object.__new__(kind), SIMULTANEOUS, has_discriminator=True)
 
 
 def test_one_device_needs_nothing() -> None:
     alone = SingleDeviceStrategy(torch.device("cpu"))
-    validate_strategy(alone, WARM_UP, opponents=True)
+    validate_strategy(alone, WARM_UP, has_discriminator=True)
     with no_sync(alone, True):
         pass
 

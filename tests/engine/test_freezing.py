@@ -66,21 +66,24 @@ def test_a_stage_holds_still_what_it_names_and_no_more(stage: Stage, parameters:
     paper = Paper()
     parts = ModuleFreezer(paper)
     for _ in range(2):
-        parts.enter(stage)
+        parts.freeze(stage)
         assert still(paper) == (parameters, modules)
-    parts.enter(Stage(frozen=("generator.1.0",)))
+    parts.freeze(Stage(frozen=("generator.1.0",)))
     assert still(paper) == ({"generator.1.0.weight", "generator.1.0.bias"}, {"generator.1.0"})
-    parts.enter(Stage())
+    parts.unfreeze()
     assert still(paper) == (set(), set())
 
 
-def test_what_a_paper_keeps_still_itself_is_not_woken() -> None:
+@pytest.mark.parametrize("name", ["generator.0", "generator.0.1", "generator"])
+def test_what_a_paper_itself_freezes_stays_frozen(name: str) -> None:
+    """Also below a module that the stage freezes."""
     paper = Paper()
-    paper.generator[0].requires_grad_(False).eval()
+    module = paper.get_submodule(name).requires_grad_(False)
+    module.training = False
     before = still(paper)
     parts = ModuleFreezer(paper)
-    parts.enter(Stage(frozen=("generator.*",)))
-    parts.enter(Stage())
+    parts.freeze(Stage(frozen=("generator.*",)))
+    parts.unfreeze()
     assert still(paper) == before
 
 
@@ -88,7 +91,7 @@ def test_a_part_that_falls_asleep_has_no_gradient_left() -> None:
     """With which an optimizer would go on."""
     paper = Paper()
     paper.discriminator(torch.ones(1, 2)).sum().backward()
-    ModuleFreezer(paper).enter(Stage(frozen=("discriminator",)))
+    ModuleFreezer(paper).freeze(Stage(frozen=("discriminator",)))
     assert paper.discriminator.weight.grad is None
 
 

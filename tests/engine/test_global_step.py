@@ -140,7 +140,7 @@ def test_a_count_that_begins_later() -> None:
 
     class Begin(Steps):
         def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            global_step.count_from(trainer, 7)
+            global_step.set_global_step(trainer, 7)
 
     steps, outputs = Begin(), Outputs()
     model = make_tiny(stages=(Stage("warm-up", discriminator=False, iterations=5), Stage("both")))

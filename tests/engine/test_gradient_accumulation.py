@@ -23,24 +23,24 @@ def test_a_split_is_the_batch_in_order(samples: int, count: int) -> None:
     for key in ("image", "mask"):
         assert torch.equal(torch.cat([part.batch[key] for part in parts]), batch[key])
     assert [name for part in parts for name in part.batch["name"]] == batch["name"]
-    assert [part.share for part in parts] == pytest.approx([size / samples for size in sizes])
-    assert [part.last for part in parts] == [False] * (len(parts) - 1) + [True]
+    assert [part.fraction for part in parts] == pytest.approx([size / samples for size in sizes])
+    assert [part.is_last for part in parts] == [False] * (len(parts) - 1) + [True]
     for part in parts:
-        assert torch.equal(batch["image"][part.rows], part.batch["image"])
+        assert torch.equal(batch["image"][part.samples], part.batch["image"])
 
 
 def test_one_part_is_the_batch_itself() -> None:
     (batch,) = make_batches(1, samples=3)
     (part,) = split_batch(batch, 1)
     assert part.batch is batch
-    assert part.share == 1.0
+    assert part.fraction == 1.0
 
 
 @pytest.mark.parametrize(("samples", "count"), [(4, 2), (5, 2), (5, 3), (3, 8)])
 def test_the_reference_cuts_alike(samples: int, count: int) -> None:
     (batch,) = make_batches(1, samples=samples)
     ours, reference = split_batch(batch, count), parts_of(batch, count)
-    assert [(part.batch["name"], part.share) for part in ours] == [(cut["name"], share) for cut, share in reference]
+    assert [(part.batch["name"], part.fraction) for part in ours] == [(cut["name"], share) for cut, share in reference]
 
 
 @pytest.mark.parametrize("made", [1, 2, 5])

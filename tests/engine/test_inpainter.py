@@ -157,7 +157,7 @@ def test_a_run_ends_with_its_last_stage_or_at_the_trainers_limit(
     trainer = make_trainer(steps, outputs, max_epochs=epochs)
     trainer.fit(model, loader(make_batches(3)))
     assert trainer.global_step == len(outputs.seen) == model.stage_schedule.length == end
-    assert model.scheduled(end)["weight_l1"] == 0
+    assert model.scheduled_values(end)["weight_l1"] == 0
 
 
 def test_a_run_that_is_over_learns_nothing_more(tmp_path: Path) -> None:

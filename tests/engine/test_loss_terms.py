@@ -73,7 +73,7 @@ def test_the_seed_decides_the_dropout() -> None:
 
 
 def test_seeds_are_mixed_not_added() -> None:
-    seeds = {inpainter._mix(seed, iteration, rank) for seed in range(5) for iteration in range(5) for rank in range(5)}
+    seeds = {inpainter._derive_seed(seed, iteration, rank) for seed in range(5) for iteration in range(5) for rank in range(5)}
     assert len(seeds) == 125
 
 
@@ -125,7 +125,7 @@ def test_the_hole_share_is_reported_once(capsys: pytest.CaptureFixture[str], cap
     with caplog.at_level("INFO"):
         make_trainer(6).fit(make_tiny(stages=stages), loader(batches))
     captured = capsys.readouterr()
-    assert (captured.out + captured.err + caplog.text).count("mean hole share 25.0% (1 = hole)") == 1
+    assert (captured.out + captured.err + caplog.text).count("mean mask ratio 25.0% (1 = hole)") == 1
 
 
 # What a paper may leave out --------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_a_stage_for_a_player_who_is_not_there() -> None:
         def stages(self) -> tuple[Stage, ...]:
             return (Stage("warm-up", discriminator=False, iterations=1), Stage("both"))
 
-    with pytest.raises(UserError, match="the discriminator is to learn in stage 'both', but Together has none"):
+    with pytest.raises(UserError, match="stage 'both' trains the discriminator, but Together has none"):
         make_trainer(3).fit(Together(), loader(make_batches(3)))
 
 

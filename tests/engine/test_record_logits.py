@@ -29,7 +29,7 @@ def train(model: TinyGAN, steps: int = 2) -> dict[str, torch.Tensor]:
     outputs = Outputs()
     make_trainer(steps, outputs).fit(model, loader(make_batches(steps, samples=4)))
     assert not {"d_real", "d_fake"} & outputs.seen[0].keys()  # losses are one thing, scores another
-    return model.scores
+    return model.mean_logits
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,16 @@ def test_every_paper_with_two_players_says_them(case: Case) -> None:
     with torch.no_grad():
         prediction = case.paper(batch["image"], batch["mask"])
         list(case.paper.discriminator_losses(batch, prediction).values())
-        said = dict(case.paper._mean_logits)
+        said = dict(case.paper._micro_batch_logits)
         blank = Batch(image=torch.zeros_like(batch["image"]), mask=torch.ones_like(batch["mask"]), name=batch["name"])
         case.paper.discriminator_losses(blank, prediction)
     assert said.keys() == {"d_real", "d_fake"}
     assert all(value.ndim == 0 for value in said.values())
-    assert said["d_real"] != case.paper._mean_logits["d_real"]
+    assert said["d_real"] != case.paper._micro_batch_logits["d_real"]
 
 
 def test_of_several_scales_each_counts_the_same() -> None:
     model = LPINet()
     scales = [torch.full((1, 1, 8, 8), 3.0), torch.full((1, 1, 2, 2), 1.0, dtype=torch.bfloat16)]
     assert model.record_logits("real", scales) is scales
-    assert model._mean_logits == {"d_real": torch.tensor(2.0)}
+    assert model._micro_batch_logits == {"d_real": torch.tensor(2.0)}

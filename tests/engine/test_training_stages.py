@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from lit_inpaint.engine.training_stages import StageSchedule, optimizers
+from lit_inpaint.engine.training_stages import StageSchedule, assign_optimizers
 from lit_inpaint.schedules import Linear, Schedule, Steps, Value
 from lit_inpaint.settings import SGD, Adam, OptimizerSettings, Player, Stage
 
@@ -98,9 +98,9 @@ def test_the_papers_weights_run_by_the_run_and_a_stages_by_the_stage() -> None:
 
 
 def test_scheduled_weights_are_those_that_change() -> None:
-    assert StageSchedule(TWO).scheduled_weights(SomeWeights(), 0) == ["l1", "coarse", "fake"]
-    assert StageSchedule((Stage(),)).scheduled_weights(SomeWeights(), 0) == ["coarse"]
-    assert StageSchedule((Stage(),)).scheduled_weights(SomeWeights(coarse=1.0), 0) == []
+    assert StageSchedule(TWO).changing_weights(SomeWeights()) == ["l1", "coarse", "fake"]
+    assert StageSchedule((Stage(),)).changing_weights(SomeWeights()) == ["coarse"]
+    assert StageSchedule((Stage(),)).changing_weights(SomeWeights(coarse=1.0)) == []
 
 
 def test_the_same_for_learning_rates() -> None:
@@ -166,4 +166,4 @@ ADAM, LATER, SGD_ = Adam(lr=1.0), Adam(lr=2.0, betas=(0.5, 0.9)), SGD(lr=3.0)
 )
 def test_which_optimizers_a_run_needs(stages: tuple[Stage, ...], built: list[OptimizerSettings], numbers: list[int]) -> None:
     player: Player = "generator"
-    assert optimizers(stages, player, ADAM) == (built, numbers)
+    assert assign_optimizers(stages, player, ADAM) == (built, numbers)

@@ -90,14 +90,14 @@ def test_one_name_for_both_players_is_an_error() -> None:
 def test_idle_weights_are_found_once_all_have_spoken() -> None:
     scales = LossWeighter("Paper", Weights())
     scales.total("generator", {"l1": scalar(1.0)}, WEIGHTS, 1.0, {})
-    scales.check_complete(("generator", "discriminator"))
+    scales.check_unused_weights(("generator", "discriminator"))
     scales.total("discriminator", {"real": scalar(1.0)}, WEIGHTS, 1.0, {})
     with pytest.raises(ValueError, match=r"Paper weighs style, but its losses give only l1, real$"):
-        scales.check_complete(("generator", "discriminator"))
+        scales.check_unused_weights(("generator", "discriminator"))
 
 
 def test_a_term_that_was_not_computed_has_spoken() -> None:
     scales = LossWeighter("Paper", Weights())
     scales.total("generator", {"l1": scalar(1.0), "style": never}, WEIGHTS | {"style": 0.0}, 1.0, {})
     scales.total("discriminator", {"real": scalar(1.0)}, WEIGHTS, 1.0, {})
-    scales.check_complete(("generator", "discriminator"))
+    scales.check_unused_weights(("generator", "discriminator"))
