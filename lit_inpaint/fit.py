@@ -145,9 +145,8 @@ def _start(options: argparse.Namespace) -> load_yaml.Config:
             raise UserError(f"no configuration at {path}; a run folder holds one as config.yaml")
         return load_yaml.load_experiment(str(path))
     if options.experiment is None:
-        folder = load_yaml.experiments_dir()
-        names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "defaults")) or "none found"
-        raise UserError(f"name an experiment: --experiment NAME (in {folder}: {names}) or --config FILE")
+        names = ", ".join(load_yaml.experiment_names())
+        raise UserError(f"name an experiment: --experiment NAME (there are {names}) or --config FILE")
     return load_yaml.load_experiment(options.experiment)
 
 

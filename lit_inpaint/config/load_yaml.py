@@ -7,9 +7,11 @@ with the signatures afterwards.
 from __future__ import annotations
 
 import copy
+import importlib
+import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -19,26 +21,31 @@ Config = dict[str, Any]
 SECTIONS = ("model", "data", "trainer", "ema", "wandb")
 
 
-def experiments_dir() -> Path:
-    """`experiments/` of the current folder, or else of the checkout that contains this package."""
-    here = Path.cwd() / "experiments"
-    return here if here.is_dir() else Path(__file__).resolve().parents[2] / "experiments"
+def experiment_dirs() -> list[Path]:
+    """`experiments/` of the current folder, if there is one, then the experiments that come with the package."""
+    package = Path(__file__).resolve().parents[1]
+    shipped = package / "experiments"  # in a wheel; a checkout has them beside the package
+    dirs = [Path.cwd() / "experiments", shipped if shipped.is_dir() else package.parent / "experiments"]
+    return list({folder.resolve(): folder for folder in dirs if folder.is_dir()}.values())
 
 
 def find_experiment(name: str) -> Path:
-    """Path of an experiment file, given by name or by path.
+    """Path of an experiment file, given by path or by its name in one of `experiment_dirs()`.
 
     Raises:
         UserError: the file does not exist; suggests similar names.
     """
-    folder = experiments_dir()
-    for path in (Path(name), folder / f"{name}.yaml"):
+    for path in (Path(name).expanduser(), *(folder / f"{name}.yaml" for folder in experiment_dirs())):
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return path
-    names = sorted(
-        str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml") if _is_experiment(path, folder)
-    )
-    raise UserError(f"no experiment {name!r} in {folder}{did_you_mean(name, names, n=3, cutoff=0.4) or ', which is empty'}")
+    dirs = " or ".join(map(str, experiment_dirs()))
+    raise UserError(f"no experiment {name!r} in {dirs}{did_you_mean(name, experiment_names(), n=3, cutoff=0.4)}")
+
+
+def experiment_names() -> list[str]:
+    """Names of all experiments that `find_experiment` finds without a path, sorted."""
+    files = [(folder, path) for folder in experiment_dirs() for path in folder.rglob("*.yaml") if _is_experiment(path, folder)]
+    return sorted({path.relative_to(folder).with_suffix("").as_posix() for folder, path in files})
 
 
 def _is_experiment(path: Path, folder: Path) -> bool:
@@ -47,14 +54,19 @@ def _is_experiment(path: Path, folder: Path) -> bool:
 
 
 def load_experiment(name: str) -> Config:
-    """Merge `defaults.yaml`, the experiment's `base` and the experiment; read sections that are given as a file name."""
+    """Merge the defaults, the experiment's `base` and the experiment; read sections that are given as a file name.
+
+    The package's `defaults.yaml` comes first, then that of the current folder's `experiments/`.
+    """
     path = find_experiment(name)
-    defaults = experiments_dir() / "defaults.yaml"
-    config = _read(defaults) if defaults.is_file() else {}
+    config: Config = {}
+    for folder in reversed(experiment_dirs()):
+        if (folder / "defaults.yaml").is_file():
+            config = merge(config, _read(folder / "defaults.yaml"))
     config = merge(config, _with_base(path))
-    folder = experiments_dir().resolve()
-    inside = path.resolve().is_relative_to(folder)
-    config.setdefault("experiment", path.resolve().relative_to(folder).with_suffix("").as_posix() if inside else path.stem)
+    inside = [folder.resolve() for folder in experiment_dirs() if path.resolve().is_relative_to(folder.resolve())]
+    named = path.resolve().relative_to(inside[0]) if inside else Path(path.name)
+    config.setdefault("experiment", named.with_suffix("").as_posix())
     return config
 
 
@@ -65,15 +77,44 @@ def _with_base(path: Path) -> Config:
     base = config.pop("base", None)
     for section in SECTIONS:
         if isinstance(config.get(section), str) and config[section].endswith((".yaml", ".yml")):
-            config[section] = _with_base(path.parent / config[section])
-    return merge(_with_base(path.parent / base), config) if base else config
+            config[section] = _with_base(_beside(path, config[section]))
+    return merge(_with_base(_beside(path, base)), config) if base else config
+
+
+def _beside(path: Path, name: str) -> Path:
+    """A file that `path` names: relative to its own folder, or else to one of the folders of experiments."""
+    candidates = [folder / name for folder in (path.parent, *experiment_dirs())]
+    return next((file for file in candidates if file.is_file()), candidates[0])
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Loader that rejects duplicate keys; PyYAML keeps the last of them without a warning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build one mapping.
+
+        Raises:
+            UserError: a key stands twice.
+        """
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, (key, _) in enumerate(node.value):
+            if isinstance(key, yaml.ScalarNode) and key.value in keys[:number] and key.value != "<<":
+                mark = key.start_mark
+                raise UserError(f"{mark.name}, line {mark.line + 1}: the key {key.value!r} stands twice; merge both into one")
+        return super().construct_mapping(node, deep)
 
 
 def _read(path: Path) -> Config:
     try:
-        config = yaml.safe_load(path.read_text())
+        content = path.read_bytes()
+        # PyYAML decodes UTF-8 and, by their byte order mark, UTF-16.
+        loader = _UniqueKeyLoader(content)
+        loader.name = str(path)
+        config = loader.get_single_data()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.reader.ReaderError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason} at byte {error.position}); save it as UTF-8") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(config, dict):
@@ -106,12 +147,14 @@ def _replaces(class_path: object, base: Config) -> bool:
 def override(config: Config, options: Sequence[str]) -> Config:
     """Apply command-line options such as `--model.blocks 4` or `--data.root=DIR` to a copy of `config`.
 
-    A key may leave out `init_args`. `--seed` sets the data's seed too, unless that is given as well.
+    A key may leave out `init_args`. Values are YAML, but a setting of type `str` takes its text as typed. `--seed` sets the
+    data's seed too, unless `--data.seed` is given as well.
 
     Raises:
         UserError: an option has another form, or no value.
     """
     config = copy.deepcopy(config)
+    values: list[tuple[list[str], str]] = []
     rest = list(options)
     while rest:
         option = rest.pop(0)
@@ -124,25 +167,69 @@ def override(config: Config, options: Sequence[str]) -> Config:
             if not rest or rest[0].startswith("--"):
                 raise UserError(f"--{key} needs a value")
             text = rest.pop(0)
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text
-        if key == "seed":
-            config.get("data", {}).get("init_args", {}).pop("seed", None)
-        _set(config, key.split("."), value)
+        if not text:
+            raise UserError(f"--{key} has an empty value; is it a shell variable that is not set? (null stands for none)")
+        values.append((key.split("."), text))
+    if any(path == ["seed"] for path, _ in values):
+        config.get("data", {}).get("init_args", {}).pop("seed", None)
+    for path, text in values:
+        _set(config, path, text)
     return config
 
 
-def _set(config: Config, path: list[str], value: object) -> None:
-    for depth, name in enumerate(path):
-        if "class_path" in config and name not in ("class_path", "init_args"):
-            config = config.setdefault("init_args", {})
-        if depth == len(path) - 1:
-            if name == "class_path" and _replaces(value, config):
-                config.clear()
-            config[name] = value
-        else:
-            if not isinstance(config.get(name), dict):
-                config[name] = {}
-            config = config[name]
+def _set(config: Config, path: list[str], text: str) -> None:
+    *parents, key = path
+    node, owner = config, ""
+    for name in parents:
+        node = _arguments(node, name)
+        if not isinstance(node.get(name), dict):
+            node[name] = {}
+        node = node[name]
+        owner = str(node.get("class_path", "")) if name != "init_args" else owner
+    value = _parse_value(text, parents[:1], owner, key)
+    node = _arguments(node, key)
+    if key == "class_path" and _replaces(value, node):
+        node.clear()
+    node[key] = value
+
+
+def _arguments(node: Config, key: str) -> Config:
+    """The dictionary that `key` belongs to: `init_args` of an object, else `node` itself."""
+    return node.setdefault("init_args", {}) if "class_path" in node and key not in ("class_path", "init_args") else node
+
+
+def _parse_value(text: str, section: list[str], owner: str, key: str) -> object:
+    """The value of an option: YAML, or the text itself for a setting of type `str`."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if value == text or text == "null":
+        return value
+    return text if _is_text(section, owner, key) else value
+
+
+def _is_text(section: list[str], owner: str, key: str) -> bool:
+    """Whether a setting accepts `str` (or `str | None`) and nothing else."""
+    cls: object = None
+    if not section:
+        return key in ("experiment", "init_from")
+    if section == ["trainer"]:
+        from lightning.pytorch import Trainer
+
+        cls = Trainer
+    elif section == ["wandb"]:
+        from lit_inpaint.loggers.wandb import Wandb
+
+        cls = Wandb
+    elif owner:
+        module, _, name = owner.rpartition(".")
+        try:
+            cls = getattr(importlib.import_module(module or f"lit_inpaint.{section[0]}"), name)
+        except (ImportError, AttributeError, ValueError):
+            return False  # the check reports the wrong name
+    try:
+        hint = typing.get_type_hints(cast(Any, cls).__init__).get(key)
+    except (AttributeError, NameError, TypeError):
+        return False
+    return set(typing.get_args(hint) or (hint,)) - {type(None)} == {str}

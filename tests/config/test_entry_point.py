@@ -1,7 +1,6 @@
 import errno
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ import yaml
 from tiny_runs import TINY
 
 from lit_inpaint import fit
-from lit_inpaint.config import check_settings, entry_point, load_yaml
+from lit_inpaint.config import check_settings, entry_point
 from lit_inpaint.errors import UserError
 
 
@@ -42,58 +41,6 @@ def test_a_programming_error_keeps_its_traceback() -> None:
 
     with pytest.raises(ValueError, match="a bug"):
         entry_point.run_command(main)
-
-
-def test_another_class_takes_no_arguments_of_the_old_one() -> None:
-    base = {"model": {"class_path": "A", "init_args": {"lr": 1, "weights": {"l1": 2, "l2": 3}}}}
-    same = load_yaml.merge(base, {"model": {"class_path": "A", "init_args": {"weights": {"l1": 5}}}})
-    assert same["model"] == {"class_path": "A", "init_args": {"lr": 1, "weights": {"l1": 5, "l2": 3}}}
-    other = {"class_path": "B", "init_args": {"width": 4}}
-    assert load_yaml.merge(base, {"model": other})["model"] == other
-    assert load_yaml.override(base, ["--model.class_path", "B", "--model.width=4"])["model"] == other
-    assert base["model"]["init_args"]["weights"] == {"l1": 2, "l2": 3}
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (["--data.root", "DIR"], {"data": {"class_path": "D", "init_args": {"root": "DIR", "seed": 1}}}),
-        (["--data.init_args.root=a=b"], {"data": {"class_path": "D", "init_args": {"root": "a=b", "seed": 1}}}),
-        (["--data.seed", "5"], {"data": {"class_path": "D", "init_args": {"seed": 5}}}),
-        (["--seed", "7"], {"seed": 7, "data": {"class_path": "D", "init_args": {}}}),
-        (["--seed", "7", "--data.seed", "5"], {"seed": 7, "data": {"class_path": "D", "init_args": {"seed": 5}}}),
-        (["--trainer.max_steps", "-1"], {"trainer": {"max_steps": -1}}),
-        (["--ema", "null"], {"ema": None}),
-        (["--data.masks.class_path", "M", "--data.masks.low", "0.1"], {"masks": None}),
-    ],
-)
-def test_options_on_top(options: list[str], expected: dict[str, Any]) -> None:
-    config: dict[str, Any] = {"seed": 0, "data": {"class_path": "D", "init_args": {"seed": 1}}}
-    found = load_yaml.override(config, options)
-    if "masks" in expected:
-        assert found["data"]["init_args"]["masks"] == {"class_path": "M", "init_args": {"low": 0.1}}
-    else:
-        assert found == {**config, **expected}
-    assert config == {"seed": 0, "data": {"class_path": "D", "init_args": {"seed": 1}}}
-
-
-def test_base_and_sections_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "experiments"
-    (folder / "data").mkdir(parents=True)
-    (folder / "defaults.yaml").write_text("seed: 3\ncheckpoint_every: 7\ntrainer: {max_steps: 1}\n")
-    (folder / "data" / "photos.yaml").write_text("class_path: D\ninit_args: {size: 8}\n")
-    (folder / "first.yaml").write_text("model: {class_path: M}\ndata: data/photos.yaml\ntrainer: {max_steps: 2}\n")
-    (folder / "second.yaml").write_text("base: first.yaml\nseed: 4\ndata: {init_args: {size: 16}}\n")
-    monkeypatch.chdir(tmp_path)
-    assert load_yaml.load_experiment("second") == {
-        "experiment": "second",
-        "seed": 4,
-        "checkpoint_every": 7,
-        "model": {"class_path": "M"},
-        "data": {"class_path": "D", "init_args": {"size": 16}},
-        "trainer": {"max_steps": 2},
-    }
-    assert load_yaml.load_experiment(str(folder / "first.yaml"))["experiment"] == "first"
 
 
 def test_a_configuration_is_complete_and_replays(capsys: pytest.CaptureFixture[str]) -> None:
