@@ -32,9 +32,8 @@ def pairs(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("transform", [ResizedCenterCrop(), RandomResizedCrop((0.4, 0.9))])
 def test_mask_is_transformed_with_its_image(pairs: Path, transform: ResizedCenterCrop | RandomResizedCrop) -> None:
     root = str(pairs / "images")
-    data = Folder(
-        root, size=32, workers=0, val_masks=[PerImageMasks(str(pairs / "masks"))], val_transform=transform, val_crops=3
-    )
+    masks = [PerImageMasks(str(pairs / "masks"))]
+    data = Folder(root, size=32, workers=0, val_masks=masks, val_transform=transform, val_crops=3)
     data.setup("validate")
     (batch,) = data.val_dataloader()
     assert len(batch["name"]) == 6

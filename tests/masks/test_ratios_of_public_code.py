@@ -142,9 +142,7 @@ def test_mask_ratios_match_the_public_code(source: MaskSource, side: int, n: int
     for reference in references:
         error, rounded = 4 * (1 / n + 1 / reference.n) ** 0.5, reference.rounding / 2
         assert sample.mean() == pytest.approx(reference.mean, abs=error * std + rounded)
-        if (
-            reference.std is not None
-        ):  # for flatter distributions, the error of a std is at most that of the normal distribution
+        if reference.std is not None:  # flatter than a normal distribution, so the std's error is at most the normal's
             assert std == pytest.approx(reference.std, abs=error * std / 2**0.5 + rounded)
         for level, quantile in reference.quantiles:
             tolerance = error * (level * (1 - level)) ** 0.5
