@@ -370,8 +370,8 @@ def _fit(
 
 
 def _cost(model: Inpainter, size: int) -> tuple[int, int]:
-    """Parameters and multiply-adds of the generator; the model is left as it was."""
-    from lit_inpaint.profiling.latency import count_params_macs
+    """Parameters and MACs of the generator; the model is left as it was."""
+    from lit_inpaint.profiling.macs import count_params_macs
 
     modes = [(module, module.training) for module in model.modules()]
     found = count_params_macs(model, size)

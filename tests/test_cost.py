@@ -6,18 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_gan import TinyGAN, make_tiny
-from torch import nn
 
 from lit_inpaint import cost
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
-from lit_inpaint.evaluation.method_labels import variant_of
-from lit_inpaint.papers import PEPSI, DeepGIN, LPINet, PConv, UNet, WaveMix
-from lit_inpaint.profiling import latency
+from lit_inpaint.papers import LPINet, WaveMix
+from lit_inpaint.profiling import epoch_time, latency
 from lit_inpaint.profiling.published_differences import NOTES
-from lit_inpaint.settings import Stage
-from lit_inpaint.types import Batch, Prediction, Terms
 
 
 def rows_of(argv: list[str], tmp_path: Path) -> list[dict[str, object]]:
@@ -49,7 +44,7 @@ def test_all_papers_with_their_published_figures(tmp_path: Path, capsys: pytest.
     for part in ("encoder", "attention", "decoder", "discriminator", "total"):
         for variant in ("PEPSI", "PEPSI depthwise-separable"):
             assert found[variant, part]["value"] == found[variant, part]["published"], (variant, part)
-    assert len(found) == len(rows), "a metric of a network stands once"
+    assert len(found) == len(rows), "one row for each metric of a network"
     wrong = set()
     for (method, metric), row in found.items():
         if metric == "parameters" and "published" in row:
@@ -80,55 +75,19 @@ def test_without_timing_and_with_bf16(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found["latency_bf16"]["n"] == found["latency"]["n"] == 3
 
 
-def test_peak_memory_of_a_network_whose_need_is_known() -> None:
-    """At its peak a stack of identities that add 1 holds its input and two more maps of the same size."""
-
-    class Adding(nn.Module):
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            for _ in range(4):
-                image = image + 1
-            return image
-
-    model = LPINet(blocks=1)
-    model.generator = Adding()
-    model.forward = lambda image, mask: model.generator(image)
-    kind = latency.DevicePrecision(torch.device("cpu"), "float32")
-    peak = latency.benchmark_forward([model], 128, (), 1, 1, kind)[0].peak
-    image, mask = 3 * 128 * 128 * 4, 128 * 128 * 4
-    assert 0 <= peak - (image + mask + 2 * image) < 1024
-
-
-def test_turns_end_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow network is timed once, a fast one beside it as often as asked; and they alternate."""
-    slow, fast = LPINet(blocks=1), LPINet(blocks=1)
-    asked = []
-
-    def passed(model: LPINet, example: tuple[torch.Tensor, torch.Tensor], kind: latency.DevicePrecision) -> float:
-        asked.append((model, len(example[0])))
-        if asked.count(asked[-1]) == 1:
-            return 100.0  # the first pass of a shape warms up and does not count
-        return 5.0 if model is slow else 0.25
-
-    monkeypatch.setattr(latency, "_pass", passed)
-    monkeypatch.setattr(latency, "_peak", lambda *given: 0)
-    speeds = latency.benchmark_forward([slow, fast], 16, (1, 2), 3, 1, latency.DevicePrecision(torch.device("cpu"), "float32"))
-    assert [speed.timings for speed in speeds] == [{1: (5.0, 1), 2: (5.0, 1)}, {1: (0.25, 3), 2: (0.25, 3)}]
-    assert asked[:4] == 2 * [(slow, 1), (fast, 1)]
-
-
 def test_too_little_memory_on_a_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What does not fit is left out by name; all else is measured."""
-    whole, most = latency._pass, 2
+    """Networks that do not fit are listed; all others are measured."""
+    original, max_batch = latency._time_forward, 2
 
-    def passed(model: LPINet, example: tuple[torch.Tensor, torch.Tensor], kind: latency.DevicePrecision) -> float:
-        if len(model.generator.state_dict()) > small and len(example[0]) > most:
+    def time_forward(model: LPINet, example: tuple[torch.Tensor, torch.Tensor], kind: latency.DevicePrecision) -> float:
+        if len(model.generator.state_dict()) > small and len(example[0]) > max_batch:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-        return whole(model, example, kind)
+        return original(model, example, kind)
 
     small = len(LPINet(blocks=1).generator.state_dict())
-    monkeypatch.setattr(latency, "_pass", passed)
+    monkeypatch.setattr(latency, "_time_forward", time_forward)
     argv = ["--papers", "LPINet", "--size", "16", "--runs", "1", "--bf16", "never", "--batch_size", "3"]
     rows = rows_of(argv, tmp_path)
     assert [row["method"] for row in rows if row["metric"] == "latency"] == ["LPI", "LPI-Large"]
@@ -137,28 +96,9 @@ def test_too_little_memory_on_a_gpu(
     assert re.search(
         r"Not measured: LPI-Large with 3 images in float32 on the .PU, out of memory; give a smaller --batch_size", printed
     )
-    most = 0
+    max_batch = 0
     with pytest.raises(UserError, match=r"out of memory on the GPU at 16x16; give a smaller --size"):
         cost.main(argv)
-
-
-def test_multiply_adds_against_a_count_by_hooks() -> None:
-    model = LPINet(blocks=1)
-    counted = 0
-
-    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        nonlocal counted
-        assert isinstance(module, nn.Conv2d)
-        per_pixel = module.in_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
-        counted += output.numel() * per_pixel
-
-    measured = latency.count_params_macs(model, 48).macs
-    for module in model.generator.modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(count)
-    with torch.no_grad():
-        model(torch.rand(1, 3, 48, 48), torch.zeros(1, 1, 48, 48))
-    assert measured == counted > 0
 
 
 @pytest.mark.parametrize(("name", "methods"), [("LPINet", ["LPI", "LPI-Large"]), ("LPI-Large", ["LPI-Large"])])
@@ -174,14 +114,6 @@ def test_a_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
     assert found["checkpoint_file"]["value"] == checkpoint.stat().st_size
     assert found["parameters"]["value"] == 1_764_707
     assert found["parameters"]["published"] == 1.67
-
-
-def test_a_narrower_network_is_no_published_variant() -> None:
-    assert variant_of(UNet()) == "Custom CNN"
-    assert variant_of(DeepGIN(attention="single", back_projection=False, block="standard")) == "StdResBlk-SA"
-    others = UNet(widths=(8, 16)), DeepGIN(width=4), PConv(width=8, levels=3), PEPSI(size=32, width=8), WaveMix(modules=1)
-    for model in others:
-        assert variant_of(model) is None, type(model).__name__
 
 
 @pytest.mark.parametrize(
@@ -210,17 +142,17 @@ def test_as_a_command() -> None:
 
 
 def test_seconds_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The time of a step, times the whole batches of an epoch; beside what the paper prints, and only on request."""
-    asked = []
+    """Step time multiplied by whole batches, beside the published time; only with `--epoch`."""
+    calls = []
 
-    def step(model: Inpainter, *given: object) -> latency.Timing:
-        asked.append((type(model).__name__, *given[:-1]))
+    def step(model: Inpainter, *arguments: object) -> latency.Timing:
+        calls.append((type(model).__name__, *arguments[:-1]))
         return latency.Timing(0.25, 3)
 
-    monkeypatch.setattr(latency, "benchmark_train_step", step)
+    monkeypatch.setattr(epoch_time, "benchmark_train_step", step)
     argv = ["--papers", "WaveMix", "LPI", "--no_timing", "--bf16", "never", "--runs", "7", "--seconds", "5", "--epoch"]
     rows = {row["method"]: row for row in rows_of([*argv, "--size", "32"], tmp_path) if row["metric"] == "epoch"}
-    assert asked == [("WaveMix", 32, 40, 2000, 7, 5), ("LPINet", 32, 40, 2000, 7, 5)]
+    assert calls == [("WaveMix", 32, 40, 2000, 7, 5), ("LPINet", 32, 40, 2000, 7, 5)]
     wavemix, lpi = rows["WaveMix"], rows["LPI"]
     assert (wavemix["value"], wavemix["unit"], wavemix["n"], wavemix["images"], wavemix["batch"]) == (500.0, "s", 3, 80_000, 40)
     assert (wavemix["published"], wavemix["published_unit"]) == (1387, "s")
@@ -228,56 +160,22 @@ def test_seconds_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     printed = capsys.readouterr().out
     for words in ("80,000 images of 32x32 in", "batches of 40", "1387 s", "LaMa (published)", "4861 s", "on other hardware"):
         assert words in printed, words
-    asked.clear()
+    calls.clear()
     rows_of([*argv, "--epoch_images", "1007", "--epoch_batch", "10", "--size", "16"], tmp_path)
-    assert asked[0][1:4] == (16, 10, 100)
-    asked.clear()
+    assert calls[0][1:4] == (16, 10, 100)
+    calls.clear()
     assert not [row for row in rows_of([*argv[:-1], "--size", "16"], tmp_path) if row["metric"] == "epoch"]
     assert "an epoch" not in capsys.readouterr().out.split("LaMa (published)")[-1]
-    assert not asked
+    assert not calls
 
 
-def test_an_epoch_is_of_the_size_that_was_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cost._epoch(None, None, None) == cost.Epoch(80_000, 96, 40)
-    assert cost._epoch(100, 32, 8).steps == 12
-    assert cost.Epoch(3, 32, 8).steps == 1
-
-
-def test_a_step_is_one_of_the_longest_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From its first batch on, in training mode, whole; one more step than is counted."""
-    stages = (Stage("warm-up", discriminator=False, epochs=2), Stage("main", epochs=9), Stage("end", epochs=1))
-    model, seen = make_tiny(stages=stages).eval(), list[tuple[int, bool, torch.Size]]()
-    whole = TinyGAN.discriminator_losses
-
-    def spy(self: TinyGAN, batch: Batch, prediction: Prediction) -> Terms:
-        seen.append((self.trainer.global_step, self.training, batch["image"].shape))
-        return whole(self, batch, prediction)
-
-    monkeypatch.setattr(TinyGAN, "discriminator_losses", spy)
-    timing = latency.benchmark_train_step(model, 16, 3, 5, 4, 60, torch.device("cpu"))
-    assert seen == [(step, True, (3, 3, 16, 16)) for step in range(10, 15)]
-    assert timing.n == 4
-    assert timing.seconds > 0
-    assert latency.benchmark_train_step(model, 16, 3, 5, 4, 1e-9, torch.device("cpu")).n == 1
-
-
-def test_networks_learn_from_the_images_of_the_epoch(checkpoint: Path) -> None:
-    """PEPSI's discriminator is for one size, PConv's losses want VGG's weights: they are built so that they can be timed."""
-    pepsi, pconv = (cost._trainable(network, 32) for network in cost._networks(["Diet-PEPSI", "PConv"]))
-    assert (pepsi.hparams["size"], variant_of(pepsi)) == (32, "Diet-PEPSI")
-    assert isinstance(pconv, PConv)
-    assert "RANDOM" in pconv.vgg.about
-    (trained,) = cost._checkpoints([checkpoint])
-    assert cost._trainable(trained, 32) is trained.model
-
-
-def test_what_cannot_be_trained_is_said_once(
+def test_networks_that_cannot_be_trained_are_listed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(model: Inpainter, *given: object) -> latency.Timing:
+    def refuse(model: Inpainter, *arguments: object) -> latency.Timing:
         raise torch.OutOfMemoryError("CUDA out of memory") if isinstance(model, WaveMix) else UserError("no weights")
 
-    monkeypatch.setattr(latency, "benchmark_train_step", refuse)
+    monkeypatch.setattr(epoch_time, "benchmark_train_step", refuse)
     argv = ["--papers", "WaveMix", "LPINet", "--no_timing", "--bf16", "never", "--size", "16", "--epoch"]
     assert not [row for row in rows_of(argv, tmp_path) if row["metric"] == "epoch"]
     printed = capsys.readouterr().out
@@ -285,6 +183,6 @@ def test_what_cannot_be_trained_is_said_once(
     assert "Not measured: an epoch of LPI, LPI-Large: no weights" in printed
 
 
-def test_what_an_epoch_is_without_asking_for_its_time() -> None:
-    with pytest.raises(UserError, match="--epoch_images and --epoch_batch are of --epoch"):
+def test_epoch_options_without_epoch() -> None:
+    with pytest.raises(UserError, match="--epoch_images and --epoch_batch belong to --epoch"):
         cost.main(["--papers", "UNet", "--epoch_images", "4"])

@@ -1,1 +1,1 @@
-"""Parameters, MACs, latency, training-step time and peak memory of networks."""
+"""Profile networks: parameters, MACs, latency, throughput, memory and training time, beside published figures."""

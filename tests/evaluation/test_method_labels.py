@@ -1,9 +1,10 @@
-"""What tables call mask sources."""
+"""Names of variants and mask sources in tables."""
 
 import pytest
 
-from lit_inpaint.evaluation.method_labels import label_masks
+from lit_inpaint.evaluation.method_labels import label_masks, variant_of
 from lit_inpaint.masks import Boxes, Center, FreeForm, MaskRatio, MaskSource, Mixture, RandomFlipRot90
+from lit_inpaint.papers import PEPSI, DeepGIN, PConv, UNet, WaveMix
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,11 @@ def test_what_differs_from_the_defaults_is_said_in_all_of_a_class(sources: list[
 def test_sources_that_differ_have_labels_that_differ() -> None:
     sources = [MaskRatio(FreeForm(), tens / 10, (tens + 1) / 10, attempts) for tens in range(5) for attempts in (2, 8)]
     assert len(set(label_masks(sources))) == len(sources)
+
+
+def test_a_narrower_network_is_no_published_variant() -> None:
+    assert variant_of(UNet()) == "Custom CNN"
+    assert variant_of(DeepGIN(attention="single", back_projection=False, block="standard")) == "StdResBlk-SA"
+    others = UNet(widths=(8, 16)), DeepGIN(width=4), PConv(width=8, levels=3), PEPSI(size=32, width=8), WaveMix(modules=1)
+    for model in others:
+        assert variant_of(model) is None, type(model).__name__
