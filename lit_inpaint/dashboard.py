@@ -41,11 +41,11 @@ def main(argv: list[str]) -> int:
     except ImportError:
         raise UserError("wandb-workspaces is not installed; run pip install 'lit_inpaint[dashboard]'") from None
 
-    from lit_inpaint.loggers.wandb import key_known
+    from lit_inpaint.loggers.wandb import has_api_key
 
     entry_point.silence_warnings()
     os.environ.setdefault("WANDB_SILENT", "true")
-    known = key_known()
+    known = has_api_key()
     entity = options.entity or (_own_entity() if known else "")
     workspace = build(options.name, entity, options.project)
     if not known:

@@ -291,10 +291,10 @@ def _published_rows(table: PublishedTable) -> list[dict[str, object]]:
 
 
 def _read(path: Path) -> Entry:
-    from lit_inpaint.runs.checkpoint_file import read_checkpoint, revive
+    from lit_inpaint.runs.checkpoint_file import read_checkpoint, rebuild
 
     content = read_checkpoint(path)
-    model = revive(content, path)  # the rest of the content, mostly optimizer state, is let go
+    model = rebuild(content, path)  # the rest of the content, mostly optimizer state, is let go
     return Entry(path, model, content.get("global_step"), content["lit_inpaint"].get("config"))
 
 

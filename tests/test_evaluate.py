@@ -74,7 +74,7 @@ def test_the_same_numbers_as_the_run_itself(checkpoint: Path, tmp_path: Path) ->
     """`fit` closes with the same table, of the same samples; of the demo, test is val."""
     evaluated = run(checkpoint, tmp_path)["rows"]
     ours = {(row["bucket"], row["metric"]): row["value"] for row in evaluated}
-    rows = json.loads((checkpoint.parents[1] / "table.json").read_text())["rows"]
+    rows = json.loads((checkpoint.parents[1] / "final_evaluation.json").read_text())["rows"]
     assert rows[0]["manifest"] == evaluated[0]["manifest"]
     assert hashlib.sha256((checkpoint.parents[1] / "val_manifest.csv").read_bytes()).hexdigest() == rows[0]["manifest"]
     theirs = {(row["bucket"], row["metric"]): row["value"] for row in rows}

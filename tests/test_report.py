@@ -114,7 +114,7 @@ def test_an_unfinished_run(tmp_path: Path) -> None:
         file.write("40,20.1")  # the row is being written
     page = report_page(tmp_path, str(run))
     assert "unfinished" in page.text
-    assert "has no table.json" in page.text
+    assert "has no final_evaluation.json" in page.text
     assert not any(
         step == 40 for about in page.data if "lines" in about for line in about["lines"] for step, _ in line["points"]
     )
@@ -154,7 +154,7 @@ def test_few_of_many_grids(tmp_path: Path) -> None:
 def test_worst_and_best_of_the_validation_set(checkpoint: Path, tmp_path: Path) -> None:
     """A real run with its own data and checkpoint, and the versions in that checkpoint."""
     run = checkpoint.parents[1]
-    table = json.loads((run / "table.json").read_text())["rows"]
+    table = json.loads((run / "final_evaluation.json").read_text())["rows"]
     mean = next(row["value"] for row in table if row["bucket"] == "all" and row["metric"] == "psnr")
 
     def scores(count: int) -> list[float]:
@@ -171,7 +171,7 @@ def test_worst_and_best_of_the_validation_set(checkpoint: Path, tmp_path: Path) 
     versions = torch.load(checkpoint, weights_only=True)["lit_inpaint"]["versions"]
     for version in versions.values():
         assert version in page.text
-    start = yaml.safe_load((run / "machines.yaml").read_text())[-1]
+    start = yaml.safe_load((run / "launches.yaml").read_text())[-1]
     assert start["machine"]["host"] in page.text
     assert start["machine"]["cpu"] in page.text
     assert "1 x cpu" in page.text
@@ -180,7 +180,7 @@ def test_worst_and_best_of_the_validation_set(checkpoint: Path, tmp_path: Path) 
 @pytest.mark.parametrize("content", ["", "[", "{}", "- processes: 3", "- {processes: [a cpu], machine: {}}"])
 def test_broken_machines_yaml_is_left_out(checkpoint: Path, tmp_path: Path, content: str) -> None:
     run = shutil.copytree(checkpoint.parents[1], tmp_path / "run")
-    (run / "machines.yaml").write_text(content)
+    (run / "launches.yaml").write_text(content)
     assert "1 x cpu" not in report_page(tmp_path, str(run)).text
 
 
@@ -190,8 +190,8 @@ def change_config(run: Path, key: str, value: object) -> None:
 
 
 def change_row(run: Path, key: str, value: object) -> None:
-    rows = json.loads((run / "table.json").read_text())["rows"]
-    (run / "table.json").write_text(json.dumps({"rows": [rows[0], {**rows[1], key: value}, *rows[2:]]}))
+    rows = json.loads((run / "final_evaluation.json").read_text())["rows"]
+    (run / "final_evaluation.json").write_text(json.dumps({"rows": [rows[0], {**rows[1], key: value}, *rows[2:]]}))
 
 
 @pytest.mark.parametrize(
@@ -218,11 +218,11 @@ def change_row(run: Path, key: str, value: object) -> None:
         ),
         (lambda run: (run / "metrics.csv").write_text("val/psnr\n20\n"), "cannot read .*metrics.csv .*no column 'step'"),
         (lambda run: (run / "metrics.csv").write_bytes(b"\xff\xfe\x00"), "cannot read .*metrics.csv"),
-        (lambda run: (run / "table.json").write_text('{"rows": [{"method": "x"}]}'), "cannot read .*table.json"),
+        (lambda run: (run / "final_evaluation.json").write_text('{"rows": [{"method": "x"}]}'), "cannot read .*table.json"),
         (lambda run: change_row(run, "n", None), "cannot read .*table.json .*n = None"),
         (lambda run: change_row(run, "n", "12"), "cannot read .*table.json .*n = '12'"),
         (lambda run: change_row(run, "value", "20.5"), "cannot read .*table.json .*'20.5'"),
-        (lambda run: (run / "table.json").write_text("{"), "cannot read .*table.json"),
+        (lambda run: (run / "final_evaluation.json").write_text("{"), "cannot read .*table.json"),
         (lambda run: (run / "samples" / "step_0000020.png").write_bytes(b"PNG"), "cannot read the sample grid .*step_0000020"),
     ],
 )

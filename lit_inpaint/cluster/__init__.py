@@ -1,1 +1,1 @@
-"""Processes of a run: how they were started, what they agree on, signals, SLURM and the watchdog."""
+"""Several processes: launcher, devices, agreement on the run directory, signals, SLURM, watchdog."""

@@ -1,4 +1,4 @@
-"""SIGUSR1, SIGTERM and SIGINT (Ctrl-C): finish the batch, save, leave."""
+"""On SIGUSR1, SIGTERM or SIGINT (Ctrl-C): finish the current batch, save a checkpoint, exit."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from lit_inpaint.callbacks.save_checkpoints import RunCheckpoint
 from lit_inpaint.cluster.signal_handlers import GracefulExit, Signals
 
 STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""What asks a run to stop; SLURM sends SIGUSR1 before the time limit where `sbatch --signal=USR1@120` says so."""
+"""Signals that stop a run; SLURM sends SIGUSR1 before the time limit under `sbatch --signal=USR1@120`."""
 
 
 class GracefulShutdown(Callback):
-    """On a signal the batch in hand ends, `last.ckpt` is written and the process exits with 128 + the signal's number.
+    """On a signal, finishes the current batch, writes `last.ckpt` and exits with 128 + the signal's number.
 
-    Nothing is saved inside the signal handler, which could catch an optimizer in the middle of its step. In a validation the
-    checkpoint written just before it serves, and the validation runs again on resuming; only a validation on several processes
-    is run to its end first, since there no process may wait for the others, unless SLURM ends the others in any case.
-    After the last batch and its validation SIGUSR1 changes nothing: the run is about to end by itself.
+    The signal handler itself saves nothing, since it could interrupt an optimizer step. In a validation the run exits at once:
+    the checkpoint written just before it is up to date, and the resumed run validates again. A validation on several processes
+    is finished first, since no process may wait for the others there, unless SLURM ends the others in any case.
+    After the last batch and its validation SIGUSR1 has no effect: the run is about to end by itself.
 
-    A signal often reaches the loader's worker processes too (Ctrl-C in a terminal, Slurm) and ends them. That is no error then.
+    A signal often reaches the loader's worker processes too (Ctrl-C in a terminal, SLURM) and ends them. That is no error then.
 
     Args:
-        checkpoint: who saves.
-        signals: what came so far, and will come.
-        requeued: whether a job comes back by itself, and ends the other processes for that.
+        checkpoint: the callback that saves.
+        signals: signals received so far, and from now on.
+        requeued: whether a SLURM job is requeued, which ends the other processes.
     """
 
     def __init__(self, checkpoint: RunCheckpoint, signals: Signals | None = None, requeued: bool = False) -> None:
@@ -41,76 +41,77 @@ class GracefulShutdown(Callback):
 
     @property
     def received(self) -> int | None:
-        """The signal that came."""
+        """The signal that arrived."""
         return self.signals.received
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Around `trainer.fit`: listen from before the loader's workers start, who inherit it, and give the signals back."""
+    def handling(self) -> Iterator[None]:
+        """Handle the signals around `trainer.fit`, before the loader's workers start, which inherit the handlers."""
         with self.signals.handling(*STOP):
             yield
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep Lightning's own handler from doing anything in the time between its installation and `on_train_start`.
+        """Disable Lightning's SIGTERM handler for the time between its installation and `on_train_start`.
 
-        It sends the signal on to the processes that may have it already, and makes them talk to each other in the middle of
-        whatever they were telling each other. A private name of Lightning 2.6; the tests with two processes fail if it changes.
+        It forwards the signal to processes that may have it already, and starts a collective call in the middle of another one.
+        A private name of Lightning 2.6; the tests with two processes fail if it changes.
         """
         setattr(trainer._signal_connector, "_sigterm_notifier_fn", lambda *_: None)  # noqa: B010  mypy forbids the plain one
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take SIGTERM over again from Lightning's own handler."""
-        self.signals.listen(*STOP)
+        """Replace Lightning's SIGTERM handler."""
+        self.signals.install(*STOP)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and leave, if asked to."""
-        number = self._agreed(trainer)
+        """Save and exit after a signal."""
+        number = self._received_anywhere(trainer)
         if number is not None:
             self.checkpoint.save_batch(trainer)
-            self._leave(trainer, number)
+            self._exit(trainer, number)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave after the last validation, if asked to in it: everything is saved."""
-        number = self._agreed(trainer)
+        """Exit after a signal in the last validation; everything is saved."""
+        number = self._received_anywhere(trainer)
         if number is not None and number != signal.SIGUSR1:
-            self._leave(trainer, number, complete=True)
+            self._exit(trainer, number, complete=True)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Leave at once, if asked to: `last.ckpt` is as new as the weights."""
+        """Exit at once after a signal: `last.ckpt` is up to date."""
         if self.received is not None and (trainer.world_size == 1 or (self.requeued and trainer.is_global_zero)):
-            self._leave(trainer, self.received)
+            self._exit(trainer, self.received)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Waiting for a batch from workers that the signal ended: the batch before it is complete.
+        """Exit where the loader raised because a signal ended its workers: the batch before is complete.
 
-        Of several processes one can wait so while the others, in the next batch already, wait for it in vain. None can save
-        then, since that takes all of them.
+        Of several processes one can wait for its loader while the others, already in the next batch, wait for it in vain. None
+        can save then, since saving takes all of them.
         """
         batches = trainer.fit_loop.epoch_loop.batch_progress.current
         if self.received is None or not isinstance(exception, RuntimeError):
             return
         if trainer.world_size > 1:
-            self._leave(trainer, self.received, saved=False)
+            self._exit(trainer, self.received, saved=False)
         if batches.ready == batches.completed:
             if not trainer.validating:
                 self.checkpoint.save_batch(trainer)
-            self._leave(trainer, self.received)
+            self._exit(trainer, self.received)
 
-    def _agreed(self, trainer: Trainer) -> int | None:
-        """The signal that this process got, or any other of them; of several the same one everywhere."""
+    def _received_anywhere(self, trainer: Trainer) -> int | None:
+        """Return the signal that any process received, the same on all of them."""
         if not trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             return None
         number = torch.tensor(self.received or 0, device=trainer.strategy.root_device)
         return int(trainer.strategy.reduce(number, reduce_op="max"))
 
-    def _leave(self, trainer: Trainer, number: int, saved: bool = True, complete: bool = False) -> NoReturn:
+    def _exit(self, trainer: Trainer, number: int, saved: bool = True, complete: bool = False) -> NoReturn:
+        step, last = trainer.global_step, self.checkpoint.last
         if saved:
-            news = f"saved {self.checkpoint.last} at step {trainer.global_step}; the same command goes on from there"
+            message = f"saved {last} at step {step}; the same command resumes from there"
         else:
-            news = f"left at step {trainer.global_step}; the same command goes on from the last save, {self.checkpoint.last}"
-        rank_zero_info(f"\n{signal.Signals(number).name}: {news}")
+            message = f"stopped at step {step}; the same command resumes from the last checkpoint, {last}"
+        rank_zero_info(f"\n{signal.Signals(number).name}: {message}")
         raise GracefulExit(number, complete)

@@ -1,4 +1,4 @@
-"""Signals that ask a process to stop: noted at once, acted on where nothing is half done."""
+"""Record stop signals at once; the code acts on them later, at a point where it can stop."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-SAME = 3.0
-"""Seconds in which a signal that comes again is the same request: SLURM reaches every process, and torchrun hands it on."""
+REPEAT_S = 3.0
+"""Seconds in which a repeated signal is the same request: SLURM signals every process, and torchrun forwards it."""
 
-
-GRACE = 30.0
-"""Seconds that work which cannot be saved half done, such as the closing table, gets after a signal."""
+GRACE_S = 30.0
+"""Seconds after a signal for work that cannot be saved half done, such as the final evaluation."""
 
 
 class GracefulExit(SystemExit):
-    """Raised where a run leaves because of a signal; the exit status is 128 + its number.
+    """Raised where a run exits because of a signal; the exit status is 128 + its number.
 
     Args:
-        number: of the signal.
-        complete: every step was trained, so there is nothing to come back for.
+        number: signal number.
+        complete: whether every step was trained, so that the run need not resume.
     """
 
     def __init__(self, number: int, complete: bool = False) -> None:
@@ -33,10 +32,10 @@ class GracefulExit(SystemExit):
 
 
 class Signals:
-    """Notes which signal came. SIGTERM or SIGINT once more after `SAME` seconds means now.
+    """Records which signal arrived. A second SIGTERM or SIGINT after `REPEAT_S` seconds ends the process at once.
 
     Attributes:
-        received: the first signal that came, None before.
+        received: the first signal that arrived, None before.
     """
 
     def __init__(self) -> None:
@@ -46,9 +45,9 @@ class Signals:
 
     @contextmanager
     def handling(self, *numbers: int) -> Iterator[None]:
-        """Within it these signals are noted; afterwards they do what they did before."""
+        """Record these signals inside the block and restore their handlers afterwards."""
         before = dict(self._before)
-        self.listen(*numbers)
+        self.install(*numbers)
         try:
             yield
         finally:
@@ -56,31 +55,31 @@ class Signals:
                 signal.signal(number, self._before.pop(number))
 
     def check_deadline(self) -> None:
-        """Leave if a signal came and half a minute has passed since: what takes longer may not come to its end.
+        """Exit if a signal arrived more than `GRACE_S` seconds ago.
 
         Raises:
-            Interrupted: so it is.
+            GracefulExit: the deadline has passed.
         """
-        if self.received is not None and time.monotonic() - self._since > GRACE:
+        if self.received is not None and time.monotonic() - self._since > GRACE_S:
             raise GracefulExit(self.received)
 
-    def listen(self, *numbers: int) -> None:
-        """Take signals, also a second time where another library took them in between; `handling` gives them back."""
+    def install(self, *numbers: int) -> None:
+        """Install the handler for these signals, also again after a library replaced it; `handling` restores the old ones."""
         for number in numbers:
-            self._handle(number, self._note)
+            self._install(number, self._record)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.received is None:
             self.received, self._since = number, now
-            self._handle(signal.SIGCHLD, _nothing)  # torch would raise for an ended worker, in the middle of a step
-        elif number != signal.SIGUSR1 and now - self._since > SAME:
+            self._install(signal.SIGCHLD, _ignore)  # torch would raise for an ended loader worker, in the middle of a step
+        elif number != signal.SIGUSR1 and now - self._since > REPEAT_S:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    def _handle(self, number: int, handler: Any) -> None:
+    def _install(self, number: int, handler: Any) -> None:
         self._before.setdefault(number, signal.signal(number, handler))
 
 
-def _nothing(number: int, frame: FrameType | None) -> None:
-    """Unlike SIG_IGN, which would have the system collect ended children, this leaves them to who waits for them."""
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Ignore a signal; SIG_IGN would make the system reap ended children, whose parent waits for them."""

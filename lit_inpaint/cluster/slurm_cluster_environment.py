@@ -1,4 +1,4 @@
-"""What Lightning is told about processes that srun started."""
+"""Lightning ClusterEnvironment for processes that srun started."""
 
 from __future__ import annotations
 
@@ -6,19 +6,32 @@ import os
 import zlib
 
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+from lit_inpaint.cluster.launch_info import LaunchInfo
+
+
+def cluster_environments(launch: LaunchInfo) -> list[ClusterEnvironment]:
+    """Return the plugin for the Trainer; empty where Lightning's own detection is right.
+
+    In a SLURM job Lightning would take one process for one of many, and requeue the job itself.
+    """
+    if launch.launcher == "srun":
+        return [SrunEnvironment()]
+    return [LightningEnvironment()] if launch.launcher == "Lightning" and "SLURM_JOB_ID" in os.environ else []
 
 
 class SrunEnvironment(ClusterEnvironment):
-    """The step of `srun`, as its own variables describe it; unlike Lightning's class, nothing here handles signals or requeues.
+    """Describes an srun step by the step's own variables; unlike Lightning's class it neither handles signals nor requeues.
 
-    Lightning's class goes by the variables of the whole job, refuses `srun -n`, and gives all steps of a job the same port.
-    MASTER_ADDR and MASTER_PORT, where they are set, win.
+    Lightning's class reads the variables of the whole job, rejects `srun -n`, and gives all steps of a job the same port.
+    MASTER_ADDR and MASTER_PORT take precedence where they are set.
     """
 
     @property
     def creates_processes_externally(self) -> bool:
-        """Always."""
+        """Always true."""
         return True
 
     @property
@@ -29,33 +42,33 @@ class SrunEnvironment(ClusterEnvironment):
 
     @property
     def main_port(self) -> int:
-        """Between 15,000 and 31,999, below what systems give out by themselves; the same in all tasks of a step."""
+        """Port from 15,000 to 31,999, below the ephemeral range; the same in all tasks of a step."""
         start = [os.environ.get(f"SLURM_{name}", "0") for name in ("JOB_ID", "STEP_ID", "RESTART_COUNT")]
         return int(os.environ.setdefault("MASTER_PORT", str(15_000 + zlib.crc32("-".join(start).encode()) % 17_000)))
 
     @staticmethod
     def detect() -> bool:
-        """`find_launch` decides."""
+        """Return whether this is an srun step; `find_launch` decides whether the run uses it."""
         return "SLURM_STEP_ID" in os.environ
 
     def world_size(self) -> int:
-        """Tasks of the step."""
+        """Return the number of tasks of the step."""
         return int(os.environ["SLURM_STEP_NUM_TASKS"])
 
     def set_world_size(self, size: int) -> None:
-        """Srun decided."""
+        """Do nothing: srun sets it."""
 
     def global_rank(self) -> int:
-        """This task among all."""
+        """Return the task's index among all."""
         return int(os.environ["SLURM_PROCID"])
 
     def set_global_rank(self, rank: int) -> None:
-        """Srun decided."""
+        """Do nothing: srun sets it."""
 
     def local_rank(self) -> int:
-        """This task on its node."""
+        """Return the task's index on its node."""
         return int(os.environ["SLURM_LOCALID"])
 
     def node_rank(self) -> int:
-        """The node in the step."""
+        """Return the node's index in the step."""
         return int(os.environ["SLURM_NODEID"])

@@ -1,4 +1,4 @@
-"""Several processes of which one hangs or dies: found out by the others, named, ended."""
+"""Detect a hanging or dead process of a run, name it, and end all processes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_inpaint.storage.atomic_write import atomic_write
 
-STATUS = 75
-"""Exit status of a run that was ended because it hung (EX_TEMPFAIL of sysexits.h: try again)."""
+EXIT_STATUS = 75
+"""Exit status of a run that the watchdog ended (EX_TEMPFAIL of sysexits.h: try again)."""
 
-FIRST = 3
-"""The first batch of a start may take so many times as long: workers start, kernels are chosen and compiled."""
+FIRST_BATCH_FACTOR = 3
+"""Timeout factor for the first batch of a start: workers start, kernels are selected and compiled."""
 
-_DOING = {
+_ACTIVITY_OF_FUNCTION = {
     "save_checkpoint": "saving a checkpoint",
     "validation_step": "validation",
     "on_validation_batch_end": "validation",
@@ -37,9 +37,9 @@ _DOING = {
     "training_step": "training step",
     "train_dataloader": "starting the loader",
 }
-"""What a function on the stack of the main thread says about its process, the innermost first."""
+"""Activity of a process whose main thread has this function on its stack, the innermost first."""
 
-_FILES = {
+_ACTIVITY_OF_FILE = {
     "loops/fetchers.py": "loading a batch",
     "utils/data/dataloader.py": "loading a batch",
     "loops/evaluation_loop.py": "validation",
@@ -50,42 +50,41 @@ _FILES = {
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """What a process says of itself every few seconds, in `ranks/<rank>.json`.
+    """State of a process, written to `ranks/<rank>.json` every few seconds.
 
     Attributes:
-        rank: of the process.
-        host: its machine.
-        pid: its number there.
-        step: batches trained.
-        doing: in words.
-        waiting: for the other processes, as far as its stack shows that.
-        progress: counts batches, of training and validation; a process whose number stays makes none.
-        beat: counts what it has said; a process that says nothing new is gone, or so stuck that no thread of it runs.
+        rank: global rank.
+        host: host name.
+        pid: process id on the host.
+        step: number of trained batches.
+        activity: current activity, in words.
+        waiting: whether the process waits for others, as far as its stack shows that.
+        progress: counter of training and validation batches; it stays the same in a process that makes no progress.
+        beat: counter of heartbeats; it stays the same in a process that has ended or of which no thread runs.
     """
 
     rank: int
     host: str
     pid: int
     step: int
-    doing: str
+    activity: str
     waiting: bool
     progress: int
     beat: int
 
 
 class Watchdog(Callback):
-    """Ends a run of several processes that makes no progress, and says which process is to blame.
+    """Ends a run on several processes that makes no progress, and names the hanging process.
 
-    Each process notes where it stands, and a thread of it writes that to a file in the run folder, which all share. The first
-    and the last process read all of these files. Where no process made progress for `watchdog_timeout` seconds, each writes its
-    Python stacks to `ranks/<rank>.stack`, one prints a line with those that are behind, and all exit with status 75. The last
-    checkpoint stays.
-    A validation makes progress with every batch. A run on one process is not watched.
+    A thread of each process writes its state to a file in the run directory, which all processes share. Rank 0 and the last
+    rank read all of these files. After `watchdog_timeout` seconds in which no process made progress, each writes its Python
+    stacks to `ranks/<rank>.stack`, one prints a line with the stragglers, and all exit with status 75. The last checkpoint
+    stays. Every validation batch counts as progress. A run on one process is not watched.
 
     Args:
-        folder: for the files, made when it is needed.
-        watchdog_timeout: seconds without progress, 0 for no watch. NCCL gives up by itself after 600, and does not say who it was.
-        last: the checkpoint to go on from, for the message.
+        folder: for the files; created when it is needed.
+        watchdog_timeout: seconds without progress, 0 for no watchdog. NCCL times out after 600, without naming the process.
+        last: the checkpoint to resume from, for the message.
     """
 
     def __init__(self, folder: Path, watchdog_timeout: float, last: Path) -> None:
@@ -100,7 +99,7 @@ class Watchdog(Callback):
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Around `trainer.fit`: the thread, which starts with the training, ends with this."""
+        """Stop the thread, which `on_fit_start` starts, at the end of the block around `trainer.fit`."""
         try:
             yield
         finally:
@@ -109,14 +108,14 @@ class Watchdog(Callback):
                 self._thread.join(timeout=30)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start to watch. No process is further than this before all are here, so nobody reads what an earlier start left."""
+        """Start the thread. The barrier ensures that no process reads the files of an earlier start."""
         if trainer.world_size == 1 or self.watchdog_timeout <= 0:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in (f"{trainer.global_rank}.json", f"{trainer.global_rank}.stack", "hung.json"):
             (self.folder / name).unlink(missing_ok=True)
         self._step = trainer.global_step
-        self._say(_own(trainer.global_rank, self._step, 0, 0))
+        self._write(_heartbeat(trainer.global_rank, self._step, 0, 0))
         trainer.strategy.barrier("watchdog")
         children = getattr(trainer.strategy.launcher, "procs", [])
         self._thread = threading.Thread(
@@ -125,133 +124,135 @@ class Watchdog(Callback):
         self._thread.start()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Progress."""
-        self._note(trainer)
+        """Count progress."""
+        self._count(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Progress, and the slow first batch is over."""
+        """Count progress; the slow first batch is over."""
         self._trained = True
-        self._note(trainer)
+        self._count(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Progress."""
-        self._note(trainer)
+        """Count progress."""
+        self._count(trainer)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Progress."""
-        self._note(trainer)
+        """Count progress."""
+        self._count(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Progress."""
-        self._note(trainer)
+        """Count progress."""
+        self._count(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Nobody waits for anybody any more."""
+        """Stop watching: no process waits for another any more."""
         self._over.set()
 
-    def _note(self, trainer: Trainer) -> None:
+    def _count(self, trainer: Trainer) -> None:
         self._step = trainer.global_step
         self._progress += 1
 
     def _watch(self, rank: int, world: int, children: list[Any]) -> None:
-        """The thread's whole life."""
+        """Run the thread."""
         watches = rank in (0, world - 1)
         interval = max(0.2, min(5.0, self.watchdog_timeout / 10))
         seen: dict[int, Heartbeat] = {}
-        news: dict[int, float] = {}  # when a process last said something, and when one last made progress: by this clock alone
-        moved = time.monotonic()
-        beat, own = 0, (0, moved)
+        # Times of each process's newest heartbeat, and of the last progress of any, all by this process's clock.
+        heartbeat_at: dict[int, float] = {}
+        progress_at = time.monotonic()
+        beat, own = 0, (0, progress_at)
         with (self.folder / f"{rank}.stack").open("w") as stack:
             while not self._over.is_set():
                 beat += 1
                 now = time.monotonic()
-                self._say(_own(rank, self._step, self._progress, beat))
-                for other, said in _read(self.folder, range(world) if watches else ()):
+                self._write(_heartbeat(rank, self._step, self._progress, beat))
+                for other, heartbeat in _read(self.folder, range(world) if watches else ()):
                     before = seen.get(other)
-                    if before is None or said.beat != before.beat:
-                        news[other] = now
-                    if before is None or said.progress != before.progress:
-                        moved = now
-                    seen[other] = said
-                patience = self.watchdog_timeout * (1 if self._trained else FIRST)
-                # Should no thread run any more, since somebody keeps the interpreter's lock, C code writes the stack.
+                    if before is None or heartbeat.beat != before.beat:
+                        heartbeat_at[other] = now
+                    if before is None or heartbeat.progress != before.progress:
+                        progress_at = now
+                    seen[other] = heartbeat
+                timeout = self.watchdog_timeout * (1 if self._trained else FIRST_BATCH_FACTOR)
+                # C code writes the stack where no thread can run, since one holds the interpreter's lock.
                 if self._progress != own[0]:
                     own = (self._progress, now)
-                faulthandler.dump_traceback_later(max(own[1] + patience - now, 0) + 2 * interval, file=stack)
+                faulthandler.dump_traceback_later(max(own[1] + timeout - now, 0) + 2 * interval, file=stack)
                 marker = self.folder / "hung.json"
-                # The first process speaks, if it can; the others leave it a little time.
-                late = now - moved - patience - (2 * interval if rank > 0 else 0)
-                if not (watches and late > 0) and not marker.exists():
+                # Rank 0 prints the message if it can; the last rank leaves it a little time.
+                overdue = now - progress_at - timeout - (2 * interval if rank > 0 else 0)
+                if not (watches and overdue > 0) and not marker.exists():
                     self._over.wait(interval)
                     continue
                 faulthandler.cancel_dump_traceback_later()
-                others, children[:] = children[:], []  # the list by which Lightning would kill this process for theirs
+                others, children[:] = children[:], []  # Lightning would kill this process because of theirs in this list
                 faulthandler.dump_traceback(stack)
                 stack.flush()
-                if _first(marker):
-                    silent = {other for other in range(world) if now - news.get(other, moved) > patience / 2}
+                if _is_first(marker):
+                    silent = {other for other in range(world) if now - heartbeat_at.get(other, progress_at) > timeout / 2}
                     time.sleep(4 * interval)  # for the other stacks
-                    print(f"error: {self._verdict(seen, silent, now - moved)}", file=sys.stderr, flush=True)
-                    _end_step()
-                _end(others, 3 * interval)
+                    print(f"error: {self._message(seen, silent, now - progress_at)}", file=sys.stderr, flush=True)
+                    _cancel_slurm_step()
+                _exit(others, 3 * interval)
         faulthandler.cancel_dump_traceback_later()
         (self.folder / f"{rank}.stack").unlink(missing_ok=True)
 
-    def _say(self, beat: Heartbeat) -> None:
-        file = self.folder / f"{beat.rank}.json"
+    def _write(self, heartbeat: Heartbeat) -> None:
+        file = self.folder / f"{heartbeat.rank}.json"
         with suppress(OSError), atomic_write(file) as part:  # a full disk is reported where a write is needed
-            part.write_text(json.dumps(asdict(beat)))
+            part.write_text(json.dumps(asdict(heartbeat)))
 
-    def _verdict(self, seen: Mapping[int, Heartbeat], silent: set[int], seconds: float) -> str:
+    def _message(self, seen: Mapping[int, Heartbeat], silent: set[int], seconds: float) -> str:
         named = sorted(silent & seen.keys())
-        blamed = [
-            f"process {rank} ({seen[rank].host}, pid {seen[rank].pid}) has ended or is stuck: nothing is heard of it since "
-            f"step {seen[rank].step + 1}, {seen[rank].doing}"
+        causes = [
+            f"process {rank} ({seen[rank].host}, pid {seen[rank].pid}) has ended or is stuck: no heartbeat since "
+            f"step {seen[rank].step + 1}, {seen[rank].activity}"
             for rank in named
         ]
-        if not blamed:  # all talk
+        if not causes:
             late = stragglers(seen.values())
-            named = [beat.rank for beat in late]
-            blamed = [
-                f"process {beat.rank} ({beat.host}, pid {beat.pid}) is behind, in step {beat.step + 1}, {beat.doing}"
-                for beat in late
+            named = [heartbeat.rank for heartbeat in late]
+            causes = [
+                f"process {heartbeat.rank} ({heartbeat.host}, pid {heartbeat.pid}) is behind, in step {heartbeat.step + 1}, "
+                f"{heartbeat.activity}"
+                for heartbeat in late
             ]
         files = [file for rank in named[:4] if (file := self.folder / f"{rank}.stack").is_file() and file.stat().st_size]
-        where = f" (stack: {', '.join(map(str, files))})" if files else ""
-        rest = f"goes on from {self.last}" if self.last.is_file() else "starts anew"
+        stacks = f" (stack: {', '.join(map(str, files))})" if files else ""
+        next_start = f"resumes from {self.last}" if self.last.is_file() else "starts from the beginning"
         return (
-            f"no progress for {seconds:.0f} s: {'; '.join(blamed)}{where}. All processes end; the same command {rest}. "
+            f"no progress for {seconds:.0f} s: {'; '.join(causes)}{stacks}. All processes end; the same command {next_start}. "
             "--watchdog_timeout SECONDS sets the limit, 0 none"
         )
 
 
-def stragglers(beats: Iterable[Heartbeat]) -> list[Heartbeat]:
-    """Those that the others wait for: of the processes in the earliest step, the ones that do not wait themselves."""
-    beats = sorted(beats, key=lambda beat: beat.rank)
-    earliest = [beat for beat in beats if beat.step == min(beat.step for beat in beats)]
-    return [beat for beat in earliest if not beat.waiting] or earliest
+def stragglers(heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:
+    """Return the processes that the others wait for: those in the earliest step that do not wait themselves, else all of it."""
+    heartbeats = sorted(heartbeats, key=lambda heartbeat: heartbeat.rank)
+    earliest = [one for one in heartbeats if one.step == min(other.step for other in heartbeats)]
+    return [heartbeat for heartbeat in earliest if not heartbeat.waiting] or earliest
 
 
-def _own(rank: int, step: int, progress: int, beat: int) -> Heartbeat:
+def _heartbeat(rank: int, step: int, progress: int, beat: int) -> Heartbeat:
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    doing, waiting = activity(frame)
-    return Heartbeat(rank, socket.gethostname(), os.getpid(), step, doing, waiting, progress, beat)
+    activity, waiting = current_activity(frame)
+    return Heartbeat(rank, socket.gethostname(), os.getpid(), step, activity, waiting, progress, beat)
 
 
-def activity(frame: FrameType | None) -> tuple[str, bool]:
-    """What the thread with this innermost frame does, in words, and whether it waits for other processes."""
+def current_activity(frame: FrameType | None) -> tuple[str, bool]:
+    """Describe what the thread with this innermost frame does, and return whether it waits for other processes."""
     frames = []
     while frame is not None:
         frames.append((frame.f_code.co_filename.replace(os.sep, "/"), frame.f_code.co_name))
         frame = frame.f_back
     waiting = any("torch/distributed/" in file or name == "_engine_run_backward" for file, name in frames[:8])
     waiting |= frames[:1] != [] and frames[0][0].endswith("torch/nn/parallel/distributed.py")
-    by_name = (_DOING[name] for _, name in frames if name in _DOING)
-    by_file = (doing for file, _ in frames for end, doing in _FILES.items() if file.endswith(end))
+    by_name = (_ACTIVITY_OF_FUNCTION[name] for _, name in frames if name in _ACTIVITY_OF_FUNCTION)
+    by_file = (activity for file, _ in frames for suffix, activity in _ACTIVITY_OF_FILE.items() if file.endswith(suffix))
     return next(by_name, None) or next(by_file, "between two batches"), waiting
 
 
@@ -261,8 +262,8 @@ def _read(folder: Path, ranks: Iterable[int]) -> Iterator[tuple[int, Heartbeat]]
             yield rank, Heartbeat(**json.loads((folder / f"{rank}.json").read_text()))
 
 
-def _first(marker: Path) -> bool:
-    """Whether this process is the first to find that the run hangs."""
+def _is_first(marker: Path) -> bool:
+    """Return whether this process is the first to detect that the run hangs."""
     try:
         marker.touch(exist_ok=False)
     except FileExistsError:
@@ -272,21 +273,21 @@ def _first(marker: Path) -> bool:
     return True
 
 
-def _end_step(environment: Mapping[str, str] = os.environ) -> None:
-    """Have SLURM end all processes that srun started: it waits for those that cannot end themselves."""
+def _cancel_slurm_step(environment: Mapping[str, str] = os.environ) -> None:
+    """Let SLURM kill all processes that srun started, including those that cannot end themselves."""
     job, step = environment.get("SLURM_JOB_ID"), environment.get("SLURM_STEP_ID")
     if job is not None and step is not None:
         with suppress(OSError):
             subprocess.Popen(["scancel", "--signal=KILL", f"{job}.{step}"], stdin=subprocess.DEVNULL, start_new_session=True)
 
 
-def _end(children: list[Any], patience: float) -> None:
-    """End this process without asking the main thread, which hangs, and those that Lightning started beside it."""
+def _exit(children: list[Any], timeout_s: float) -> None:
+    """End the processes that Lightning started beside this one, then this one, whose main thread hangs."""
     for child in children:
         if isinstance(child, subprocess.Popen):
             with suppress(subprocess.TimeoutExpired):
-                child.wait(patience)
+                child.wait(timeout_s)
             with suppress(OSError):
                 child.send_signal(signal.SIGKILL)
     sys.stdout.flush()
-    os._exit(STATUS)
+    os._exit(EXIT_STATUS)

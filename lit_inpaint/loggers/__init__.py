@@ -2,6 +2,6 @@
 
 from lit_inpaint.loggers.csv import CSVLogger
 from lit_inpaint.loggers.tensorboard import tensorboard_logger
-from lit_inpaint.loggers.wandb import Wandb, end_helper, finish
+from lit_inpaint.loggers.wandb import Wandb
 
-__all__ = ["CSVLogger", "Wandb", "end_helper", "finish", "tensorboard_logger"]
+__all__ = ["CSVLogger", "Wandb", "tensorboard_logger"]

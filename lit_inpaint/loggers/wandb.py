@@ -1,13 +1,13 @@
-"""Weights & Biases: one run for one run folder, whatever happens to its processes; offline by itself where there is no key.
+"""Weights & Biases logger: one W&B run per run directory; offline where no API key is found.
 
-Three things are worth knowing of W&B (0.31), as what stands here leans on them:
+The code depends on three properties of W&B 0.31:
 
-- Rows are numbered by W&B's own `_step`, one more for each call. All our rows, images too, carry `trainer/global_step` as well,
-  and `define_metric` makes that the axis of every chart. So no row is dropped for being late, and those that a resumed run
-  repeats after a kill stand beside the ones from before.
-- Each start of an offline run writes a folder of its own, all with one id. `wandb sync` uploads them in the order of their
-  starts, and numbers the rows of a later one on from those of the earlier.
-- What is sent to a server that has gone stands on disk as well, in a `.wandb` file like an offline run's.
+- W&B numbers rows by its own `_step`, one more for each call. Every row, images included, also holds `trainer/global_step`, and
+  `define_metric` makes that the axis of every chart. So W&B drops no row as late. Rows that a resumed run logs again after a
+  kill stand beside the earlier ones.
+- Each start of an offline run writes its own folder; all of them hold the same run id. `wandb sync` uploads them in the order
+  of their starts and continues the numbering of rows.
+- An online run also writes its rows to a `.wandb` file on disk, as an offline run does.
 """
 
 from __future__ import annotations
@@ -27,28 +27,27 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from lit_inpaint.callbacks.save_checkpoints import RunCheckpoint
 from lit_inpaint.errors import UserError
 
 STEP = "trainer/global_step"
-"""The one axis: batches learnt from."""
+"""Axis of every chart: number of trained batches."""
 
 
 @dataclass(frozen=True)
 class Wandb:
-    """How a run appears on the dashboards of Weights & Biases.
+    """Settings of Weights & Biases.
 
     Attributes:
-        mode: "auto" goes online where a key is known and offline elsewhere; "disabled" writes nothing.
+        mode: "auto" logs online where an API key is found, offline elsewhere; "disabled" writes nothing.
         project: W&B project.
-        entity: user or team that the project belongs to, None for the key's own.
-        group: groups runs, None for none.
+        entity: user or team that owns the project, None for the API key's default.
+        group: W&B group of the run, None for none.
         tags: labels.
         notes: free text.
-        log_best: keep the best checkpoint as an artifact, with its step and "best" as aliases, whenever training ends or stops.
-        watch: histograms of the networks' gradients, or of gradients and weights, every `trainer.log_every_n_steps` batches.
-        init_timeout: seconds to wait for the server at the start; where it does not answer, the run goes on offline.
-        finish_timeout: seconds to wait at the end for what is not yet uploaded; it stays on disk, for `wandb sync`.
+        log_best: log the best checkpoint as an artifact when training ends or stops, with its step and "best" as aliases.
+        watch: log histograms of gradients, or of gradients and weights, every `trainer.log_every_n_steps` batches.
+        init_timeout: seconds to wait for the server at the start; without an answer the run is logged offline.
+        finish_timeout: seconds to wait for uploads at the end; the rest stays on disk for `wandb sync`.
     """
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
@@ -68,48 +67,48 @@ class Wandb:
                 raise UserError(f"wandb.{name} is {getattr(self, name)}; give a number of seconds above 0")
 
     def logger(self, run_dir: Path, name: str, config: dict[str, Any]) -> WandbRun | None:
-        """The logger for a run folder; nothing is written and nobody is asked before its `start`.
+        """Create the logger of a run directory, None for mode "disabled"; it writes and connects only in `WandbRun.start`.
 
         Args:
-            run_dir: the run folder; W&B's own files go below it.
-            name: shown on the dashboard.
+            run_dir: the run directory; W&B's own files go below it.
+            name: display name.
             config: the complete configuration, as plain data.
 
         Raises:
-            UserError: online is asked for, and W&B would have to ask for a key.
+            UserError: the mode is online, and no API key is found.
         """
-        os.environ.setdefault("WANDB_SILENT", "true")  # its banners would break the progress bar; it reads this only once
-        mode = self._resolved()
+        os.environ.setdefault("WANDB_SILENT", "true")  # W&B's banners would break the progress bar; it reads this only once
+        mode = self._resolved_mode()
         if mode == "disabled":
             return None
-        if mode == "online" and not key_known():
+        if mode == "online" and not has_api_key():
             raise UserError(
                 f"{'wandb.mode' if self.mode == 'online' else 'WANDB_MODE'} is online, but no W&B key is known here; run "
-                "`wandb login`, or say --wandb.mode offline"
+                "`wandb login`, or set --wandb.mode offline"
             )
         return WandbRun(self, mode, run_dir, name, config)
 
-    def _resolved(self) -> str:
-        """What is said here, else in W&B's own environment variable, else what there is a key for."""
-        wanted = self.mode if self.mode != "auto" else os.environ.get("WANDB_MODE", "")
-        wanted = {"dryrun": "offline", "run": "online"}.get(wanted, wanted)
-        if wanted not in ("", "online", "offline", "disabled"):
+    def _resolved_mode(self) -> str:
+        """Return the mode of these settings, else of WANDB_MODE, else online or offline by the API key."""
+        mode = self.mode if self.mode != "auto" else os.environ.get("WANDB_MODE", "")
+        mode = {"dryrun": "offline", "run": "online"}.get(mode, mode)
+        if mode not in ("", "online", "offline", "disabled"):
             raise UserError(
-                f"the environment variable WANDB_MODE is {wanted!r}; set it to online, offline or disabled, or unset it"
+                f"the environment variable WANDB_MODE is {mode!r}; set it to online, offline or disabled, or unset it"
             )
-        return wanted or ("online" if key_known() else "offline")
+        return mode or ("online" if has_api_key() else "offline")
 
 
 class WandbRun(WandbLogger):
-    """The W&B run of one run folder: its id lies there, so that a resumed training goes on in the same W&B run.
+    """W&B run of one run directory; the id is stored there, so a resumed training continues the same W&B run.
 
-    Whatever happens to W&B's server or its helper process, training goes on.
+    Failures of W&B's server or service process never stop the training.
 
     Args:
-        settings: as asked for.
+        settings: W&B settings.
         mode: "online" or "offline".
-        run_dir: the run folder.
-        name: shown on the dashboard.
+        run_dir: the run directory.
+        name: display name.
         config: the complete configuration, as plain data.
     """
 
@@ -121,13 +120,13 @@ class WandbRun(WandbLogger):
         self.config = config
 
     @rank_zero_only
-    def start(self, facts: Mapping[str, Any], model: nn.Module, every: int) -> None:
-        """Begin the W&B run, or go on with it, and say in a line where it is; in the first process of a training only.
+    def start(self, environment: Mapping[str, Any], model: nn.Module, watch_every: int) -> None:
+        """Start or continue the W&B run and print its address, on rank 0 only.
 
         Args:
-            facts: plain data that belongs to the configuration but was not set: machine, versions, processes.
-            model: whose gradients and weights are watched, if so asked for.
-            every: batches between two of their histograms; 0 for none.
+            environment: plain data to add to the configuration: machine, versions, processes.
+            model: model whose gradients and weights are watched, if the settings request it.
+            watch_every: batches between two histograms; 0 for none.
         """
         import wandb
 
@@ -136,127 +135,123 @@ class WandbRun(WandbLogger):
         try:
             run = self._init(self.mode)
         except Exception as error:
-            # Whatever it is: no network, a wrong key, a server of another kind. Its helper process still holds the id.
+            # No network, a wrong key, an incompatible server … The service process still holds the id.
             wandb.teardown(1)
             for empty in set(self.folder.glob("run-*")) - before:
                 shutil.rmtree(empty, ignore_errors=True)
             if self.mode == "offline":
-                print(f"W&B: cannot be started ({_reason(error)}); training goes on without it", file=sys.stderr)
+                print(f"W&B: cannot start ({_reason(error)}); training continues without it", file=sys.stderr)
                 return
-            print(f"W&B: its server cannot be had ({_reason(error)})", file=sys.stderr)
+            print(f"W&B: the server cannot be reached ({_reason(error)})", file=sys.stderr)
             self.mode = "offline"
-            self.start(facts, model, every)
+            self.start(environment, model, watch_every)
             return
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
-        run.config.update(dict(facts), allow_val_change=True)
-        if self.settings.watch != "off" and every:
-            run.watch(model, log=self.settings.watch, log_freq=every)
+        run.config.update(dict(environment), allow_val_change=True)
+        if self.settings.watch != "off" and watch_every:
+            run.watch(model, log=self.settings.watch, log_freq=watch_every)
         self._experiment = run
-        print(f"W&B: {run.url}" if self.mode == "online" else f"W&B: offline; to upload it: {self._sync}")
+        print(f"W&B: {run.url}" if self.mode == "online" else f"W&B: offline; to upload it: {self._sync_command}")
 
     @property
-    def _sync(self) -> str:
+    def _sync_command(self) -> str:
         return f"cd {self.folder.parent} && wandb sync"
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, or what ignores everything: before the start, and where W&B cannot be had. Lightning would begin one."""
+        """The W&B run; a dummy before the start and after a failure, where Lightning's logger would start a new run."""
         return self._experiment or _DummyExperiment()
 
     def _init(self, mode: str) -> Any:
         import wandb
 
-        wanted = self.settings
+        settings = self.settings
         return wandb.init(
             mode=cast(Any, mode),
             dir=self.folder.parent,
             id=self._id,
             resume="allow",
             name=self._name,
-            project=wanted.project,
-            entity=wanted.entity,
-            group=wanted.group,
-            tags=list(wanted.tags),
-            notes=wanted.notes,
+            project=settings.project,
+            entity=settings.entity,
+            group=settings.group,
+            tags=list(settings.tags),
+            notes=settings.notes,
             config=self.config,
             settings=wandb.Settings(
-                init_timeout=wanted.init_timeout,
-                finish_timeout=wanted.finish_timeout,
+                init_timeout=settings.init_timeout,
+                finish_timeout=settings.finish_timeout,
                 finish_timeout_raises=True,
-                x_transaction_log_flush_interval=2,  # not 15 seconds, which a kill would lose
+                x_transaction_log_flush_interval=2,  # the default of 15 seconds would be lost by a kill
             ),
         )
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """One row; `step` is the number of batches learnt from."""
+        """Log one row at `step`, the number of trained batches."""
         if self._experiment is None:
             return
         try:
             self._experiment.log({**metrics, STEP: step})
-        except Exception as error:  # its helper process is gone, killed for memory, say
-            print(f"W&B: lost ({_reason(error)}); training goes on without it", file=sys.stderr)
+        except Exception as error:  # the service process ended, killed for memory for example
+            print(f"W&B: connection lost ({_reason(error)}); training continues without it", file=sys.stderr)
             self._experiment = None
-            with suppress(Exception):  # once it has failed here, it does not at the process's end
+            with suppress(Exception):  # after a failure here, teardown does not fail again at the process's end
                 import wandb
 
                 wandb.teardown(1)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
-        """Nothing: the run was begun with the complete configuration."""
+        """Log nothing: `start` passes the complete configuration."""
 
     @rank_zero_only
-    def finish(self, failed: bool, checkpoint: RunCheckpoint) -> None:
-        """End the W&B run, so that its process ends and the next run of this one is another.
+    def finish(self, failed: bool, best: Path, best_step: int | None) -> None:
+        """Finish the W&B run, so that its process ends and the next run in this process gets its own.
 
         Args:
-            failed: whether training broke off.
-            checkpoint: knows the best checkpoint so far, if there is one.
+            failed: whether training stopped by an exception.
+            best: file of the best checkpoint.
+            best_step: its step, None where no checkpoint was the best yet.
         """
         run, self._experiment = self._experiment, None
         if run is None:
             return
         try:
-            if self.settings.log_best and checkpoint.best_step is not None:
-                self._keep(run, checkpoint.best, checkpoint.best_step)
+            if self.settings.log_best and best_step is not None:
+                self._log_best(run, best, best_step)
             run.finish(exit_code=int(failed))
-        except Exception as error:  # a server that has gone, a helper process that has
+        except Exception as error:  # the server or the service process has gone
             print(
-                f"W&B: not everything was uploaded ({_reason(error)}); to do so later: {self._sync} --include-online",
+                f"W&B: not everything was uploaded ({_reason(error)}); to upload it later: {self._sync_command} "
+                "--include-online",
                 file=sys.stderr,
             )
 
-    def _keep(self, run: Any, best: Path, step: int) -> None:
-        """Log the best checkpoint as an artifact, if it is not the one that was logged last.
+    def _log_best(self, run: Any, best: Path, step: int) -> None:
+        """Log the best checkpoint as an artifact, unless it was logged already.
 
-        A link to it stays in the folder: an offline run is uploaded later, when training may have put another in its place.
+        A hard link to it stays in the folder: an offline run is uploaded later, when training may have replaced the file.
         """
         import wandb
 
-        kept = self.folder / "best" / f"step_{step:07d}.ckpt"
-        if kept.is_file():
+        link = self.folder / "best" / f"step_{step:07d}.ckpt"
+        if link.is_file():
             return
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        link.parent.mkdir(parents=True, exist_ok=True)
         try:
-            kept.hardlink_to(best)
-        except OSError:  # not on every file system
-            shutil.copyfile(best, kept)
+            link.hardlink_to(best)
+        except OSError:  # not every file system has hard links
+            shutil.copyfile(best, link)
         artifact = wandb.Artifact(f"best-{self._id}", type="model", metadata={"step": step})
-        artifact.add_file(str(kept), name=best.name, policy="immutable", skip_cache=True)
+        artifact.add_file(str(link), name=best.name, policy="immutable", skip_cache=True)
         run.log_artifact(artifact, aliases=["best", f"step-{step}"])
 
 
-def finish(logger: WandbRun | None, failed: bool, checkpoint: RunCheckpoint) -> None:
-    """End the W&B run of `logger`, if it came to one; see `WandbRun.finish`."""
-    if logger is not None:
-        logger.finish(failed, checkpoint)
-
-
-def end_helper() -> None:
-    """End W&B's helper process now, for a process that will not come to its own end: it is about to be killed."""
+def stop_service() -> None:
+    """Stop W&B's service process now, for a process that is about to be killed."""
     if "wandb" in sys.modules:
         import wandb
 
@@ -264,8 +259,8 @@ def end_helper() -> None:
             wandb.teardown()
 
 
-def key_known() -> bool:
-    """Whether W&B would find a key without asking: in the environment or in its server's netrc entry."""
+def has_api_key() -> bool:
+    """Return whether the environment or the netrc file holds an API key for W&B's server, without a prompt."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     from netrc import NetrcParseError, netrc
@@ -273,9 +268,9 @@ def key_known() -> bool:
 
     import wandb
 
-    own = wandb.Settings().base_url
+    default = wandb.Settings().base_url
     server = os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url
-    hosts = [urlsplit(server).netloc] + ["api.wandb.ai"] * (server.rstrip("/") in (own, "https://api.wandb.ai"))
+    hosts = [urlsplit(server).netloc] + ["api.wandb.ai"] * (server.rstrip("/") in (default, "https://api.wandb.ai"))
     home = Path.home() / ".netrc"
     file = os.environ.get("NETRC") or (home if home.exists() else home.with_name("_netrc"))
     try:
@@ -286,13 +281,13 @@ def key_known() -> bool:
 
 
 def _run_id(folder: Path) -> str:
-    """The id that is kept in the folder; written once, whole or not at all. `wandb agent` says which one its runs have."""
+    """Return the run id stored in the folder; the first call creates it atomically, from WANDB_RUN_ID under `wandb agent`."""
     file = folder / "run_id.txt"
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f".{file.name}.{os.getpid()}.part"
         part.write_text((os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)) + "\n")
-        with suppress(FileExistsError):  # of two, the first
+        with suppress(FileExistsError):  # of two processes the first one wins
             os.link(part, file)
         part.unlink()
     return file.read_text().strip()

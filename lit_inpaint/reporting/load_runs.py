@@ -33,7 +33,7 @@ class RunRecord:
         config: `config.yaml`.
         curves: numeric columns of `metrics.csv`.
         stages: (first logged step, name) of each training stage.
-        final_rows: rows of `table.json`, the final evaluation; None while the run is unfinished.
+        final_rows: rows of `final_evaluation.json`, the final evaluation; None while the run is unfinished.
         samples: (step, file) of the sample grids, in ascending steps.
         versions: package versions in the newest checkpoint; machine, devices and launcher of the latest start. Empty where
             the folder has no record.
@@ -96,7 +96,7 @@ def best_point(points: Points, higher_is_better: bool) -> tuple[int, float] | No
 
 
 def _load_run(path: Path, label: str) -> RunRecord:
-    config_file, metrics_file, table_file = path / "config.yaml", path / "metrics.csv", path / "table.json"
+    config_file, metrics_file, table_file = path / "config.yaml", path / "metrics.csv", path / "final_evaluation.json"
     if not config_file.is_file():
         problem = "does not exist" if not path.exists() else "is a file" if path.is_file() else "has no config.yaml"
         raise UserError(f"{path} is not a run folder: it {problem}; name a folder that `fit` made, as runs/lpi_demo/<time>")
@@ -166,7 +166,7 @@ def _read_final_rows(file: Path) -> list[dict[str, Any]]:
 
 
 def _read_versions(path: Path) -> dict[str, str]:
-    """Versions of the newest checkpoint, and the last entry of `machines.yaml` unless it is broken."""
+    """Versions of the newest checkpoint, and the last entry of `launches.yaml` unless it is broken."""
     found: dict[str, object] = {}
     checkpoints = [path / "checkpoints" / name for name in ("last.ckpt", "best.ckpt")]
     if checkpoint := next((file for file in checkpoints if file.is_file()), None):
@@ -174,7 +174,7 @@ def _read_versions(path: Path) -> dict[str, str]:
 
         found |= read_checkpoint(checkpoint)["lit_inpaint"].get("versions", {})
     try:
-        starts = yaml.safe_load((path / "machines.yaml").read_text())
+        starts = yaml.safe_load((path / "launches.yaml").read_text())
         last = starts[-1]
         devices = Counter(str(process).partition(" ")[2] for process in last["processes"])
         names = ", ".join(f"{count} x {device}" for device, count in devices.items())

@@ -1,4 +1,4 @@
-"""Checkpoints of ours: reading one safely, and bringing the paper in it back to life."""
+"""Read checkpoints safely, and rebuild the paper that a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -13,61 +13,79 @@ from lit_inpaint.errors import UserError
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint, on the CPU, with `weights_only=True`: nothing in the file is executed.
+    """Read a checkpoint onto the CPU with `weights_only=True`, so that no code in the file is executed.
 
     Raises:
-        UserError: no such file, not whole, or not one of ours.
+        UserError: the file does not exist, is truncated, or is not a checkpoint of this package.
     """
     path = Path(path)
     if not path.is_file():
         if path.is_dir():
-            raise UserError(f"no checkpoint at {path}: it is a folder; a run folder holds checkpoints/last.ckpt")
+            raise UserError(f"no checkpoint at {path}: it is a directory; a run directory holds checkpoints/last.ckpt")
         raise UserError(f"no checkpoint at {path}; a run writes checkpoints/last.ckpt and checkpoints/best.ckpt")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # foreign bytes are a foreign program to an unpickler, which may stumble in any way
+    except Exception as error:  # an unpickler reads any bytes as instructions and may fail with any exception
         reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path} cannot be read as a checkpoint; it may be truncated or of another program ({reason})"
         ) from error
     if not isinstance(content, dict) or "lit_inpaint" not in content or "state_dict" not in content:
-        raise UserError(f"{path} is not a checkpoint of lit_inpaint: it says nothing about its paper")
+        raise UserError(f"{path} is not a checkpoint of lit_inpaint: it names no paper")
     if missing := {"paper", "settings", "seed"} - set(content["lit_inpaint"]):
         raise UserError(f"{path} is not a checkpoint of lit_inpaint: it lacks {', '.join(sorted(missing))}")
     return cast(dict[str, Any], content)
 
 
-def load(path: str | Path, ema: bool = True) -> Inpainter:
-    """The paper that a checkpoint holds, in evaluation mode on the CPU.
+def resume_step(path: Path, class_path: str) -> int:
+    """Return the number of trained batches in the checkpoint that a run resumes from.
 
     Args:
-        path: a `.ckpt` of ours.
-        ema: use the generator's moving average where the run kept one.
+        path: the checkpoint.
+        class_path: of the run's paper.
 
     Raises:
-        UserError: the file cannot be read, is not ours, or does not fit its own settings.
+        UserError: as `read_checkpoint`, or the checkpoint holds another paper.
     """
-    return revive(read_checkpoint(path), path, ema)
+    content = read_checkpoint(path)
+    stored, paper = (name.rpartition(".")[2] for name in (content["lit_inpaint"]["paper"], class_path))
+    if stored != paper:
+        raise UserError(f"{path} is of {stored}, not of {paper}; name another --run_dir")
+    return int(content["global_step"])
 
 
-def revive(content: dict[str, Any], path: str | Path, ema: bool = True) -> Inpainter:
-    """As `load`, for contents already read; `path` is named in errors."""
-    about = content["lit_inpaint"]
-    model = _build(about, path)
-    model.seed = about["seed"]
+def load(path: str | Path, ema: bool = True) -> Inpainter:
+    """Load the paper that a checkpoint holds, in evaluation mode on the CPU.
+
+    Args:
+        path: a `.ckpt` of this package.
+        ema: use the generator's EMA weights where the run has them.
+
+    Raises:
+        UserError: the file cannot be read, is not of this package, or its weights do not fit its settings.
+    """
+    return rebuild(read_checkpoint(path), path, ema)
+
+
+def rebuild(content: dict[str, Any], path: str | Path, ema: bool = True) -> Inpainter:
+    """Rebuild the paper as `load` does, from contents already read; errors name `path`."""
+    description = content["lit_inpaint"]
+    model = _build(description, path)
+    model.seed = description["seed"]
     try:
         model.load_state_dict(content["state_dict"])
-        if ema and (average := content.get("callbacks", {}).get("GeneratorEMA", {}).get("average")):
-            model.generator.load_state_dict(average)
+        if ema and (weights := content.get("callbacks", {}).get("GeneratorEMA", {}).get("average")):
+            model.generator.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"the weights in {path} do not fit {about['paper']}: {str(error).splitlines()[-1].strip()}") from error
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"the weights in {path} do not fit {description['paper']}: {reason}") from error
     if model.training_settings.channels_last:
         model.configure_model()
     return model.eval()
 
 
-def _paper(name: str, path: str | Path) -> type[Inpainter]:
-    """The class; only this package's papers, so a checkpoint cannot name code to run."""
+def _paper_class(name: str, path: str | Path) -> type[Inpainter]:
+    """Import the class; only papers of this package, so that a checkpoint cannot name code to run."""
     module, _, cls = name.rpartition(".")
     if not module.startswith("lit_inpaint.papers."):
         raise UserError(f"{path} names {name}, which is no paper of lit_inpaint")
@@ -80,17 +98,17 @@ def _paper(name: str, path: str | Path) -> type[Inpainter]:
     return paper
 
 
-def _build(about: dict[str, Any], path: str | Path) -> Inpainter:
-    """The paper with its settings, back from plain data to the typed ones."""
+def _build(description: dict[str, Any], path: str | Path) -> Inpainter:
+    """Build the paper from its settings, which the checkpoint holds as plain data."""
     from jsonargparse import ArgumentError, ArgumentParser
 
-    paper = _paper(about["paper"], path)
-    if foreign := [name for name in _class_paths(about["settings"]) if not name.startswith("lit_inpaint.")]:
+    paper, settings = _paper_class(description["paper"], path), description["settings"]
+    if foreign := [name for name in _class_paths(settings) if not name.startswith("lit_inpaint.")]:
         raise UserError(f"{path} names {foreign[0]} in its settings, which is not of lit_inpaint; nothing of it was imported")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(paper, "model")
     try:
-        config = parser.parse_object({"model": about["settings"]})
+        config = parser.parse_object({"model": settings})
         return cast(Inpainter, parser.instantiate(config).model)
     except (ArgumentError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -98,7 +116,7 @@ def _build(about: dict[str, Any], path: str | Path) -> Inpainter:
 
 
 def _class_paths(settings: object) -> list[str]:
-    """Every class that settings name; the parser would import their modules."""
+    """List every class that the settings name; the parser would import their modules."""
     if isinstance(settings, dict):
         own = [str(settings["class_path"])] if "class_path" in settings else []
         return own + [name for value in settings.values() for name in _class_paths(value)]

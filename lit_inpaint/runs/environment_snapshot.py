@@ -1,4 +1,4 @@
-"""What a run was made on: the machine, the versions, the state of the code."""
+"""Record what a run was made with: machine, versions and commit of each launch, and the configuration in each checkpoint."""
 
 from __future__ import annotations
 
@@ -6,42 +6,103 @@ import os
 import platform
 import socket
 import subprocess
+import time
 from collections import Counter
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class LaunchRecord(Callback):
+    """Appends an entry to `launches.yaml` at each start of training.
+
+    An entry holds the time, the step, the launcher, host and device of every process, and `environment_info` of rank 0.
+
+    Args:
+        file: a YAML list, one entry for each launch; created when it is needed.
+        launcher: what started the processes.
+        on_joined: called in every process once all have joined the process group.
+    """
+
+    def __init__(self, file: Path, launcher: str, on_joined: Callable[[], None]) -> None:
+        self.file = file
+        self.launcher = launcher
+        self.on_joined = on_joined
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Call `on_joined`: Lightning calls this hook after all processes have joined."""
+        self.on_joined()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gather hosts and devices and write the entry; the step is known now."""
+        device = trainer.strategy.root_device
+        own = f"{socket.gethostname()} {torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type}"
+        processes: list[Any] = [own]
+        if trainer.world_size > 1:
+            processes = [None] * trainer.world_size
+            torch.distributed.all_gather_object(processes, own)
+        if not trainer.is_global_zero:
+            return
+        entry = {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "step": trainer.global_step,
+            "launcher": self.launcher,
+            "processes": processes,
+            "machine": environment_info(),
+        }
+        with self.file.open("a") as file:
+            file.write(yaml.safe_dump([entry], sort_keys=False))
+
+
+class ConfigInCheckpoint(Callback):
+    """Writes the run's complete configuration, masks included, into every checkpoint.
+
+    Args:
+        config: plain data.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the configuration to the entry to which the module adds its own part afterwards."""
+        checkpoint["lit_inpaint"] = {**checkpoint.get("lit_inpaint", {}), "config": self.config}
 
 
 def environment_info() -> dict[str, str | int | float]:
-    """This host, as flat plain data for logs and dashboards; what cannot be found out is left out.
+    """Describe this machine as flat plain data, for logs and dashboards; what cannot be determined is left out.
 
     Returns:
         `host`; `cpu` (model), `cores` (that this process may use), `memory_gib`; `gpus` (number), `gpu` (names, as `4 x NVIDIA
         H200`), `gpu_memory_gib` (of the first), `cuda`; `python`, `torch`, `lightning`, `lit_inpaint` (versions); `commit` and
         `modified` (1 if tracked files differ from it) where the package lies in a checkout.
     """
-    import torch  # here, as the verbs read this module before they know whether they need torch
-
-    found: dict[str, str | int | float] = {"host": socket.gethostname(), "cpu": _processor(), "cores": _cores()}
-    if memory := _memory():
-        found["memory_gib"] = round(memory / 2**30, 1)
-    found["gpus"] = torch.cuda.device_count()
-    if found["gpus"]:
-        names = Counter(torch.cuda.get_device_name(number) for number in range(int(found["gpus"])))
-        found["gpu"] = ", ".join(f"{count} x {name}" for name, count in names.items())
-        found["gpu_memory_gib"] = round(torch.cuda.get_device_properties(0).total_memory / 2**30, 1)
-        found["cuda"] = str(torch.version.cuda or torch.version.hip)
-    found["python"] = platform.python_version()
-    found["torch"] = str(torch.__version__)
+    info: dict[str, str | int | float] = {"host": socket.gethostname(), "cpu": _cpu_model(), "cores": _cores()}
+    if memory := _memory_bytes():
+        info["memory_gib"] = round(memory / 2**30, 1)
+    info["gpus"] = torch.cuda.device_count()
+    if info["gpus"]:
+        names = Counter(torch.cuda.get_device_name(number) for number in range(int(info["gpus"])))
+        info["gpu"] = ", ".join(f"{count} x {name}" for name, count in names.items())
+        info["gpu_memory_gib"] = round(torch.cuda.get_device_properties(0).total_memory / 2**30, 1)
+        info["cuda"] = str(torch.version.cuda or torch.version.hip)
+    info["python"] = platform.python_version()
+    info["torch"] = str(torch.__version__)
     for package in ("lightning", "lit_inpaint"):
         try:
-            found[package] = version(package)
+            info[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found | code_state()
+    return info | git_state()
 
 
-def code_state() -> dict[str, str | int]:
-    """`commit` and `modified` (0 or 1) of the checkout that this package is tracked in; empty where there is none."""
+def git_state() -> dict[str, str | int]:
+    """Return `commit` and `modified` (0 or 1) of the checkout that tracks this package; empty where there is none."""
     package = Path(__file__).resolve().parent
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:  # installed below some other project's checkout
         return {}
@@ -61,7 +122,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _processor() -> str:
+def _cpu_model() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -77,8 +138,8 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
-def _memory() -> int | None:
-    """Bytes of the machine, not of what a container or a job may take."""
+def _memory_bytes() -> int | None:
+    """Return the machine's memory, not the limit of a container or job."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):

@@ -41,19 +41,19 @@ def evaluate_final_weights(
     manifest = data.manifest("val")
     with write_output(run.manifest) as part:
         manifest.write(part)
-    write_json(run.table, {"rows": [{**row, "manifest": manifest.digest} for row in found]})
+    write_json(run.final_evaluation, {"rows": [{**row, "manifest": manifest.digest} for row in found]})
     title = f"{name} after {trainer.global_step} steps, validation set"
     print_table(build_table(found, LPI, title, describe_evaluation(scores, data, manifest)))
     for line in [*scores.notes(), *describe_comparison(found, LPI, name)]:
         print(line)
-    print(f"\nRun folder: {run.path}")
+    print(f"\nRun directory: {run.path}")
     if run.samples.is_dir():
         print("  samples/     masked input, output, composite, target at validations")
     best = (run.checkpoints / "best.ckpt").is_file()
     print(f"  checkpoints/ last.ckpt{' and best.ckpt' if best else '; no best.ckpt without validation'}")
     if (run.path / "tensorboard").is_dir():
         print("  tensorboard/ event files")
-    print("  metrics.csv, table.json, val_manifest.csv (the samples that table.json is about), config.yaml, machines.yaml")
+    print("  metrics.csv, final_evaluation.json, val_manifest.csv (the evaluated samples), config.yaml, launches.yaml")
 
 
 def _heeding(method: Method, check_deadline: Callable[[], None]) -> Method:

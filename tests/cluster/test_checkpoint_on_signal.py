@@ -107,7 +107,7 @@ def test_a_job_whose_closing_table_takes_too_long_comes_back_for_it(
             run(folder)
     assert left.value.code == 128 + signal.SIGUSR1
     assert calls.read_text().splitlines()[-1] == "requeue 17"
-    assert not (folder / "table.json").exists()
+    assert not (folder / "final_evaluation.json").exists()
     in_job(monkeypatch, tmp_path / "bin", restarts=1)
     assert run(folder) == 0
     assert_same_run(folder, undisturbed)

@@ -66,7 +66,7 @@ def test_a_preempted_job_comes_back_and_ends_as_if_nothing_had_happened(slurm: S
 
     log = job.log
     assert log.count(f"SIGUSR1: saved runs/one/{job.number}/checkpoints/last.ckpt at step {saved};") == 1
-    assert log.count(f"going on at step {saved}") == 1
+    assert log.count(f"resumed at step {saved}") == 1
     for word in ("Traceback", "Warning", "sync_dist", "Restor"):
         assert word not in log
     assert log.count("step 12: PSNR") == 1

@@ -33,7 +33,7 @@ def test_two_machines_leave_and_go_on_together_and_end_as_one_does(
         assert nodes.logs().count(f"saved {run / 'checkpoints' / 'last.ckpt'} at step {saved};") == 1
     with Nodes(project, 2, *settings) as nodes:
         assert nodes.statuses() == [0, 0], nodes.logs()
-        assert f"going on at step {saved}" in nodes.logs()
+        assert f"resumed at step {saved}" in nodes.logs()
     assert_same_run(run, undisturbed)
 
     monkeypatch.chdir(project)

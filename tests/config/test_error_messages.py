@@ -13,6 +13,7 @@ from PIL import Image
 from tiny_runs import TINY, at, content, kill, run
 
 from lit_inpaint import fit
+from lit_inpaint.cluster.launch_summary import experiment_batch_size
 from lit_inpaint.config import check_settings, load_yaml
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
@@ -135,16 +136,16 @@ def test_where_an_experiment_comes_from(argv: str, message: str, place: Path) ->
         ("--trainer.devices 4", "no GPU that PyTorch can use.*--trainer.accelerator cpu --trainer.devices 4"),
         ("--trainer.devices [0,1]", "no GPU that PyTorch can use.*--trainer.accelerator cpu --trainer.devices 2"),
         ("--trainer.accelerator gpu", "no GPU that PyTorch can use.*--trainer.accelerator cpu --trainer.devices 1"),
-        ("--trainer.accelerator foo", "the trainer refuses its settings: .*accelerator"),
-        ("--trainer.strategy foo", "the trainer refuses its settings: .*strategy"),
-        ("--trainer.max_steps -5", "the trainer refuses its settings: .*max_steps"),
+        ("--trainer.accelerator foo", "the Trainer rejects its settings: .*accelerator"),
+        ("--trainer.strategy foo", "the Trainer rejects its settings: .*strategy"),
+        ("--trainer.max_steps -5", "the Trainer rejects its settings: .*max_steps"),
         ("--trainer.val_check_interval 0", r"trainer\.val_check_interval is 0"),
         ("--data.root", "--data.root needs a value"),
         ("extra", "unexpected argument 'extra'"),
         ("-- extra", "unexpected argument '--'"),
         ("--wandb.mode online", "no W&B key is known"),
         ("--resume must", "there is no run/checkpoints/last.ckpt"),
-        ("--run_dir nodata.yaml/below", "cannot write the run folder nodata.yaml/below"),
+        ("--run_dir nodata.yaml/below", "cannot write the run directory nodata.yaml/below"),
         ("--init_from nothing.ckpt", r"init_from: no checkpoint at /.*/nothing\.ckpt; a run writes"),
         ("--init-from empty", "init_from: no checkpoint at /.*/empty: it is a folder"),
         ("--init_from list.yaml", r"init_from: /.*/list\.yaml cannot be read as a checkpoint"),
@@ -155,7 +156,7 @@ def test_where_an_experiment_comes_from(argv: str, message: str, place: Path) ->
         ("--init_from.file a.ckpt", r"init_from: expected str or null, got"),
         (
             "--init_from a.ckpt --resume must",
-            "--init_from starts a new run, --resume must goes on with an old one; leave --resume must out .*, or say --config",
+            "--init_from starts a new run, --resume must resumes an old one; leave --resume must out .*, or use --config",
         ),
     ],
 )
@@ -245,7 +246,7 @@ def test_as_a_command(place: Path) -> None:
 def test_a_class_of_data_may_stand_alone(place: Path) -> None:
     (place / "class.yaml").write_text("base: experiments/lpi_demo.yaml\ndata: lit_inpaint.data.DemoPhotos\n")
     start = load_yaml.load_experiment("class.yaml")
-    assert fit._papers_batch(start, check_settings.check(start)) == 8
+    assert experiment_batch_size(start["data"], check_settings.check(start).data.class_path) == 8
 
 
 @pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "soon"])

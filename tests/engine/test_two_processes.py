@@ -92,7 +92,7 @@ def one(experiment: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_leave_one_run(two: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = two
-    assert done.stdout.count("Run folder: ") == 2  # at the start and at the end, from the first process alone
+    assert done.stdout.count("Run directory: ") == 2  # at the start and at the end, from the first process alone
     for word in ("Traceback", "sync_dist", "Warning", "terminated"):
         assert word not in done.stderr
     found = rows(folder)
@@ -110,16 +110,20 @@ def test_the_command_itself_with_a_paper_of_the_package(tmp_path: Path) -> None:
     options = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
     done = run_two("lpi_demo", folder, *options, script=("-m", "lit_inpaint.fit"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Run folder: ") == 2
+    assert done.stdout.count("Run directory: ") == 2
     assert [row["step"] for row in rows(folder) if "cost/parameters" not in row] == ["1", "2", "2"]
-    assert {row["n"] for row in json.loads((folder / "table.json").read_text())["rows"]} == {0, 10}
+    assert {row["n"] for row in json.loads((folder / "final_evaluation.json").read_text())["rows"]} == {0, 10}
 
 
 def test_an_odd_number_of_samples_is_measured_once_each(two: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     """Three on one process, two on the other; the table is measured by one process, over all five."""
     folder, _ = two
     last = rows(folder)[-1]
-    table = {row["metric"]: row for row in json.loads((folder / "table.json").read_text())["rows"] if row["bucket"] == "all"}
+    table = {
+        row["metric"]: row
+        for row in json.loads((folder / "final_evaluation.json").read_text())["rows"]
+        if row["bucket"] == "all"
+    }
     for metric in ("psnr", "ssim", "l1"):
         assert table[metric]["n"] == 5
         assert last[f"val/{metric}"] == f"{table[metric]['value']:.8g}"
@@ -135,7 +139,7 @@ def test_two_processes_end_where_one_with_whole_batches_does(
         assert a.keys() == b.keys()
         for key in a.keys() - {"train/stage"}:
             assert float(a[key]) == pytest.approx(float(b[key]), rel=1e-4), (key, a["step"])
-    for a, b in zip(*(json.loads((path / "table.json").read_text())["rows"] for path in (folder, one)), strict=True):
+    for a, b in zip(*(json.loads((path / "final_evaluation.json").read_text())["rows"] for path in (folder, one)), strict=True):
         assert (a["bucket"], a["metric"], a["n"]) == (b["bucket"], b["metric"], b["n"])
         assert a["n"] == 0 or a["value"] == pytest.approx(b["value"], rel=1e-4)
     assert difference(content(folder)["state_dict"], content(one)["state_dict"]) < 1e-4
@@ -236,7 +240,7 @@ def test_a_process_that_hangs_under_torchrun_is_named_and_the_run_goes_on(
     assert "Traceback" not in printed
     assert [path.name for path in (tmp_path / "runs" / "tiny").iterdir()] == [folder.name]
     assert [path.name for path in (folder / "ranks").glob("*.stack")] == []
-    assert [(start["launcher"], start["step"]) for start in yaml.safe_load((folder / "machines.yaml").read_text())] == [
+    assert [(start["launcher"], start["step"]) for start in yaml.safe_load((folder / "launches.yaml").read_text())] == [
         ("torchrun", 0),
         ("torchrun", 4),
     ]
@@ -274,7 +278,7 @@ def test_a_job_of_two_nodes_comes_back_into_its_folder(
     [
         (
             ("--trainer.limit_val_batches", "0.5"),
-            "limit_val_batches 0.5 is a share, which several processes would round differ",
+            "limit_val_batches 0.5 is a fraction, which several processes would round differ",
         ),
         (("--data.val_crops", "1", "--data.val_images", "1"), "2 processes cannot share 1 validation sample; raise"),
         (("--trainer.num_nodes", "2"), "num_nodes 2, but nothing started this on other nodes"),

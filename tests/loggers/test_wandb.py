@@ -278,6 +278,6 @@ def test_a_mode_that_wandb_does_not_know(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(UserError, match="WANDB_MODE is 'foo'; set it to online, offline or disabled"):
         Wandb().logger(tmp_path, "a", {})
     monkeypatch.setenv("WANDB_MODE", "online")
-    monkeypatch.setattr("lit_inpaint.loggers.wandb.key_known", lambda: False)
+    monkeypatch.setattr("lit_inpaint.loggers.wandb.has_api_key", lambda: False)
     with pytest.raises(UserError, match="WANDB_MODE is online, but no W&B key is known"):
         Wandb().logger(tmp_path, "a", {})

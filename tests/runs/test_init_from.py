@@ -307,7 +307,7 @@ def test_resume_must_with_what_the_run_says_itself(place: Path, capsys: pytest.C
     capsys.readouterr()
     command = ["--config", "run/config.yaml", "--run_dir", "run", "--resume", "must", "--trainer.max_steps", "3"]
     assert fit.main(command) == 0
-    assert "going on at step 2" in capsys.readouterr().out
+    assert "resumed at step 2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", [[], ["--init_from", "other.ckpt"]])

@@ -18,11 +18,12 @@ from typing import Any
 
 import tiny_gan
 
-from lit_inpaint import callbacks, fit
+from lit_inpaint import fit
 from lit_inpaint.config import entry_point
 from lit_inpaint.data import InpaintingData
 from lit_inpaint.data.inpainting_dataset import TrainDataset
 from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.runs.build_trainer import RunTrainer
 
 HOOKS = {
     "training": (Inpainter, "training_step"),
@@ -74,7 +75,7 @@ def prepare(what: str, step: int, rank: int) -> None:
 
     setattr(owner, hook, starve if what == "starved" else with_accident)
     if what == "slow" and os.environ.get("LOCAL_RANK", "0") == "0":
-        setattr(callbacks, "finish", lambda *_: time.sleep(6))  # noqa: B010  longer than Lightning's watch sleeps
+        setattr(RunTrainer, "finish_loggers", lambda *_: time.sleep(6))  # noqa: B010  longer than Lightning's watch sleeps
 
 
 def adopt() -> None:

@@ -40,7 +40,7 @@ def write_run(run: Path, lr: float = 1e-3, offset: float = 0.0, manifest: str = 
         lr: learning rate in its configuration and log.
         offset: added to every validation metric and score.
         manifest: digest of the evaluated samples.
-        finished: whether `table.json` exists.
+        finished: whether `final_evaluation.json` exists.
     """
     (run / "samples").mkdir(parents=True)
     settings = {"blocks": 1, "generator_optimizer": {"init_args": {"lr": lr}}, "note": "</script><b>bold</b>"}
@@ -61,5 +61,5 @@ def write_run(run: Path, lr: float = 1e-3, offset: float = 0.0, manifest: str = 
         for metric, value in (("psnr", base if n else None), ("l1", 30 - base if n else None))
     ]
     if finished:
-        (run / "table.json").write_text(json.dumps({"rows": rows}))
+        (run / "final_evaluation.json").write_text(json.dumps({"rows": rows}))
     return run

@@ -110,5 +110,5 @@ def assert_same_run(one: Path, other: Path) -> None:
         for key in ("state_dict", "optimizer_states", "callbacks", "global_step"):
             assert_same(first[key], second[key], f"{name}.{key}")
     assert rows(one) == rows(other)
-    assert (one / "table.json").read_text() == (other / "table.json").read_text()
+    assert (one / "final_evaluation.json").read_text() == (other / "final_evaluation.json").read_text()
     assert sorted(p.name for p in (one / "samples").iterdir()) == sorted(p.name for p in (other / "samples").iterdir())
