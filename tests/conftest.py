@@ -1,8 +1,11 @@
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tiny_gan
+import yaml
 
 from lit_inpaint import fit
 
@@ -34,3 +37,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finally:
         os.environ.pop("LIT_INPAINT_RUN_DIR", None)  # meant for the processes of a run, not for the next test
     return run / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture(scope="module")
+def tiny_experiment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Options that name an experiment of a few hundred parameters; its paper counts as one of the package meanwhile."""
+    path = tmp_path_factory.mktemp("experiment") / "tiny.yaml"
+    model = {"class_path": "lit_inpaint.papers.tiny_gan.TinyGAN"}
+    data = {"class_path": "lit_inpaint.data.DemoPhotos", "init_args": {"workers": 0}}
+    path.write_text(yaml.safe_dump({"model": model, "data": data}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny_gan.TinyGAN, "__module__", "lit_inpaint.papers.tiny_gan")
+        patch.setitem(sys.modules, "lit_inpaint.papers.tiny_gan", tiny_gan)
+        yield ["--experiment", str(path)]

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
 
 
 class GeneratorEMA(Callback):
@@ -23,7 +24,7 @@ class GeneratorEMA(Callback):
 
     def __init__(self, decay: float = 0.999) -> None:
         if not 0 <= decay < 1:
-            raise ValueError(f"ema decay is {decay}; give a number from 0 up to, not including, 1")
+            raise UserError(f"ema decay is {decay}; give a number from 0 up to, not including, 1")
         self.decay = decay
         self.updates = 0
         self.average: dict[str, Tensor] = {}

@@ -13,6 +13,7 @@ from tiny_gan import TinyGAN, loader, make_batches, make_tiny, make_trainer
 from torch import Tensor
 
 from lit_inpaint.callbacks import GeneratorEMA
+from lit_inpaint.errors import UserError
 from lit_inpaint.settings import Stage
 
 State = dict[str, Tensor]
@@ -168,7 +169,7 @@ def test_the_average_is_not_the_models_memory() -> None:
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5])
 def test_a_decay_outside_its_range_is_refused(decay: float) -> None:
-    with pytest.raises(ValueError, match=f"ema decay is {decay}"):
+    with pytest.raises(UserError, match=f"ema decay is {decay}"):
         GeneratorEMA(decay)
 
 

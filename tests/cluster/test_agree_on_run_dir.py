@@ -81,9 +81,9 @@ def test_a_first_task_that_refuses_does_too(tmp_path: Path) -> None:
 
 def test_a_node_that_does_not_see_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor what another start of the job has left there."""
-    monkeypatch.setattr(agree_on_run_dir, "PATIENCE", 0.3)
+    monkeypatch.setattr(agree_on_run_dir, "TIMEOUT_S", 0.3)
     broadcast_run_dir(tasks(key="17-1")[0], tmp_path / "run", lambda: (tmp_path / "run", False))
-    with pytest.raises(UserError, match=rf"^{socket.gethostname()} \(process 1\) has not heard .*--run_dir DIR$"):
+    with pytest.raises(UserError, match=rf"^{socket.gethostname()} \(process 1\) did not receive .*--run_dir DIR$"):
         broadcast_run_dir(tasks()[1], tmp_path / "run", lambda: (tmp_path / "run", False))
 
 

@@ -86,7 +86,7 @@ def test_a_job_comes_back_and_goes_on(
     assert left.value.code == 128 + number
     assert content(folder)["global_step"] == saved
     assert calls.read_text().splitlines() == ["show job --oneliner 17", "requeue 17"]
-    assert capsys.readouterr().out.endswith("job 17 is requeued and goes on when its turn comes\n")
+    assert capsys.readouterr().out.endswith("job 17 is requeued and resumes when SLURM starts it again\n")
     in_job(monkeypatch, tmp_path / "bin", restarts=1)
     assert run(folder) == 0
     assert "SLURM job   17, start 2 (requeued 1 time)" in capsys.readouterr().out
@@ -101,7 +101,7 @@ def test_a_job_whose_closing_table_takes_too_long_comes_back_for_it(
     in_job(monkeypatch, tmp_path / "bin")
     folder = tmp_path / "run"
     with monkeypatch.context() as slow:
-        slow.setattr(signal_handlers, "GRACE", -1.0)
+        slow.setattr(signal_handlers, "GRACE_S", -1.0)
         slow.setattr(final_evaluation, "load", lambda path: (os.kill(os.getpid(), signal.SIGUSR1), load(path))[1])
         with pytest.raises(SystemExit) as left:
             run(folder)
@@ -150,12 +150,14 @@ def test_a_run_that_is_about_to_end_does_so(
     calls = fake_scontrol(tmp_path / "bin")
     in_job(monkeypatch, tmp_path / "bin")
     owner, name = (
-        (RunCheckpoint, "on_validation_end") if when == "after the last validation" else (final_evaluation, "comparison")
+        (RunCheckpoint, "on_validation_end")
+        if when == "after the last validation"
+        else (final_evaluation, "describe_comparison")
     )
     original = getattr(owner, name)
 
     def warned(*given: Any) -> Any:
-        if name == "comparison" or given[1].global_step == 8:
+        if name == "describe_comparison" or given[1].global_step == 8:
             os.kill(os.getpid(), signal.SIGUSR1)
         return original(*given)
 

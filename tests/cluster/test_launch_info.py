@@ -5,15 +5,9 @@ from pathlib import Path
 import pytest
 from fake_slurm import step
 
-from lit_inpaint.cluster.launch_info import (
-    Devices,
-    LaunchInfo,
-    batch_line,
-    file_system,
-    find_launch,
-    launch_summary,
-    resolve_devices,
-)
+from lit_inpaint.cluster.launch_info import LaunchInfo, find_launch
+from lit_inpaint.cluster.launch_summary import describe_batch_size, file_system, launch_summary
+from lit_inpaint.cluster.resolve_devices import Devices, resolve_devices
 from lit_inpaint.engine.ddp_strategy import describe_strategy
 from lit_inpaint.errors import UserError
 from lit_inpaint.settings import Stage
@@ -113,12 +107,12 @@ def test_devices_are_what_the_user_says_or_else_the_launcher(
             "devices 4, but srun started 1 process per node.*srun --ntasks-per-node=4",
         ),
         (SRUN, 2, 2, "auto", None, "devices 2, but srun started 4 processes per node.*--ntasks-per-node=2, or leave"),
-        (SRUN, "auto", 3, "auto", None, "num_nodes 3, but srun runs on 2 nodes: say srun --nodes=3, or leave"),
+        (SRUN, "auto", 3, "auto", None, "num_nodes 3, but srun runs on 2 nodes: use srun --nodes=3, or leave"),
         (TORCHRUN, [0, 1], 1, "auto", None, "devices 0,1, but torchrun started 4 .*torchrun --nproc-per-node=2"),
-        (TORCHRUN, "auto", 4, "auto", None, "num_nodes 4, but torchrun runs on 2 nodes: say torchrun --nnodes=4"),
+        (TORCHRUN, "auto", 4, "auto", None, "num_nodes 4, but torchrun runs on 2 nodes: use torchrun --nnodes=4"),
         (TORCHRUN, "auto", 1, "ddp_spawn", None, "ddp_spawn starts processes itself, beside those of torchrun"),
-        (SRUN, "auto", 1, "auto", 1, "each sees 1 GPU, .*--gpus-per-node=4, not --gpus-per-task or --gpu-bind"),
-        (TORCHRUN, "auto", 1, "auto", 2, "started 4 processes per node, but each sees 2 GPUs, .*--nproc-per-node=2"),
+        (SRUN, "auto", 1, "auto", 1, "each sees 1 GPU and .*--gpus-per-node=4, not --gpus-per-task or --gpu-bind"),
+        (TORCHRUN, "auto", 1, "auto", 2, "started 4 processes per node, but each sees 2 GPUs and .*--nproc-per-node=2"),
         (ALONE, 2, 2, "auto", None, "num_nodes 2, but nothing started this on other nodes; use torchrun --nnodes=2 or srun"),
     ],
 )
@@ -142,14 +136,20 @@ def test_contradictions(
     ("batch", "processes", "papers", "line"),
     [
         (16, 1, 16, "16 x 1 process = 16, as in the experiment's file"),
-        (16, 4, 16, "16 x 4 processes = 64; the experiment's file says 16: --data.batch_size 4 restores it"),
-        (4, 3, 16, "4 x 3 processes = 12; .* says 16, which 3 processes cannot share evenly: --data.batch_size 5 gives 15"),
-        (5, 3, 16, "5 x 3 processes = 15; .* says 16, which 3 processes cannot share evenly$"),
-        (1, 4, 1, "1 x 4 processes = 4; .* says 1, which 4 processes cannot share evenly$"),
+        (16, 4, 16, "16 x 4 processes = 64; 16 in the experiment's file: --data.batch_size 4 restores it"),
+        (
+            4,
+            3,
+            16,
+            "4 x 3 processes = 12; 16 in the experiment's file, which 3 processes cannot share evenly: "
+            "--data.batch_size 5 gives 15",
+        ),
+        (5, 3, 16, "5 x 3 processes = 15; 16 in the experiment's file, which 3 processes cannot share evenly$"),
+        (1, 4, 1, "1 x 4 processes = 4; 1 in the experiment's file, which 4 processes cannot share evenly$"),
     ],
 )
 def test_the_effective_batch_beside_the_papers(batch: int, processes: int, papers: int, line: str) -> None:
-    assert re.fullmatch(line, batch_line(batch, processes, papers))
+    assert re.fullmatch(line, describe_batch_size(batch, processes, papers))
 
 
 def test_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,14 +157,14 @@ def test_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     monkeypatch.delenv("SLURM_JOB_NAME", raising=False)
     monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
-    lines = launch_summary(SRUN, Devices(2, 4), "CPU", "a batch", "ddp", "32-true", tmp_path / "17", going_on=True)
+    lines = launch_summary(SRUN, Devices(2, 4), "CPU", "a batch", "ddp", "32-true", tmp_path / "17", resumes=True)
     assert lines == [
-        "Plan",
+        "Launch",
         "  processes   8 = 2 nodes x 4 devices (CPU), started by srun",
         "  batch       a batch",
         "  strategy    ddp",
         "  precision   32-true",
-        f"  run folder  {tmp_path / '17'} ({file_system(tmp_path)}), going on",
+        f"  directory   {tmp_path / '17'} ({file_system(tmp_path)}), resumes",
         f"  SLURM job   17, start 2 (requeued 1 time), on {socket.gethostname()}",
     ]
     assert file_system(Path("/proc/self")) == "proc"

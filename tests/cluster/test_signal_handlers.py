@@ -32,8 +32,8 @@ def test_signals_are_noted_and_given_back() -> None:
 def test_a_late_second_one_means_now(number: str, status: int) -> None:
     """But for SIGUSR1, which nobody sends in impatience."""
     code = (
-        "import os, signal, sys, time; from lit_inpaint import signals; signals.SAME = 0.05\n"
-        f"with signals.Signals().noting(signal.{number}):\n"
+        "import os, signal, sys, time; from lit_inpaint.cluster import signal_handlers as signals; signals.REPEAT_S = 0.05\n"
+        f"with signals.Signals().handling(signal.{number}):\n"
         f"    os.kill(os.getpid(), signal.{number}); time.sleep(0.1); os.kill(os.getpid(), signal.{number}); sys.exit(3)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == status

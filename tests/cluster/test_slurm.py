@@ -103,7 +103,7 @@ def test_tasks_that_do_not_fit_the_devices_are_one_line(slurm: Slurm, project: P
     assert job["ExitCode"] == "2:0"
     (line,) = [line for line in job.log.splitlines() if "error: " in line and "srun: " not in line]
     assert line.startswith("0: error: --trainer.devices 4, but srun started 2 processes per node")
-    assert "say srun --ntasks-per-node=4, or leave --trainer.devices out" in line
+    assert "use srun --ntasks-per-node=4, or leave --trainer.devices out" in line
     assert "Traceback" not in job.log
 
 

@@ -26,7 +26,7 @@ def test_the_job_of_a_process(variables: dict[str, str], expected: SlurmJob | No
     assert current_job(variables) == expected
 
 
-BACK, STAYS = "is requeued and goes on", "is not requeued"
+BACK, STAYS = "is requeued and resumes", "is not requeued"
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ BACK, STAYS = "is requeued and goes on", "is not requeued"
         (SIGTERM, {"state": "CANCELLED"}, f"{STAYS}: it is CANCELLED", False),
         (SIGUSR1, {"state": "CANCELLED"}, f"{STAYS}: it is CANCELLED", False),  # while it was saving
         (SIGTERM, {"state": "TIMEOUT"}, f"{STAYS}: it is TIMEOUT", False),
-        (SIGUSR1, {"requeue": 0}, r"may not be \(sbatch --requeue allows it\); submit it again", False),
+        (SIGUSR1, {"requeue": 0}, r"its options forbid it \(sbatch --requeue allows it\); submit it again", False),
         (SIGUSR1, {"batch": 0}, "only jobs of sbatch can be", False),
         (SIGUSR1, {"refuses": "Access/permission denied"}, r"could not be requeued \(Access/permission denied\); submit", True),
     ],

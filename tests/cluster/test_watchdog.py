@@ -10,7 +10,7 @@ import pytest
 from tiny_gan import loader, make_batches, make_tiny, make_trainer
 
 from lit_inpaint.cluster import watchdog
-from lit_inpaint.cluster.watchdog import Heartbeat, Watchdog, activity, stragglers
+from lit_inpaint.cluster.watchdog import Heartbeat, Watchdog, current_activity, stragglers
 
 
 def beat(rank: int, step: int, doing: str = "training step", waiting: bool = False) -> Heartbeat:
@@ -62,7 +62,7 @@ VALIDATION = ("/x/lightning/pytorch/loops/evaluation_loop.py", "run")
     ],
 )
 def test_what_a_process_does_is_read_off_its_stack(functions: list[tuple[str, str]], doing: str, waiting: bool) -> None:
-    assert activity(stack(*functions)) == (doing, waiting)
+    assert current_activity(stack(*functions)) == (doing, waiting)
 
 
 def test_one_process_is_not_watched(tmp_path: Path) -> None:
@@ -77,11 +77,11 @@ def test_slurm_ends_the_processes_that_cannot_end_themselves(tmp_path: Path, mon
     scancel.write_text(f'#!/bin/sh\necho "$@" >> {said}\n')
     scancel.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    watchdog._end_step({"SLURM_JOB_ID": "17"})
-    watchdog._end_step({"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "3"})
+    watchdog._cancel_slurm_step({"SLURM_JOB_ID": "17"})
+    watchdog._cancel_slurm_step({"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "3"})
     until = time.monotonic() + 10
     while not said.exists() and time.monotonic() < until:
         time.sleep(0.05)
     assert said.read_text() == "--signal=KILL 17.3\n"
     monkeypatch.setenv("PATH", "")
-    watchdog._end_step({"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "3"})  # no scancel: nothing to be done
+    watchdog._cancel_slurm_step({"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "3"})  # no scancel: nothing to be done

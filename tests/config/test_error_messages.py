@@ -147,7 +147,7 @@ def test_where_an_experiment_comes_from(argv: str, message: str, place: Path) ->
         ("--resume must", "there is no run/checkpoints/last.ckpt"),
         ("--run_dir nodata.yaml/below", "cannot write the run directory nodata.yaml/below"),
         ("--init_from nothing.ckpt", r"init_from: no checkpoint at /.*/nothing\.ckpt; a run writes"),
-        ("--init-from empty", "init_from: no checkpoint at /.*/empty: it is a folder"),
+        ("--init-from empty", "init_from: no checkpoint at /.*/empty: it is a directory"),
         ("--init_from list.yaml", r"init_from: /.*/list\.yaml cannot be read as a checkpoint"),
         ("--init_from", "argument --init_from/--init-from: expected one argument"),
         ("--init-from --seed 3", "argument --init_from/--init-from: expected one argument"),
@@ -209,7 +209,7 @@ def test_checkpoints_that_do_not_fit(place: Path) -> None:
     ("kind", "message"),
     [
         ("truncated", r"init_from: /.*/truncated\.ckpt cannot be read as a checkpoint; it may be truncated"),
-        ("foreign", r"init_from: /.*/foreign\.ckpt is not a checkpoint of lit_inpaint: it says nothing about its paper"),
+        ("foreign", r"init_from: /.*/foreign\.ckpt is not a checkpoint of lit_inpaint: it names no paper"),
         ("empty", r"init_from: no tensor of /.*/empty\.ckpt, which holds LPINet, has the name and shape of one of this LPINet"),
     ],
 )

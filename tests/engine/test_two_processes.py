@@ -255,7 +255,7 @@ def test_a_job_of_two_nodes_comes_back_into_its_folder(
     folder = tmp_path / "runs" / "tiny" / "17"
     assert statuses == [128 + signal.SIGUSR1] * 2, printed
     assert printed.count("SIGUSR1: saved runs/tiny/17/checkpoints/last.ckpt at step 6;") == 1
-    assert printed.count("job 17 is requeued and goes on when its turn comes") == 1
+    assert printed.count("job 17 is requeued and resumes when SLURM starts it again") == 1
     assert calls.read_text().splitlines() == ["show job --oneliner 17", "requeue 17"]
     assert content(folder)["global_step"] == 6
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "runs"]

@@ -16,10 +16,10 @@ from lit_inpaint.loggers.tensorboard import tensorboard_logger
 
 
 @pytest.fixture(scope="module")
-def folder(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tiny_experiment: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was killed in step 7 and went on from the checkpoint of step 4."""
     path = tmp_path_factory.mktemp("tensorboard") / "run"
-    options = [*tiny, "--tensorboard", "true"]
+    options = [*tiny_experiment, "--tensorboard", "true"]
     run_killed(path, 7, "training_step", *options)
     assert run(path, *options) == 0
     return path

@@ -35,18 +35,18 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(tiny_experiment: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of eight steps without W&B."""
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert run(folder, *tiny) == 0
+    assert run(folder, *tiny_experiment) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
-def folder(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tiny_experiment: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An offline run that was killed in steps 5, 7 and 8 and went on three times, from the checkpoint of step 4."""
     path = tmp_path_factory.mktemp("offline") / "run"
-    options = [*tiny, *ALL, "--wandb.mode", "auto", "--wandb.watch", "all"]
+    options = [*tiny_experiment, *ALL, "--wandb.mode", "auto", "--wandb.watch", "all"]
     with pytest.MonkeyPatch.context() as patch:
         for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_RUN_ID"):
             patch.delenv(name, raising=False)
@@ -147,10 +147,10 @@ def assert_undisturbed(folder: Path, undisturbed: Path) -> None:
     assert_same(content(folder)["state_dict"], content(undisturbed)["state_dict"])
 
 
-def test_online(tiny: list[str], undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_online(tiny_experiment: list[str], undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeWandb() as server:
         online(server.url, monkeypatch)
-        assert run(tmp_path / "run", *tiny, "--wandb.mode", "auto") == 0
+        assert run(tmp_path / "run", *tiny_experiment, "--wandb.mode", "auto") == 0
         (uploaded,) = server.runs.values()
     assert [row["trainer/global_step"] for row in uploaded.history.values() if "train/l1" in row] == list(range(1, 9))
     assert (uploaded.exit_code, uploaded.about["displayName"]) == (0, "tiny/run")
@@ -158,13 +158,17 @@ def test_online(tiny: list[str], undisturbed: Path, tmp_path: Path, monkeypatch:
 
 
 def test_a_server_that_goes_away_costs_the_upload_alone(
-    tiny: list[str], undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_experiment: list[str],
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with FakeWandb() as server:
         online(server.url, monkeypatch)
         started = time.perf_counter()
         with at(3, "training_step", server.kill):
-            assert run(tmp_path / "run", *tiny, "--wandb.mode", "online", "--wandb.finish_timeout", "2") == 0
+            assert run(tmp_path / "run", *tiny_experiment, "--wandb.mode", "online", "--wandb.finish_timeout", "2") == 0
         assert time.perf_counter() - started < 30
     assert "W&B: not everything was uploaded" in capsys.readouterr().err
     assert_undisturbed(tmp_path / "run", undisturbed)
@@ -179,11 +183,15 @@ def test_a_server_that_goes_away_costs_the_upload_alone(
 
 
 def test_no_server_at_the_start_means_offline(
-    tiny: list[str], undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_experiment: list[str],
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     online("http://127.0.0.1:9", monkeypatch)
     started = time.perf_counter()
-    assert run(tmp_path / "run", *tiny, "--wandb.mode", "auto", "--wandb.init_timeout", "1") == 0
+    assert run(tmp_path / "run", *tiny_experiment, "--wandb.mode", "auto", "--wandb.init_timeout", "1") == 0
     assert time.perf_counter() - started < 30
     said = capsys.readouterr()
     assert said.err.count("W&B: its server cannot be had") == 1
@@ -195,11 +203,11 @@ def test_no_server_at_the_start_means_offline(
 
 
 def test_the_helper_process_may_die(
-    tiny: list[str], undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_experiment: list[str], undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wandb.teardown()
     with at(3, "training_step", kill_helper):
-        assert run(tmp_path / "run", *tiny, "--wandb.mode", "offline") == 0
+        assert run(tmp_path / "run", *tiny_experiment, "--wandb.mode", "offline") == 0
     assert "training goes on" in capsys.readouterr().err
     assert_undisturbed(tmp_path / "run", undisturbed)
     wandb.teardown()

@@ -14,7 +14,8 @@ from tiny_runs import run
 from lit_inpaint.cluster.slurm_job import SlurmJob
 from lit_inpaint.data import InpaintingData
 from lit_inpaint.errors import UserError
-from lit_inpaint.runs.run_dir import RunDir, choose_run
+from lit_inpaint.runs.choose_run_dir import choose_run
+from lit_inpaint.runs.run_dir import RunDir
 
 CONFIG: dict[str, Any] = {
     "experiment": "demo",
@@ -217,7 +218,7 @@ def test_discarding_takes_away_only_what_was_made() -> None:
 def test_a_folder_that_cannot_be_written(path: str) -> None:
     Path("file").write_text("")
     run = RunDir(Path(path))
-    with pytest.raises(UserError, match=f"cannot write the run folder {path} \\(.*; name another --run_dir"):
+    with pytest.raises(UserError, match=f"cannot write the run directory {path} \\(.*; name another --run_dir"):
         run.open("a: 1\n")
     run.discard()
     assert Path("file").is_file()
@@ -230,7 +231,7 @@ def test_a_read_only_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     run_dir = Path("run")
     run_dir.mkdir()
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(UserError, match=r"cannot write the run folder run \(Permission denied\)"):
+    with pytest.raises(UserError, match=r"cannot write the run directory run \(Permission denied\)"):
         RunDir(run_dir).open("a: 1\n")
 
 
@@ -275,5 +276,5 @@ def test_a_trial_of_a_sweep_goes_on_with_its_own_run_alone(monkeypatch: pytest.M
     run.unlock()
     monkeypatch.setenv("WANDB_RUN_ID", "bbbb2222")
     assert not choose_run("demo", None, "auto", CONFIG)[1]
-    with pytest.raises(UserError, match="another trial's of the sweep"):
+    with pytest.raises(UserError, match="belongs to another trial of the sweep"):
         choose_run("demo", "runs/demo/1", "auto", CONFIG)
