@@ -14,7 +14,7 @@ modules = ["lit_inpaint", *(module.name for module in pkgutil.walk_packages(lit_
 warnings.filterwarnings("error", "Couldn't import|Error importing|Found")
 warnings.filterwarnings(
     "ignore", "The module specification"
-)  # pdoc adds a package's modules itself, unless __all__ leaves them out
+)  # pdoc adds modules by itself too
 warnings.filterwarnings("ignore", "Error parsing type annotation")  # of imports that only the type checker reads
 pdoc.render.configure(docformat="google", template_directory=Path(__file__).parent)
 pdoc.pdoc(*modules, output_directory=Path("build/docs"))

@@ -1,9 +1,9 @@
-"""Forward and backward of separable PEPSI's depthwise layers: PyTorch's, ours, and a hand-written gradient of the weights.
+"""Time the depthwise layers of separable PEPSI: PyTorch's layer, lit_inpaint's, and a hand-written weight gradient.
 
     python tests/benchmarks/depthwise.py [--batch 2] [--rounds 5] [--dtype float32|bfloat16]
 
-In one process, the ways taking turns; median milliseconds of forward and backward. bfloat16 is autocast over float32 weights,
-as in training.
+Runs the implementations interleaved in one process and prints median milliseconds of forward and backward. bfloat16 is autocast
+over float32 weights, as in training.
 """
 
 import argparse
@@ -32,8 +32,8 @@ LAYERS = {  # channels, side, kernel, stride, dilation; without padding
 }
 
 
-class TapByTap(torch.autograd.Function):
-    """The gradient of the weights as one sum of products for each tap of the kernel."""
+class ElementwiseGradient(torch.autograd.Function):
+    """Compute the weight gradient as one sum of products for each element of the kernel."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
@@ -45,25 +45,25 @@ class TapByTap(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, weight), step = gradients, ctx.saved_tensors, ctx.stride
         height, width = gradient.shape[2:]
-        taps = [
+        elements = [
             (x[:, :, i : i + (height - 1) * step + 1 : step, j : j + (width - 1) * step + 1 : step] * gradient).sum((0, 2, 3))
             for i in range(0, weight.shape[2] * ctx.dilation, ctx.dilation)
             for j in range(0, weight.shape[3] * ctx.dilation, ctx.dilation)
         ]
         to_input = nn.grad.conv2d_input(x.shape, weight.to(x.dtype), gradient, step, 0, ctx.dilation, len(weight))
-        return to_input, torch.stack(taps, 1).view_as(weight).to(weight.dtype), None, None
+        return to_input, torch.stack(elements, 1).view_as(weight).to(weight.dtype), None, None
 
 
-def ways(channels: int, kernel: int, stride: int, dilation: int) -> dict[str, Callable[[Tensor], Tensor]]:
+def implementations(channels: int, kernel: int, stride: int, dilation: int) -> dict[str, Callable[[Tensor], Tensor]]:
     plain = nn.Conv2d(channels, channels, kernel, stride, 0, dilation, groups=channels)
     ours = DepthwiseConv2d(channels, kernel, stride, 0, dilation)
 
-    def tap_by_tap(x: Tensor) -> Tensor:
+    def elementwise(x: Tensor) -> Tensor:
         low = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
-        y: Tensor = TapByTap.apply(x.to(low), plain.weight.to(low), stride, dilation)
+        y: Tensor = ElementwiseGradient.apply(x.to(low), plain.weight.to(low), stride, dilation)
         return y
 
-    return {"nn.Conv2d": plain, "ours": ours, "tap by tap": tap_by_tap}
+    return {"nn.Conv2d": plain, "lit_inpaint": ours, "elementwise": elementwise}
 
 
 def main() -> None:
@@ -74,19 +74,19 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     print(f"batch {options.batch}, {options.dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    for name, (channels, side, kernel, stride, dilation) in LAYERS.items():
+    for shape_name, (channels, side, kernel, stride, dilation) in LAYERS.items():
         x = torch.randn(options.batch, channels, side, side).to(memory_format=torch.channels_last).requires_grad_()
         times: dict[str, list[float]] = {}
-        for turn in range(options.rounds + 1):
-            for way, layer in ways(channels, kernel, stride, dilation).items():
+        for round_number in range(options.rounds + 1):
+            for name, layer in implementations(channels, kernel, stride, dilation).items():
                 start = time.perf_counter()
                 with torch.autocast("cpu", torch.bfloat16, enabled=options.dtype == "bfloat16"):
                     y = layer(x)
                 y.backward(y.detach())
-                if turn:  # the first is a warm-up
-                    times.setdefault(way, []).append(time.perf_counter() - start)
-        shown = "  ".join(f"{way} {statistics.median(values) * 1e3:7.1f}" for way, values in times.items())
-        print(f"{name:12} {channels:4} ch {side:4} px  k {kernel} s {stride} d {dilation:2}   {shown}", flush=True)
+                if round_number:  # the first is a warm-up
+                    times.setdefault(name, []).append(time.perf_counter() - start)
+        medians = "  ".join(f"{name} {statistics.median(values) * 1e3:7.1f}" for name, values in times.items())
+        print(f"{shape_name:12} {channels:4} ch {side:4} px  k {kernel} s {stride} d {dilation:2}   {medians}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""What the engine costs per step over a plain PyTorch loop of the same networks, losses and optimizers, in each update order.
+"""Time a training step of the engine and of a plain PyTorch loop with the same networks, losses and optimizers.
 
     python tests/benchmarks/engine_overhead.py [--steps 40] [--rounds 5] [--batch 16] [--size 64]
 
-The two run in turn in one process, so that a slow moment of the machine meets both; the ratio is of medians over all steps of
-all rounds. The engine's side is the whole Lightning loop, with the callbacks of `fit` that act on each batch (log, NaN guard),
-but without saving, validation and drawing. "with EMA" does work that the plain loop does not.
+Measures each update order. Both run interleaved in one process, so that other load on the machine affects both alike; the
+ratio is between medians over all steps of all rounds. The engine runs in the whole Lightning loop, with the callbacks of
+`fit` that act on each batch (log, NaN guard), but without saving, validation and sample grids. "with EMA" does work that the
+plain loop does not.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from lit_inpaint.types import Batch
 
 
 class Clock(Callback):
-    """Time from the start of one batch to the start of the next, in seconds."""
+    """Record the seconds from the start of each batch to the start of the next."""
 
     def __init__(self) -> None:
         self.starts: list[float] = []
@@ -42,7 +43,7 @@ class Clock(Callback):
 
 
 class Plain:
-    """The same training by hand."""
+    """The same training as a plain PyTorch loop."""
 
     def __init__(self) -> None:
         model = LPINet()
@@ -72,23 +73,23 @@ class Plain:
         self.optimizer_g.step()
         self.optimizer_d.step()
 
-    def turn(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    def update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
     def alternating(self, batch: Batch) -> None:
         output = self.predict(batch)
-        self.turn(self.optimizer_d, self.d_loss(batch, output))
-        self.turn(self.optimizer_g, self.g_loss(batch, output))
+        self.update(self.optimizer_d, self.d_loss(batch, output))
+        self.update(self.optimizer_g, self.g_loss(batch, output))
 
     def generator_first(self, batch: Batch) -> None:
         output = self.predict(batch)
-        self.turn(self.optimizer_g, self.g_loss(batch, output))
-        self.turn(self.optimizer_d, self.d_loss(batch, output))
+        self.update(self.optimizer_g, self.g_loss(batch, output))
+        self.update(self.optimizer_d, self.d_loss(batch, output))
 
     def generator_only(self, batch: Batch) -> None:
-        self.turn(self.optimizer_g, self.g_loss(batch, self.predict(batch)))
+        self.update(self.optimizer_g, self.g_loss(batch, self.predict(batch)))
 
     def time(self, step: Callable[[Batch], None], batches: list[Batch]) -> list[float]:
         starts = []
@@ -98,8 +99,8 @@ class Plain:
         return [b - a for a, b in pairwise(starts)]
 
 
-def engine(stage: Stage, batches: list[Batch], folder: Path, *more: Callback) -> list[float]:
-    """Training through Lightning and the engine."""
+def engine(stage: Stage, batches: list[Batch], folder: Path, *extra: Callback) -> list[float]:
+    """Train through Lightning and the engine; return the seconds of each step."""
     clock = Clock()
     trainer = Trainer(
         max_steps=len(batches),
@@ -108,7 +109,7 @@ def engine(stage: Stage, batches: list[Batch], folder: Path, *more: Callback) ->
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[*more, TrainingLog(), NaNGuard(folder), clock],
+        callbacks=[*extra, TrainingLog(), NaNGuard(folder), clock],
     )
     trainer.fit(LPINet(stages=(stage,)), torch.utils.data.DataLoader(batches, batch_size=None))
     return clock.steps
@@ -145,9 +146,9 @@ def main() -> None:
             times["engine"] += engine(stage, batches, folder)[2:]
             times["engine with EMA"] += engine(stage, batches, folder, GeneratorEMA(0.99))[2:]
         reference = statistics.median(times["plain loop"])
-        for kind, steps in times.items():
+        for loop, steps in times.items():
             median = statistics.median(steps)
-            print(f"{name:15} {kind:15} {median * 1e3:7.1f} ms (n = {len(steps)}), {median / reference:.3f} of the plain loop")
+            print(f"{name:15} {loop:15} {median * 1e3:7.1f} ms (n = {len(steps)}), {median / reference:.3f} of the plain loop")
 
 
 if __name__ == "__main__":

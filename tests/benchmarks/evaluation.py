@@ -1,10 +1,10 @@
-"""What measuring costs beside the forward passes that are measured.
+"""Time the metrics of an evaluation relative to its forward passes.
 
     python tests/benchmarks/evaluation.py [--size 256] [--batch 8] [--rounds 5] [--images 1000]
 
-For each network a forward pass (`complete`), then the protocols' scores of what it made, in turn in one process; processor
-time per image, medians. Then the whole of `evaluate` (from bytes to rows) beside its forward passes alone, and what the
-intervals and the comparison of two methods cost for --images pictures under four masks.
+For each network, measures a forward pass (`complete`) and each protocol's scores of its output, interleaved in one process;
+prints the median processor time per image. Then measures all of `evaluate` (from bytes to rows) relative to its forward
+passes, and the confidence intervals and the paired comparison of two methods for --images images under four masks.
 """
 
 import argparse
@@ -32,7 +32,7 @@ NETWORKS: dict[str, Callable[[], torch.nn.Module]] = {
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Processor time of one call."""
+    """Return the processor time of one call."""
     start = time.process_time()
     call()
     return time.process_time() - start
@@ -54,27 +54,27 @@ def main() -> None:
     print(f"{options.batch} images of {side[0]}x{side[1]}, {torch.get_num_threads()} thread(s), n = {options.rounds}")
     with torch.no_grad():
         for name, build in NETWORKS.items():
-            forwards_and_scores(name, build(), image, mask, options.rounds)
-        whole_evaluation(image, mask, options.rounds)
-    intervals(options.images)
+            time_forward_and_scores(name, build(), image, mask, options.rounds)
+        time_evaluation(image, mask, options.rounds)
+    time_intervals(options.images)
 
 
-def forwards_and_scores(name: str, model: torch.nn.Module, image: Tensor, mask: Tensor, rounds: int) -> None:
-    """A line for one network."""
+def time_forward_and_scores(name: str, model: torch.nn.Module, image: Tensor, mask: Tensor, rounds: int) -> None:
+    """Print one line for a network."""
     complete = model.eval().complete
-    made = complete(image, mask)
+    completed = complete(image, mask)
     spent: dict[str, list[float]] = {"forward": [], **{protocol.name: [] for protocol in PROTOCOLS}}
     for _ in range(rounds):
         spent["forward"].append(seconds(lambda: complete(image, mask)))
         for protocol in PROTOCOLS:
-            spent[protocol.name].append(seconds(lambda protocol=protocol: score(protocol, image, made, mask)))
+            spent[protocol.name].append(seconds(lambda protocol=protocol: score(protocol, image, completed, mask)))
     median = {key: statistics.median(times) / len(image) for key, times in spent.items()}
-    shares = ", ".join(f"{key} {value / median['forward']:.3f}" for key, value in median.items() if key != "forward")
-    print(f"{name:8} forward {1000 * median['forward']:7.1f} ms an image; scores as a share of it: {shares}")
+    ratios = ", ".join(f"{key} {value / median['forward']:.3f}" for key, value in median.items() if key != "forward")
+    print(f"{name:8} forward {1000 * median['forward']:7.1f} ms an image; scores relative to it: {ratios}")
 
 
-def whole_evaluation(image: Tensor, mask: Tensor, rounds: int) -> None:
-    """`evaluate` of LPI-Net beside its forward passes alone, over the same loader."""
+def time_evaluation(image: Tensor, mask: Tensor, rounds: int) -> None:
+    """Print the time of `evaluate` for LPI-Net relative to its forward passes over the same loader."""
     complete = LPINet().eval().complete
     samples = [
         {"image": one.mul(255).byte(), "mask": hole.byte(), "name": f"{number}.png"}
@@ -83,23 +83,21 @@ def whole_evaluation(image: Tensor, mask: Tensor, rounds: int) -> None:
     loader = DataLoader(samples, len(samples) // 2)
     ratios = []
     for _ in range(rounds):
-        alone = seconds(lambda: [complete(batch["image"].float() / 255, batch["mask"].float()) for batch in loader])
+        forward = seconds(lambda: [complete(batch["image"].float() / 255, batch["mask"].float()) for batch in loader])
         whole = seconds(lambda: evaluate({"LPINet": complete}, loader, LPI, torch.device("cpu")))
-        ratios.append(whole / alone)
+        ratios.append(whole / forward)
     print(f"evaluate, protocol lpi, LPINet: {statistics.median(ratios):.3f} of its forward passes")
 
 
-def intervals(images: int) -> None:
-    """Seconds for the rows and the comparison of two methods."""
+def time_intervals(images: int) -> None:
+    """Print the seconds for the intervals and the paired comparison of two methods."""
     rng = torch.Generator().manual_seed(0)
     values = {name: torch.rand(4 * images, 3, generator=rng, dtype=torch.float64) for name in ("a", "b")}
-    shares = torch.arange(4 * images, dtype=torch.float64) % 4 / 10 + 0.15
+    ratios = torch.arange(4 * images, dtype=torch.float64) % 4 / 10 + 0.15
     names = [f"{number // 4}.png" for number in range(4 * images)]
-    scores = EvaluationResult(LPI, names, names, shares, values)
+    scores = EvaluationResult(LPI, names, names, ratios, values)
     spent = seconds(scores.rows), seconds(lambda: scores.paired_comparisons(["a", "b"]))
-    print(
-        f"intervals of {images:,} pictures under 4 masks, two methods: {spent[0]:.1f} s, and compared in pairs {spent[1]:.1f} s"
-    )
+    print(f"intervals of {images:,} images under 4 masks, two methods: {spent[0]:.1f} s; paired comparison: {spent[1]:.1f} s")
 
 
 if __name__ == "__main__":

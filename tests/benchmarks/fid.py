@@ -1,10 +1,10 @@
-"""FID of two folders of PNG files: pytorch-fid's own loop and ours, seconds and values.
+"""Compare seconds and values of FID over two folders of PNG files: pytorch-fid's own loop and `lit_inpaint.metrics`.
 
-    python tests/benchmarks/fid.py COMPLETIONS TRUTHS [--batch 50] [--rounds 3]
+    python tests/benchmarks/fid.py COMPLETIONS TARGETS [--batch 50] [--rounds 3]
 
-In one process, the two taking turns; the same files (read without workers), the same Inception with random weights, which are
-written into a temporary file of the published form. Median seconds of all features, then both values with each one's distance
-function, of which pytorch-fid's takes a while.
+Runs both interleaved in one process, on the same files (read without workers) and the same Inception network. Its random
+weights are written into a temporary file in the published format. Prints the median seconds for all features, then both
+values and the seconds of each distance function.
 """
 
 import argparse
@@ -57,16 +57,16 @@ def main() -> None:
         for prediction, target in zip(*loaders, strict=True):
             fid.update(prediction.to(device), target.to(device))
         times["lit_inpaint"].append(time.perf_counter() - start)
-    for name, found in times.items():
-        print(f"{name:12} {statistics.median(found):8.2f} s for the features of 2 x {count} images on {device.type}")
+    for name, values in times.items():
+        print(f"{name:12} {statistics.median(values):8.2f} s for the features of 2 x {count} images on {device.type}")
     start = time.perf_counter()
     value = float(fid.compute())
     print(f"lit_inpaint  {value:.9g}, distance in {time.perf_counter() - start:.2f} s")
     start = time.perf_counter()
-    moments = [part for found in activations for part in (found.mean(axis=0), np.cov(found, rowvar=False))]
+    moments = [moment for features in activations for moment in (features.mean(axis=0), np.cov(features, rowvar=False))]
     other = float(calculate_frechet_distance(*moments))
     seconds = time.perf_counter() - start
-    print(f"pytorch-fid  {other:.9g}, distance in {seconds:.2f} s; apart by {abs(value / other - 1):.1e} of it")
+    print(f"pytorch-fid  {other:.9g}, distance in {seconds:.2f} s; relative difference {abs(value / other - 1):.1e}")
 
 
 if __name__ == "__main__":

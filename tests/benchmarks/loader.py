@@ -1,10 +1,10 @@
-"""How many training samples a second one core makes from 256x256 JPEGs, and what takes the time.
+"""Measure how many training samples per second one core loads from 256x256 JPEGs, and the time of each part.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/loader.py --images DIR [--count 256] [--rounds 5] [--quality 75] [--masks Centre]
+    OMP_NUM_THREADS=1 python tests/benchmarks/loader.py --images DIR [--count 256] [--rounds 5] [--quality 75] [--masks Center]
 
-Takes the first images of DIR, writes them as JPEGs of 256x256 pixels into a temporary folder, and measures each
-part of the way from a file to a batch, in turns, so that a slow moment of the machine meets all of them. Medians over the
-rounds, in samples a second of one thread; "of decoding" is the ratio to decoding alone in the same run. The last lines are
+Writes the first images of DIR as JPEGs of 256x256 pixels into a temporary folder and measures each part from the file to the
+batch. The parts run interleaved, so that other load on the machine affects all of them alike. Prints medians over the rounds,
+in samples per second of one thread; "of decoding" is the ratio to decoding alone in the same run. The last lines measure
 whole loaders, in the main process and with one and two loader processes.
 """
 
@@ -34,7 +34,7 @@ SIZE, BATCH = 256, 16
 
 @contextmanager
 def jpegs(source: Path, count: int, quality: int) -> Iterator[Path]:
-    """A folder with `count` JPEGs of 256x256 pixels."""
+    """Make a temporary folder with `count` JPEGs of 256x256 pixels."""
     files = list(list_images(source))[:count]
     if len(files) < count:
         raise SystemExit(f"{source} holds {len(files)} images, {count} are needed")
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quality", type=int, default=75, help="75: 13.6 kB each, as in small Places365 (501 MB of 36,500)")
     parser.add_argument(
-        "--masks", nargs="+", default=["default", "FreeForm", "Center"], help="default: what `data.masks` is unasked"
+        "--masks", nargs="+", default=["default", "FreeForm", "Center"], help="default: the default of `data.masks`"
     )
     options = parser.parse_args()
     silence_warnings()
@@ -65,12 +65,10 @@ def main() -> None:
 def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
     files = list(list_images(folder))
     contents = [file.read_bytes() for file in files]
-    pictures = [decode_image(content, "") for content in contents]
+    images = [decode_image(content, "") for content in contents]
     sources = {name: None if name == "default" else getattr(masks, name)() for name in names}
-    whole = RandomResizedCrop(scale=(1.0, 1.0))
-    data = {
-        n: Folder(str(folder), SIZE, BATCH, masks=source, train_transform=whole, workers=0) for n, source in sources.items()
-    }
+    flip = RandomResizedCrop(scale=(1.0, 1.0))
+    data = {n: Folder(str(folder), SIZE, BATCH, masks=source, train_transform=flip, workers=0) for n, source in sources.items()}
     for module in data.values():
         module.setup("fit")
 
@@ -84,8 +82,8 @@ def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
         "decode, bytes in memory": lambda: [decode_image(content, "") for content in contents],
         "the same with Pillow": lambda: [Image.open(file).convert("RGB") for file in files],
         "read and decode": lambda: [read_image(file) for file in files],
-        "view: mirror, no resize": lambda: [
-            whole(p, SIZE, generator(0, RngStream.TRAIN_TRANSFORM, i)) for i, p in enumerate(pictures)
+        "transform: flip, no resize": lambda: [
+            flip(p, SIZE, generator(0, RngStream.TRAIN_TRANSFORM, i)) for i, p in enumerate(images)
         ],
     }
     for name, module in data.items():
@@ -99,21 +97,21 @@ def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
     assert first is not None
     stacked = [first[i % len(first), i] for i in range(BATCH)]
     parts["stack bytes"] = lambda: [collate(stacked) for _ in range(count // BATCH)]
-    parts["stack bytes, then floats"] = lambda: [as_floats(collate(stacked)) for _ in range(count // BATCH)]
-    taken: dict[str, list[float]] = {name: [] for name in parts}
+    parts["stack bytes, convert to float"] = lambda: [as_floats(collate(stacked)) for _ in range(count // BATCH)]
+    speeds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(rounds):
         for name, part in parts.items():
             start = time.perf_counter()
             part()
-            taken[name].append(count / (time.perf_counter() - start))
-    decoding = statistics.median(taken["decode, bytes in memory"])
+            speeds[name].append(count / (time.perf_counter() - start))
+    decoding = statistics.median(speeds["decode, bytes in memory"])
     print(f"{count} JPEGs of {SIZE}x{SIZE}, {sum(map(len, contents)) // count:,} bytes each; {rounds} rounds, one thread")
-    for name, speeds in taken.items():
-        print(f"{name:30} {statistics.median(speeds):8,.0f} /s   {statistics.median(speeds) / decoding:.2f} of decoding")
+    for name, values in speeds.items():
+        print(f"{name:30} {statistics.median(values):8,.0f} /s   {statistics.median(values) / decoding:.2f} of decoding")
     for name, source in sources.items():
         for workers in (0, 1, 2):
-            module = Folder(str(folder), SIZE, BATCH, masks=source, train_transform=whole, workers=workers)
-            module.trainer = Standing()  # as under a trainer: bytes up to the device
+            module = Folder(str(folder), SIZE, BATCH, masks=source, train_transform=flip, workers=workers)
+            module.trainer = FakeTrainer()  # with a trainer, batches stay bytes up to the device
             module.setup("fit")
             batches = iter(module.train_dataloader())
             next(batches)
@@ -122,8 +120,8 @@ def run(folder: Path, count: int, rounds: int, names: list[str]) -> None:
             print(f"loader, {name}, {workers} processes: {number / (time.perf_counter() - start):8,.0f} /s")
 
 
-class Standing:
-    """What a loader asks of a trainer."""
+class FakeTrainer:
+    """The attributes of a trainer that the data module reads."""
 
     global_step = 0
     global_rank = 0

@@ -1,11 +1,10 @@
-"""What a data set of very many files costs before the first batch, in time and memory.
+"""Measure time and memory from the start to the first batch of a data set with a million files.
 
     python tests/benchmarks/many_files.py [--files 1000000] [--folder DIR]
 
-Makes a tree of that many JPEGs, 365 folders as in Places2, all of them one file under many names (hard links), and sets a
-data set of it up three times, each in a process of its own: the first reads the folders, the others find the list in the
-cache. Seconds from building the data set to its first batch; memory is what the process needs more than before it looked at
-the folder, at its highest.
+Makes a tree of that many JPEGs in 365 folders, as in Places2; all are hard links to a few files. Sets up a data set on it
+three times, each time in a new process: the first lists the folders, the others read the cached list. Prints the seconds from
+building the data set to its first batch, and the peak memory that the process needs beyond its memory before listing.
 """
 
 import argparse
@@ -20,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 FOLDERS = 365
-LINKS = 30_000  # a file may have some 65,000 names
+LINKS = 30_000  # file systems allow some 65,000 hard links to one file
 SCRIPT = """
 import resource, sys, time
 from lit_inpaint.data import Folder
@@ -42,31 +41,34 @@ def make(folder: Path, count: int) -> None:
     Image.fromarray(pixels).save(folder / "one.jpg")
     first = folder / "one.jpg"
     for number in range(count - 1):
-        place = folder / f"scene_{number % FOLDERS:03d}"
+        subfolder = folder / f"scene_{number % FOLDERS:03d}"
         if number < FOLDERS:
-            place.mkdir()
+            subfolder.mkdir()
         if number % LINKS == LINKS - 1:
-            first = place / f"{number:08d}.jpg"
+            first = subfolder / f"{number:08d}.jpg"
             Image.fromarray(pixels).save(first)
         else:
-            os.link(first, place / f"{number:08d}.jpg")
+            os.link(first, subfolder / f"{number:08d}.jpg")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path, help="where the tree is made, and removed from; default: the temporary folder")
+    parser.add_argument(
+        "--folder", type=Path, help="parent folder of the temporary tree; default: the system's temporary folder"
+    )
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as place:
-        photos = Path(place, "photos")
-        photos.mkdir()
-        make(photos, options.files)
-        time.sleep(3)  # a list is kept once its folders have not changed for two seconds
-        environment = {**os.environ, "LIT_INPAINT_CACHE": str(Path(place, "cache"))}
-        for turn in ("first time", "again", "once more"):
-            done = subprocess.run([sys.executable, "-c", SCRIPT, str(photos)], env=environment, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        images = Path(temporary, "images")
+        images.mkdir()
+        make(images, options.files)
+        time.sleep(3)  # a list is cached only if its folders have not changed for two seconds
+        environment = {**os.environ, "LIT_INPAINT_CACHE": str(Path(temporary, "cache"))}
+        for start in ("first start", "second", "third"):
+            done = subprocess.run([sys.executable, "-c", SCRIPT, str(images)], env=environment, capture_output=True, text=True)
             print(
-                f"{options.files:,} files, {turn:10}: {done.stdout.strip() or done.stderr.strip().splitlines()[-1]}", flush=True
+                f"{options.files:,} files, {start:11}: {done.stdout.strip() or done.stderr.strip().splitlines()[-1]}",
+                flush=True,
             )
 
 

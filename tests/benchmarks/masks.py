@@ -1,8 +1,8 @@
-"""Speed of our mask sources beside the public code that they follow.
+"""Compare the speed of mask sources with the public code that they follow.
 
     python tests/benchmarks/masks.py --gin DIR --lama DIR --pepsi DIR --keras DIR --walk DIR [--rounds 7] [--seconds 0.4]
 
-DIR are clones of these repositories; what is read is this commit, whatever is checked out. Any may be left out:
+Each DIR is a clone of one of these repositories; the script reads the given commit. Any of them may be left out:
 
     gin    https://github.com/rlct1/gin                                       cfcef5d  data/masks.py
     lama   https://github.com/advimman/lama                                   786f593  saicinpainting/training/data/masks.py
@@ -10,10 +10,11 @@ DIR are clones of these repositories; what is read is this commit, whatever is c
     keras  https://github.com/MathiasGruber/PConv-Keras                       7c8f2cb  libs/util.py
     walk   https://github.com/naoto0804/pytorch-inpainting-with-partial-conv  8d64e7e  generate_data.py
 
-Both sides draw masks of 256x256 (the walk: 512x512) in one process on one thread, in turns of `--seconds` of processor time,
-and each at least one mask in a turn. A round's ratio is that of its two turns; shown are the median over the rounds, the
-least and the greatest. Ours ends with float32 tensors, theirs with whatever it returns. DeepGIN's automaton calls a function
-that SciPy no longer has, which enlarged a mask by nearest pixels: Pillow's, which it called in turn, takes its place.
+Both implementations draw masks of 256x256 (random walks: 512x512) in one process on one thread, interleaved. In each round,
+each draws for `--seconds` of processor time, and at least one mask. Prints the median of the rounds' speed ratios, with
+minimum and maximum. lit_inpaint returns float32 tensors, the public code whatever it returns. DeepGIN's automaton calls a
+SciPy function that no longer exists, which enlarged masks by nearest neighbor; Pillow's function, which SciPy called,
+replaces it.
 """
 
 import argparse
@@ -51,15 +52,15 @@ from lit_inpaint.masks import (
 SIDE = 256
 
 
-class Pair(NamedTuple):
+class Comparison(NamedTuple):
     name: str
     ours: MaskSource
-    theirs: Callable[[], object]
+    public: Callable[[], object]
     side: int = SIDE
 
 
 def module_of(clone: Path, commit: str, path: str, *unused: str, **needed: object) -> Any:
-    """A file of a clone as a module, without the lines that import `unused` packages; `needed` names stand in for them."""
+    """Load a file of a clone as a module, without its imports of `unused` packages; `needed` names replace them."""
     command = ["git", "-C", str(clone), "show", f"{commit}:{path}"]
     source = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     beginnings = tuple(f"{word} {package}" for package in unused for word in ("import", "from"))
@@ -71,21 +72,21 @@ def module_of(clone: Path, commit: str, path: str, *unused: str, **needed: objec
 
 
 def nearest(mask: np.ndarray, size: tuple[int, int], interp: str) -> np.ndarray:
-    """What scipy.misc.imresize did to zeros and ones: scaled to 0 and 255, and resized."""
+    """Resize zeros and ones as scipy.misc.imresize did: scale to 0 and 255, then resize."""
     assert interp == "nearest"
     return np.array(Image.fromarray((mask * 255).astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST))
 
 
-def pairs(options: argparse.Namespace) -> list[Pair]:
-    """Our sources, each beside its public code where a clone of that was named."""
-    found: list[Pair] = []
+def comparisons(options: argparse.Namespace) -> list[Comparison]:
+    """List the mask sources whose public code is given."""
+    found: list[Comparison] = []
     if options.gin:
         needed = {"ndimage": ndimage, "misc": types.SimpleNamespace(imresize=nearest)}
         gin = module_of(options.gin, "cfcef5d", "data/masks.py", "scipy", **needed).Masks
         found += [
-            Pair("CellularAutomaton", CellularAutomaton(), lambda: gin.get_ca_mask(SIDE, SIDE)),
-            Pair("CrossedStrokes", CrossedStrokes(), lambda: gin.get_ff_mask(SIDE, SIDE)),
-            Pair("Boxes, DeepGIN's", Boxes((1, 1), (0.3, 0.7), 0.0), lambda: gin.get_box_mask(SIDE, SIDE)),
+            Comparison("CellularAutomaton", CellularAutomaton(), lambda: gin.get_ca_mask(SIDE, SIDE)),
+            Comparison("CrossedStrokes", CrossedStrokes(), lambda: gin.get_ff_mask(SIDE, SIDE)),
+            Comparison("Boxes, DeepGIN's", Boxes((1, 1), (0.3, 0.7), 0.0), lambda: gin.get_box_mask(SIDE, SIDE)),
         ]
     if options.lama:
         path = "saicinpainting/training/data/masks.py"
@@ -96,26 +97,26 @@ def pairs(options: argparse.Namespace) -> list[Pair]:
         irregular = lama.RandomIrregularMaskGenerator(**strokes)
         mixed = lama.MixedMaskGenerator(1, strokes, 1, boxes, segm_proba=0)
         found += [
-            Pair("LamaIrregular", LamaIrregular(), lambda: irregular(image)),
-            Pair("Lama, train", Lama("train"), lambda: mixed(image)),
+            Comparison("LamaIrregular", LamaIrregular(), lambda: irregular(image)),
+            Comparison("Lama, train", Lama("train"), lambda: mixed(image)),
         ]
     if options.pepsi:
         pepsi = module_of(options.pepsi, "be4e487", "ops.py", "tensorflow", "scipy")
-        found.append(Pair("PepsiStrokes", PepsiStrokes(), lambda: pepsi.ff_mask(SIDE, 1, 50, 30, 3.14, 5, 15)))
+        found.append(Comparison("PepsiStrokes", PepsiStrokes(), lambda: pepsi.ff_mask(SIDE, 1, 50, 30, 3.14, 5, 15)))
     if options.keras:
         keras = module_of(options.keras, "7c8f2cb", "libs/util.py").MaskGenerator(SIDE, SIDE, channels=1)
-        found.append(Pair("Shapes", Shapes(), keras.sample))
+        found.append(Comparison("Shapes", Shapes(), keras.sample))
     if options.walk:
         walk = module_of(options.walk, "8d64e7e", "generate_data.py").random_walk
         canvas = 2 * SIDE
         start = random.randrange(canvas), random.randrange(canvas)
-        theirs = lambda: walk(np.ones((canvas, canvas), np.int32), *start, canvas**2)  # noqa: E731
-        found.append(Pair("RandomWalk, 512x512", RandomWalk(), theirs, canvas))
+        draw = lambda: walk(np.ones((canvas, canvas), np.int32), *start, canvas**2)  # noqa: E731
+        found.append(Comparison("RandomWalk, 512x512", RandomWalk(), draw, canvas))
     return found
 
 
-def masks_a_second(draw: Callable[[], object], seconds: float) -> float:
-    """Masks per second of this thread's processor time."""
+def masks_per_second(draw: Callable[[], object], seconds: float) -> float:
+    """Measure masks per second of this thread's processor time."""
     begin, count, spent = time.thread_time(), 0, 0.0
     while spent < seconds:
         draw()
@@ -125,7 +126,7 @@ def masks_a_second(draw: Callable[[], object], seconds: float) -> float:
 
 
 def drawing(source: MaskSource, side: int) -> Callable[[], object]:
-    """Draws a mask of `source` at each call."""
+    """Return a function that draws one mask of `source`."""
     rng = torch.Generator().manual_seed(0)
     return lambda: source((side, side), rng)
 
@@ -143,20 +144,22 @@ def main() -> None:
     np.random.seed(0)  # noqa: NPY002  (the public code's generators)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        for name, ours, theirs, side in pairs(options):
-            mine = drawing(ours, side)
-            turns = [
-                (masks_a_second(mine, options.seconds), masks_a_second(theirs, options.seconds)) for _ in range(options.rounds)
+        for name, ours, public, side in comparisons(options):
+            draw = drawing(ours, side)
+            rounds = [
+                (masks_per_second(draw, options.seconds), masks_per_second(public, options.seconds))
+                for _ in range(options.rounds)
             ]
-            ratios = [our_rate / their_rate for our_rate, their_rate in turns]
-            our_rate, their_rate = (statistics.median(rates) for rates in zip(*turns, strict=True))
-            spread = f"({min(ratios):.1f}-{max(ratios):.1f})"
+            ratios = [our_rate / public_rate for our_rate, public_rate in rounds]
+            our_rate, public_rate = (statistics.median(rates) for rates in zip(*rounds, strict=True))
+            extremes = f"({min(ratios):.1f}-{max(ratios):.1f})"
             print(
-                f"{name:22} {our_rate:8,.0f} masks/s, public {their_rate:8,.1f}: {statistics.median(ratios):8.1f} x {spread}",
+                f"{name:22} {our_rate:8,.0f} masks/s, public {public_rate:8,.1f}: "
+                f"{statistics.median(ratios):8.1f} x {extremes}",
                 flush=True,
             )
     for source in (FreeForm(), MaskRatio(low=0.1, high=0.5), MaskRatio(low=0.4, high=0.5), Boxes(), Center()):
-        rates = [masks_a_second(drawing(source, side), options.seconds) for side in (SIDE, SIDE // 4)]
+        rates = [masks_per_second(drawing(source, side), options.seconds) for side in (SIDE, SIDE // 4)]
         print(f"{source}: {rates[0]:,.0f} masks/s at {SIDE}x{SIDE}, {rates[1]:,.0f} at {SIDE // 4}x{SIDE // 4}", flush=True)
 
 

@@ -1,8 +1,9 @@
-"""What channels-last weights and kept memory are worth in training steps of LPI-Net.
+"""Measure the speed-up of LPI-Net's training steps by channels-last weights and by keeping freed memory.
 
     python tests/benchmarks/memory_layout.py [--rounds 3] [--steps 15] [--batch 16] [--size 64]
 
-Each setting is a process of its own, since memory settings cannot be taken back; the four take turns for as many rounds.
+Each setting runs in a process of its own, since the allocator's settings cannot be undone. The four run interleaved, once per
+round.
 """
 
 import argparse
@@ -21,7 +22,7 @@ SETTINGS = {"nchw": (False, False), "channels-last": (True, False), "kept memory
 
 
 def step_times(channels_last: bool, keep: bool, steps: int, batch: int, size: int) -> list[float]:
-    """Seconds of each adversarial step after a warm-up."""
+    """Return the seconds of each adversarial step after a warm-up."""
     if keep:
         tune_malloc()
     torch.manual_seed(0)
@@ -71,7 +72,10 @@ def main() -> None:
     print(f"LPINet, batch {options.batch}, {options.size} px, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for name, steps in times.items():
         median = statistics.median(steps)
-        print(f"{name:14} median {median * 1e3:7.1f} ms a step (n = {len(steps)}), {reference / median:.2f} times nchw's speed")
+        print(
+            f"{name:14} median {median * 1e3:7.1f} ms a step (n = {len(steps)}), "
+            f"{reference / median:.2f} times the speed of nchw"
+        )
 
 
 if __name__ == "__main__":

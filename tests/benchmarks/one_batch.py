@@ -1,14 +1,16 @@
-"""The papers of experiments/benchmark, each on one batch: how well it learns it by heart, and what a training step takes.
+"""Overfit the papers of experiments/benchmark on one batch, or time their training steps.
 
     python tests/benchmarks/one_batch.py overfit --images DIR [--steps 500] [--samples 4] [--size 64] [--papers A …]
     python tests/benchmarks/one_batch.py time    --images DIR [--steps 10] [--rounds 3] [--samples 16]
 
-Networks, losses and optimizers are those of experiments/benchmark/<paper>.yaml; learning rates fall from 1e-3 to 0 as there. The
-batch holds the first images of the folder, cut square and resized, each with the same hole, the middle quarter of its area.
-"overfit" prints the PSNR of the composites over the whole image, mean over the batch, in evaluation mode. Settings of the
-papers can be changed: `--papers lpi_net --model.weights.adversarial 0` tells what a network can learn from what its losses
-ask for. "time" lets the papers take turns in one process, so that a slow moment of the machine meets all of them; the figure
-is a median over all steps.
+Networks, losses and optimizers are those of experiments/benchmark/<paper>.yaml; learning rates fall from 1e-3 to 0 as there.
+The batch holds the first images of the folder, cropped to squares and resized, all with the same hole: the central quarter of
+the area.
+
+"overfit" prints the PSNR of the composites over the whole image, averaged over the batch, in evaluation mode. Options change
+the settings of the papers: `--papers lpi_net --model.weights.adversarial 0` shows how well the network fits without one of
+its losses. "time" runs the papers interleaved in one process, so that other load on the machine affects all of them alike; it
+prints medians over all steps.
 """
 
 import argparse
@@ -33,11 +35,11 @@ from lit_inpaint.types import Batch
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "benchmark"
 PAPERS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "defaults")
-SHOWN = (100, 200, 300, 400, 500)
+REPORTED = (100, 200, 300, 400, 500)
 
 
-class Watch(Callback):
-    """PSNR at some steps, and the time from the start of each step to the next one's."""
+class Recorder(Callback):
+    """Record the PSNR at the steps of REPORTED, and the start time of each step."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
@@ -48,18 +50,18 @@ class Watch(Callback):
         self.starts.append(time.perf_counter())
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
-        if trainer.global_step in SHOWN or trainer.global_step == trainer.max_steps:
+        if trainer.global_step in REPORTED or trainer.global_step == trainer.max_steps:
             assert isinstance(pl_module, Inpainter)
             pl_module.eval()
-            filled = pl_module.complete(self.batch["image"], self.batch["mask"])
+            completed = pl_module.complete(self.batch["image"], self.batch["mask"])
             pl_module.train()
-            self.psnr[trainer.global_step] = float(psnr(filled, self.batch["image"]).mean())
+            self.psnr[trainer.global_step] = float(psnr(completed, self.batch["image"]).mean())
 
 
 def make(paper: str, settings: Sequence[str] = ()) -> Inpainter:
     config = load_experiment(f"benchmark/{paper}")
     arguments = config["model"]["init_args"]
-    if paper == "deepgin":  # one stage of both players: the warm-up is for the long run
+    if paper == "deepgin":  # only the stage with both players: the warm-up is for long runs
         arguments["stages"] = [{key: value for key, value in arguments["stages"][-1].items() if key != "iterations"}]
     checked = check(override(config, settings))
     model: Inpainter = build(Namespace(model=checked.model)).model
@@ -76,24 +78,24 @@ def load(folder: Path, samples: int, size: int) -> Batch:
     return Batch(image=images, mask=mask, name=[file.name for file in files])
 
 
-def train(model: Inpainter, batch: Batch, steps: int) -> Watch:
-    watch = Watch(batch)
+def train(model: Inpainter, batch: Batch, steps: int) -> Recorder:
+    recorder = Recorder(batch)
     trainer = Trainer(
         accelerator="cpu",
         max_steps=steps,
         logger=False,
-        callbacks=[watch],
+        callbacks=[recorder],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
     trainer.fit(model, DataLoader([batch] * steps, batch_size=None))
-    return watch
+    return recorder
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("overfit", "time"))
+    parser.add_argument("mode", choices=("overfit", "time"))
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--papers", nargs="+", choices=PAPERS, default=PAPERS)
     parser.add_argument("--steps", type=int)
@@ -103,7 +105,7 @@ def main() -> None:
     options, settings = parser.parse_known_args()
     silence_warnings()
     tune_malloc()
-    overfit = options.what == "overfit"
+    overfit = options.mode == "overfit"
     steps = options.steps or (500 if overfit else 10)
     batch = load(options.images, options.samples or (4 if overfit else 16), options.size)
     images = f"{len(batch['name'])} images of {options.size}x{options.size}"
@@ -112,17 +114,17 @@ def main() -> None:
         for paper in options.papers:
             torch.manual_seed(0)
             model = make(paper, settings)
-            found = train(model, batch, steps).psnr
-            print(f"{paper:10}" + "".join(f"  {step}: {value:5.2f} dB" for step, value in found.items()), flush=True)
+            psnr_at = train(model, batch, steps).psnr
+            print(f"{paper:10}" + "".join(f"  {step}: {value:5.2f} dB" for step, value in psnr_at.items()), flush=True)
         return
     seconds: dict[str, list[float]] = {paper: [] for paper in options.papers}
     for _ in range(options.rounds):
-        for paper, taken in seconds.items():
+        for paper, times in seconds.items():
             starts = train(make(paper, settings), batch, steps + 3).starts
-            taken += [b - a for a, b in pairwise(starts)][2:]
-    for paper, taken in seconds.items():
+            times += [b - a for a, b in pairwise(starts)][2:]
+    for paper, times in seconds.items():
         parameters = sum(p.numel() for p in make(paper).generator.parameters())
-        print(f"{paper:10} {parameters:>12,} parameters  {statistics.median(taken):.3f} s a step (n = {len(taken)})")
+        print(f"{paper:10} {parameters:>12,} parameters  {statistics.median(times):.3f} s a step (n = {len(times)})")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What a partial convolution costs over the plain convolution in it, at each level of PConv's network.
+"""Time a partial convolution relative to the plain convolution in it, at each level of PConv's network.
 
     python tests/benchmarks/partial_conv.py [--size 256] [--batch 2] [--rounds 15]
 
-Both run in turn in one process, channels-last, with freed memory kept; processor time, medians. A layer's features are empty
-where its mask says so, as they come out of the layer before.
+Runs both interleaved in one process, channels-last, with freed memory kept; prints medians of processor time. The input
+features of a layer are those that its preceding layer computes, with zeros in the holes.
 """
 
 import argparse
@@ -26,11 +26,11 @@ def main() -> None:
     tune_malloc()
     torch.manual_seed(0)
     network = PConv(vgg="random").generator.to(memory_format=torch.channels_last).eval()
-    seen: list[tuple[str, Level, tuple[torch.Tensor, ...]]] = []
+    inputs: list[tuple[str, Level, tuple[torch.Tensor, ...]]] = []
     levels = [(f"PConv{number}", level) for number, level in enumerate([*network.encoder, *network.decoder], start=1)]
     for name, level in levels:
         assert isinstance(level, Level)
-        level.register_forward_pre_hook(lambda module, given, name=name: seen.append((name, module, given)))
+        level.register_forward_pre_hook(lambda module, given, name=name: inputs.append((name, module, given)))
     image = torch.rand(options.batch, 3, options.size, options.size)
     known = torch.ones(options.batch, 1, options.size, options.size)
     known[..., options.size // 4 : -(options.size // 4), options.size // 4 : -(options.size // 4)] = 0
@@ -39,11 +39,11 @@ def main() -> None:
         print(
             f"{options.batch} images of {options.size}x{options.size}, {torch.get_num_threads()} threads, n = {options.rounds}"
         )
-        for name, level, given in seen:
+        for name, level, given in inputs:
             emptied, channels, *below = given
             partial = level.partial
             x = emptied
-            if below:  # the decoder's: doubled and put together first, in both
+            if below:  # in the decoder, both upsample and concatenate first
                 doubled = torch.nn.functional.interpolate(below[0], scale_factor=2.0)
                 x = torch.cat([doubled, emptied], dim=1).contiguous(memory_format=torch.channels_last)
             ratios = []

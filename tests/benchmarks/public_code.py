@@ -1,20 +1,20 @@
-"""Speed of our networks beside the public code that they follow, and whether both compute the same.
+"""Compare networks with the public code that they follow: speed, and whether the outputs are equal.
 
     python tests/benchmarks/public_code.py --gin DIR --pconv DIR --wavemix DIR [--only NAME] [--modes MODE ...] [--rounds 5]
 
-DIR are clones of these repositories; what is read is this commit, whatever is checked out:
+Each DIR is a clone of one of these repositories; the script reads the given commit:
 
     git clone https://github.com/rlct1/gin                                             cfcef5d  models/networks.py
     git clone https://github.com/naoto0804/pytorch-inpainting-with-partial-conv        8d64e7e  net.py
     git clone https://github.com/remag2069/WaveMix-Inpainting                          97b502f  suppliment.py
 
-The last one needs pywavelets besides what we need ourselves; what its networks do not use (lpips, piqa, einops) is not needed.
+The last one also needs pywavelets. Packages that its networks do not use (lpips, piqa, einops) are not needed.
 
-Each side is a process of its own, the two take turns, and each turn is timed there, in processor time and by the clock. Theirs
-runs as it is, in float32, also where ours runs under bfloat16 autocast. Ours runs as training and evaluation run it: with
-channels-last weights and with freed memory kept. Inference is in evaluation mode; training is forward and backward in training
-mode, without a loss network or an optimizer. Weights, images and masks are those of the parity tests, and so is what counts as
-equal; with another batch than there, each sample has a mask of its own.
+Each implementation runs in a process of its own; the two run interleaved, and each measures its own processor time and wall
+time. The public code runs unchanged, in float32, even if lit_inpaint runs under bfloat16 autocast. lit_inpaint runs as in
+training and evaluation: with channels-last weights and with freed memory kept. Inference runs in evaluation mode; training is
+forward and backward in training mode, without a feature extractor or an optimizer. Weights, images, masks and tolerance are
+those of the parity tests; with another batch size, each sample has a mask of its own.
 """
 
 import argparse
@@ -47,7 +47,7 @@ TOLERANCE = 2e-5
 
 
 def module_of(clone: Path, commit: str, path: str, *unused: str, replacing: tuple[str, str] = ("", "")) -> types.ModuleType:
-    """A file of a clone as a module. Modules in `unused` are stood in for; a piece of text may be replaced."""
+    """Load a file of a clone as a module. Stubs replace the `unused` modules; `replacing` edits the source."""
     for name in unused:
         sys.modules.setdefault(name, _Anything(name))
     command = ["git", "-C", str(clone), "show", f"{commit}:{path}"]
@@ -58,7 +58,7 @@ def module_of(clone: Path, commit: str, path: str, *unused: str, replacing: tupl
 
 
 class _Anything(types.ModuleType):
-    """A module that has everything that is asked of it."""
+    """A stub that has every attribute."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -88,7 +88,7 @@ def run_deepgin(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]
     return list(network(image * (1 - mask) + mask, mask)[1:])
 
 
-def run_our_deepgin(model: Inpainter, image: Tensor, mask: Tensor) -> list[Tensor]:
+def run_lit_inpaint_deepgin(model: Inpainter, image: Tensor, mask: Tensor) -> list[Tensor]:
     prediction = model(image, mask)
     return [prediction.image, prediction.stages["coarse"], prediction.stages["low_resolution"]]
 
@@ -104,7 +104,7 @@ def run_wavemix(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]
     return [network(image * (1 - mask), mask)]
 
 
-def run_our_wavemix(model: Inpainter, image: Tensor, mask: Tensor) -> list[Tensor]:
+def run_lit_inpaint_wavemix(model: Inpainter, image: Tensor, mask: Tensor) -> list[Tensor]:
     return [composite(image * (1 - mask), model(image, mask).image, mask)]
 
 
@@ -112,24 +112,24 @@ Runs = Callable[[Any, Tensor, Tensor], list[Tensor]]
 
 
 class Case(NamedTuple):
-    """A network: the public one, ours, how each is called, side of the images, batch, fixture whose weights it has."""
+    """A network: how to build and call both implementations, image side, batch size, and the fixture with its weights."""
 
-    theirs: Callable[[Path], nn.Module]
-    ours: Callable[[], Inpainter]
-    run_theirs: Runs
-    run_ours: Runs
+    build_public: Callable[[Path], nn.Module]
+    build: Callable[[], Inpainter]
+    run_public: Runs
+    run: Runs
     size: int
     batch: int
     fixture: str
 
 
 CASES = {
-    "gin": Case(deepgin, DeepGIN, run_deepgin, run_our_deepgin, 256, 2, "deepgin_generator"),
+    "gin": Case(deepgin, DeepGIN, run_deepgin, run_lit_inpaint_deepgin, 256, 2, "deepgin_generator"),
     "pconv": Case(
         pconv, lambda: PConv(levels=7), run_pconv, lambda m, x, k: [m(x, k).image], 256, 2, "pconv_unet_naoto_layers7"
     ),
     "wavemix": Case(
-        wavemix, lambda: WaveMix(variant="official"), run_wavemix, run_our_wavemix, 96, 4, "wavemix_history97b502f"
+        wavemix, lambda: WaveMix(variant="official"), run_wavemix, run_lit_inpaint_wavemix, 96, 4, "wavemix_history97b502f"
     ),
 }
 
@@ -145,7 +145,7 @@ def weights_of(fixture: str) -> dict[str, Tensor]:
 
 
 def work(pipe: Connection, name: str, clone: Path | None, batch: int | None, threads: int) -> None:
-    """One side, in its process: theirs if a clone is given. Answers "outputs" with them, and a mode with seconds."""
+    """Serve one implementation in this process: the public one if `clone` is given. Replies to "outputs" and to modes."""
     case = CASES[name]
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -153,67 +153,67 @@ def work(pipe: Connection, name: str, clone: Path | None, batch: int | None, thr
     network: Any
     if clone is None:
         tune_malloc()
-        network, run = case.ours(), case.run_ours
+        network, run = case.build(), case.run
         network.load_official(weights_of(case.fixture))
         network.configure_model()
     else:
-        network, run = case.theirs(clone), case.run_theirs
+        network, run = case.build_public(clone), case.run_public
         network.load_state_dict(weights_of(case.fixture), strict=False)
     count = batch or case.batch
-    image, mask = parity.image(case.size, batch=count), parity.mask(case.size, batch=count)
-    while (asked := pipe.recv()) != "end":
-        if asked == "outputs":
+    image, mask = parity.image(case.size, batch=count), parity.mrequest(case.size, batch=count)
+    while (request := pipe.recv()) != "end":
+        if request == "outputs":
             network.eval()
             with torch.inference_mode():
                 pipe.send([output.numpy() for output in run(network, image, mask)])
             continue
-        doing, precision = asked.split()
-        learning = doing == "training"
-        network.train(learning)
+        phase, precision = request.split()
+        training = phase == "training"
+        network.train(training)
         network.zero_grad()
         low = clone is None and precision == "bfloat16"
         start, clock = time.process_time(), time.perf_counter()
-        with nullcontext() if learning else torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low):
+        with nullcontext() if training else torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low):
             outputs = run(network, image, mask)
-            if learning:
+            if training:
                 loss = torch.stack([output.float().square().mean() for output in outputs]).sum()
-        if learning:
+        if training:
             loss.backward()
         pipe.send((time.process_time() - start, time.perf_counter() - clock))
 
 
-def ask(pipe: Connection, what: str) -> Any:
-    pipe.send(what)
+def request(pipe: Connection, name: str) -> Any:
+    pipe.send(name)
     return pipe.recv()
 
 
-def spread(values: list[float]) -> str:
+def median_and_range(values: list[float]) -> str:
     return f"{statistics.median(values):5.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
 def compare(name: str, clone: Path, modes: list[str], options: argparse.Namespace) -> bool:
-    """Print one network's rows; whether the outputs are equal."""
+    """Print the rows of one network; return whether the outputs are equal."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
-    for side in (clone, None):
-        mine, other = context.Pipe()
-        process = context.Process(target=work, args=(other, name, side, options.batch, options.threads), daemon=True)
+    for repository in (clone, None):
+        parent, child = context.Pipe()
+        process = context.Process(target=work, args=(child, name, repository, options.batch, options.threads), daemon=True)
         process.start()
-        other.close()
-        pipes.append(mine)
+        child.close()
+        pipes.append(parent)
         processes.append(process)
-    theirs, ours = pipes
-    differences = [float(abs(a - b).max()) for a, b in zip(ask(theirs, "outputs"), ask(ours, "outputs"), strict=True)]
+    public, ours = pipes
+    differences = [float(abs(a - b).max()) for a, b in zip(request(public, "outputs"), request(ours, "outputs"), strict=True)]
     equal = max(differences) < TOLERANCE
-    shown = ", ".join(f"{value:.1e}" for value in differences)
-    print(f"{name}: largest differences of the outputs {shown}: {'equal' if equal else 'NOT EQUAL'}", flush=True)
+    listed = ", ".join(f"{value:.1e}" for value in differences)
+    print(f"{name}: largest differences of the outputs {listed}: {'equal' if equal else 'NOT EQUAL'}", flush=True)
     for mode in modes:
-        pairs = [(ask(theirs, mode), ask(ours, mode)) for _ in range(options.rounds + 1)][1:]  # the first is a warm-up
-        for place, kind in enumerate(("processor", "clock")):
-            seconds = [statistics.median(side[place] for side in sides) for sides in zip(*pairs, strict=True)]
-            ratios = spread([a[place] / b[place] for a, b in pairs])
+        pairs = [(request(public, mode), request(ours, mode)) for _ in range(options.rounds + 1)][1:]  # the first is a warm-up
+        for index, clock in enumerate(("processor", "wall")):
+            seconds = [statistics.median(times[index] for times in both) for both in zip(*pairs, strict=True)]
+            ratios = median_and_range([a[index] / b[index] for a, b in pairs])
             print(
-                f"{name:8} {mode:18} {kind:9}  theirs {seconds[0]:7.3f} s   ours {seconds[1]:7.3f} s   ratio {ratios}"
+                f"{name:8} {mode:18} {clock:9}  public {seconds[0]:7.3f} s   lit_inpaint {seconds[1]:7.3f} s   ratio {ratios}"
                 f"   n = {len(pairs)}",
                 flush=True,
             )
@@ -226,25 +226,26 @@ def compare(name: str, clone: Path, modes: list[str], options: argparse.Namespac
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in CASES:
-        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="clone of its public repository")
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="clone of the public repository")
     parser.add_argument("--only", choices=CASES)
     parser.add_argument("--modes", nargs="+", choices=("inference", "training", "float32", "bfloat16"), default=[])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, help="instead of 2 images (gin, pconv) or 4 (wavemix)")
+    parser.add_argument("--batch", type=int, help="batch size (default: 2 for gin and pconv, 4 for wavemix)")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     modes = [mode for mode in MODES if all(any(word in mode for word in pair & {*options.modes} or pair) for pair in PAIRS)]
     print(
-        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, threads: {options.threads}; ratio theirs / ours"
+        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, threads: {options.threads}; "
+        "ratio public / lit_inpaint"
     )
     if "bfloat16" not in options.modes and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         modes = [mode for mode in modes if "bfloat16" not in mode]
-        print("bfloat16: skipped, as this processor has no instructions for it; --modes bfloat16 measures it all the same")
+        print("bfloat16: skipped, since this processor has no instructions for it; --modes bfloat16 measures it anyway")
     equal = []
     for name in CASES if options.only is None else [options.only]:
         clone = getattr(options, name)
         if clone is None or not clone.is_dir():
-            print(f"{name}: skipped, --{name} {'is not given' if clone is None else f'{clone} is no folder'}")
+            print(f"{name}: skipped, --{name} {'is not given' if clone is None else f'{clone} is not a folder'}")
             continue
         equal.append(compare(name, clone, modes, options))
     return 0 if all(equal) else 1
