@@ -20,7 +20,7 @@ same command saves it once there is a key.
 _NAME = "Inpainting"
 _DEFAULT_FILE = "dashboard.json"
 _PATIENCE = 30  # seconds for an answer of the server
-TERMS = r"^train/(?!(generator|discriminator|hole|stage|images_per_second)$|d_|lr_|weight_).+$"
+TERMS = r"^train/(?!(generator|discriminator|mask_ratio|stage|images_per_second)$|d_|lr_|weight_).+$"
 """What is left of `train/…`: the loss terms, which every paper has others of."""
 WEIGHTS = r"^train/weight_.+$"
 
@@ -133,7 +133,7 @@ def sections() -> list[Section]:
                 lines("learning rates", "train/lr_generator", "train/lr_discriminator"),
                 wr.LinePlot(title="scheduled loss weights", x=STEP, metric_regex=WEIGHTS, title_x="step"),
                 lines("images a second", "train/images_per_second"),
-                lines("share of holes in a batch", "train/hole"),
+                lines("share of holes in a batch", "train/mask_ratio"),
             ],
         ),
         ws.Section(name="Settings", panels=[wr.RunComparer(diff_only=True)]),

@@ -20,7 +20,7 @@ class TrainingLog(Callback):
 
     `train/<term>` and `train/<player>` are the losses of the batch that the step ended with, over all processes; `train/d_real`
     and `train/d_fake` the discriminator's mean score of real and of completed images, where the paper says so (see
-    `Inpainter.record_logits`); `train/hole` is how much of its images was hole, a share in [0, 1].
+    `Inpainter.record_logits`); `train/mask_ratio` is the mean mask ratio of its images, in [0, 1].
     `train/lr_<player>` and `train/weight_<term>` are the schedules' values *at* the step, with which training goes on: at step
     k, what the formula says for k. `train/stage` is the name of the stage that the batch belonged to.
 
@@ -51,7 +51,7 @@ class TrainingLog(Callback):
         if not every or trainer.global_step % every or not isinstance(outputs, Mapping):
             return
         model, step = cast(Inpainter, pl_module), trainer.global_step
-        of_batch = {**outputs, **model.mean_logits, "hole": batch["mask"].mean()}
+        of_batch = {**outputs, **model.mean_logits, "mask_ratio": batch["mask"].mean()}
         numbers = torch.stack([value.float() for value in of_batch.values()])
         means = cast(Tensor, trainer.strategy.reduce(numbers, reduce_op="mean")).tolist()
         values: dict[str, float | str] = {f"train/{name}": mean for name, mean in zip(of_batch, means, strict=True)}

@@ -26,7 +26,7 @@ _UNITS = {name: metric.unit for name, metric in _METRICS.items()}
 _BATCH_TITLES = {
     "d_real": "discriminator's mean score of real images",
     "d_fake": "discriminator's mean score of completed images",
-    "hole": "mean mask ratio of a batch",
+    "mask_ratio": "mean mask ratio of a batch",
     "images_per_second": "images per second",
 }
 

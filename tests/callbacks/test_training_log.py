@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import inspect
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 from tiny_gan import TinyGAN, TinyWeights, loader, make_batches, make_tiny, make_trainer
 
+from lit_inpaint import papers
 from lit_inpaint.callbacks import TrainingLog
 from lit_inpaint.callbacks.training_log import log
 from lit_inpaint.loggers.csv import CSVLogger
@@ -131,3 +134,10 @@ def test_how_often(every: int, steps: list[int]) -> None:
     make_trainer(STEPS, TrainingLog(), logger=numbers, log_every_n_steps=every).fit(make_tiny(), loader(make_batches(STEPS)))
     assert [step for step, _ in numbers.rows] == steps
     assert all(isinstance(value, float) for _, row in numbers.rows for value in row.values())
+
+
+@pytest.mark.parametrize("name", papers.__all__)
+def test_loss_terms_have_log_keys_of_their_own(name: str) -> None:
+    weights = inspect.signature(getattr(papers, name)).parameters["weights"].default
+    terms = {field.name for field in dataclasses.fields(weights)}
+    assert not terms & {"mask_ratio", "images_per_second", "stage", "generator", "discriminator"}

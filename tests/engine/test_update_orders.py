@@ -105,7 +105,7 @@ def test_logged_losses_are_those_of_the_loop(mode: str) -> None:
         expected = {f"train/{name}": float(value) for name, value in logs[number - 1].items()}
         assert {name: row[name] for name in expected} == expected
         assert row.keys() - expected.keys() == {
-            f"train/{name}" for name in ("lr_generator", "lr_discriminator", "hole", "images_per_second")
+            f"train/{name}" for name in ("lr_generator", "lr_discriminator", "mask_ratio", "images_per_second")
         }
         assert (row["train/lr_generator"], row["train/lr_discriminator"]) == (1e-2, 2e-2)
 
