@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom in a kernel of its own, and is stored without outputs."""
+"""Every notebook runs from top to bottom in a kernel of its own and is stored without outputs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.rglob("*.ipynb"))
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-SECONDS = 120  # for a cell, on a busy machine
+SECONDS = 120  # limit for one cell, on a busy machine
 
 
 @pytest.fixture
 def own_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to run in; the kernel is this environment's, and leaves nothing in the user's home."""
+    """An empty working directory; the kernel uses this Python environment and writes nothing into the user's home."""
     for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         (tmp_path / variable).mkdir()
         monkeypatch.setenv(variable, str(tmp_path / variable))
@@ -39,19 +39,19 @@ def test_a_notebook_runs(path: Path, own_kernel: Path) -> None:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert not any(own_kernel.iterdir())
-    assert not any(folder.name.startswith("tmp") for folder in own_kernel.parent.iterdir()), "it leaves temporary files behind"
+    assert not any(folder.name.startswith("tmp") for folder in own_kernel.parent.iterdir()), "temporary files are left"
 
 
 @each_notebook
-def test_a_notebook_is_stored_bare(path: Path) -> None:
+def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             assert not cell.outputs, f"{path.name}: clear all outputs before saving"
             assert cell.execution_count is None
-        assert not cell.metadata, f"{path.name} keeps an editor's notes on a cell: {cell.metadata}"
+        assert not cell.metadata, f"{path.name} has editor metadata on a cell: {cell.metadata}"
     assert set(notebook.metadata) <= {"kernelspec", "language_info"}
     assert notebook.metadata.kernelspec.name == "python3"
-    places = re.search(r"(?<![\w.~])/(home|root|Users|tmp|mnt|var|work|opt|data)/[^\"\\]*|[A-Z]:\\\\Users", path.read_text())
-    assert not places, f"{path.name} names a place on one machine: {places and places[0]}"
+    absolute = re.search(r"(?<![\w.~])/(home|root|Users|tmp|mnt|var|work|opt|data)/[^\"\\]*|[A-Z]:\\\\Users", path.read_text())
+    assert not absolute, f"{path.name} has a path of one machine: {absolute and absolute[0]}"
