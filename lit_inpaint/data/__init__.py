@@ -1,6 +1,6 @@
-"""What networks are trained and evaluated on: data modules for folders, the papers' data sets and the demo photographs.
+"""Data modules for any folder, the papers' data sets and built-in demo photographs.
 
-Batches keep the contract of `lit_inpaint.types`. `read_image` reads any picture the way the data modules do.
+Batches are described in `lit_inpaint.types`. `read_image` reads an image file as the data modules do.
 """
 
 from lit_inpaint.data.datamodule import InpaintingData
@@ -18,10 +18,11 @@ from lit_inpaint.data.datasets.stanford_cars import StanfordCars
 from lit_inpaint.data.datasets.stl10 import STL10
 from lit_inpaint.data.image_decode import read_image
 from lit_inpaint.data.splits import Splits
-from lit_inpaint.data.transforms.augmentation import LamaAugment, RandomAffine
-from lit_inpaint.data.transforms.crops import (
+from lit_inpaint.data.transforms import (
+    LamaAugment,
     NativeSize,
     PolyphaseSubsample,
+    RandomAffine,
     RandomCrop,
     RandomResizedCrop,
     Resize,

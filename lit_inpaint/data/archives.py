@@ -1,4 +1,4 @@
-"""Image files inside an archive, read where they lie, without unpacking it."""
+"""Read image files inside zip and tar archives, without unpacking them."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_inpaint.data import list_image_files
-from lit_inpaint.data.file_index import FileIndex, joined
+from lit_inpaint.data.file_index import FileIndex, join_names
 from lit_inpaint.data.image_decode import UnreadableImageError, decode_image, decode_shape
 from lit_inpaint.data.image_source import ImageFiles, Indices
 from lit_inpaint.data.list_image_files import SUFFIXES
 from lit_inpaint.errors import UserError
 
-READABLE = (".zip", ".tar")
+READABLE_SUFFIXES = (".zip", ".tar")
 """Archives whose members can be read in any order."""
-COMPRESSED = {
+UNPACK_COMMANDS = {
     ".tar.gz": "tar -xzf",
     ".tgz": "tar -xzf",
     ".tar.bz2": "tar -xjf",
     ".tbz2": "tar -xjf",
     ".tar.xz": "tar -xJf",
 }
-"""Archives that are one compressed stream, which has to be read from its beginning, and the command that unpacks them."""
-LISTS = (".txt", ".csv", ".flist")
-"""Other members that are found: lists of images, which some archives bring along."""
-_TAR = 255  # in place of a zip method: bytes as they are, without a header before them or a checksum
+"""Archives that are one compressed stream, readable from the beginning only, and the command that unpacks them."""
+TEXT_SUFFIXES = (".txt", ".csv", ".flist")
+"""Members that are listed beside images: lists of images, which some archives contain."""
+_TAR = 255  # in place of a zip method: uncompressed, without a header before the content or a checksum
 
 
 class ArchiveImages(ImageFiles):
-    """Image files in a zip or tar archive; `where` is `archive.zip/member`.
+    """Image files in a zip or tar archive. `location` is `archive.zip/member`.
 
-    A member is read by its place in the archive. That moves no position in the open file, so threads and forked loader
-    processes may share it. A zip holds a checksum of each member, which is compared at every reading.
+    A member is read by its offset with `pread`, which does not move the file position. So threads and forked loader processes
+    share one open file. A zip has a checksum for each member, which is verified at every read.
 
     Args:
         root: the archive.
-        names: as in `ImageFiles`: the members' paths.
+        names: the members' paths, as in `ImageFiles`.
         ends: as in `ImageFiles`.
-        spots: (N, 4) where each member is: its first byte, stored bytes, zip method (255 in a tar), CRC-32 (0 in a tar).
+        entries: (N, 4) for each member: offset, stored size in bytes, zip method (255 in a tar), CRC-32 (0 in a tar).
     """
 
-    def __init__(self, root: Path, names: bytes, ends: Indices, spots: Indices) -> None:
+    def __init__(self, root: Path, names: bytes, ends: Indices, entries: Indices) -> None:
         super().__init__(root, names, ends)
-        self._spots = spots
+        self._entries = entries
 
     @classmethod
-    def from_files(cls, files: ImageFiles, spots: Indices) -> Self:
-        """Members whose paths are `files`."""
-        return cls(files.root, files._names, files._ends, spots)
+    def from_files(cls, files: ImageFiles, entries: Indices) -> Self:
+        """Create from the members' paths and entries."""
+        return cls(files.root, files._names, files._ends, entries)
 
     def read(self, index: int) -> Tensor:
         """See `ImageSource`."""
@@ -70,14 +70,14 @@ class ArchiveImages(ImageFiles):
         return decode_shape(self.read_bytes(index), self.location(index))
 
     def read_bytes(self, index: int) -> bytes:
-        """The bytes of member `index`.
+        """Read the content of member `index`.
 
         Raises:
-            UnreadableImageError: the archive is gone, or damaged at this place.
+            UnreadableImageError: the archive is gone, or damaged at this member.
         """
-        method, checksum = self._spots[index, 2:].tolist()
+        method, checksum = self._entries[index, 2:].tolist()
         try:
-            content = self._stored(index)
+            content = self._read_stored(index)
             if method == zipfile.ZIP_DEFLATED:
                 content = zlib.decompress(content, -zlib.MAX_WBITS)
             if method != _TAR and zlib.crc32(content) != checksum:
@@ -87,21 +87,21 @@ class ArchiveImages(ImageFiles):
         return content
 
     def __getstate__(self) -> dict[str, Any]:
-        """An open file belongs to its process."""
+        """Leave out the open file, which other processes cannot use."""
         return {name: value for name, value in vars(self).items() if name != "_file"}
 
-    def _like(self, names: bytes, ends: Indices, indices: Indices) -> Self:
-        return type(self)(self.root, names, ends, self._spots[indices])
+    def _new(self, names: bytes, ends: Indices, indices: Indices) -> Self:
+        return type(self)(self.root, names, ends, self._entries[indices])
 
-    def _stored(self, index: int) -> bytes:
-        """The member's bytes as they stand in the archive."""
-        start, size, method, _ = self._spots[index].tolist()
+    def _read_stored(self, index: int) -> bytes:
+        """Read the member as it is stored, possibly compressed."""
+        start, size, method, _ = self._entries[index].tolist()
         if method == _TAR:
             content = os.pread(self._file, size, start)
         else:
-            # A zip member follows a header whose length only the header itself tells: mostly 30 bytes and the name.
-            likely = 30 + len(self._encoded(index)) + 64
-            found = os.pread(self._file, likely + size, start)
+            # A zip member follows a header of variable length: 30 bytes, the name, and optional fields, mostly below 64 bytes.
+            expected = 30 + len(self._encoded_path(index)) + 64
+            found = os.pread(self._file, expected + size, start)
             if found[:4] != b"PK\3\4":
                 raise ValueError("no member begins here")
             header = 30 + int.from_bytes(found[26:28], "little") + int.from_bytes(found[28:30], "little")
@@ -120,73 +120,73 @@ class ArchiveImages(ImageFiles):
 
 
 def is_archive(path: Path) -> bool:
-    """Whether `path` is a file that is called as an archive is.
+    """Return whether `path` is a file with the suffix of a readable archive.
 
     Raises:
-        UserError: it is one that has to be unpacked; says how.
+        UserError: the archive has to be unpacked; the message has the command.
     """
     if not path.is_file():
         return False
-    for suffix, command in COMPRESSED.items():
+    for suffix, command in UNPACK_COMMANDS.items():
         if path.name.lower().endswith(suffix):
             raise UserError(f"{path} has to be unpacked, its images cannot be read in place: {command} {path} -C {path.parent}")
-    return path.name.lower().endswith(READABLE)
+    return path.name.lower().endswith(READABLE_SUFFIXES)
 
 
 def list_archive(archive: Path) -> ArchiveImages:
-    """The images and lists in a zip or tar archive, sorted by path; hidden files and folders are left out, as in a folder.
+    """List the images and text files in a zip or tar archive, sorted by path; hidden files and folders are left out.
 
-    From as many as `listing.MIN_INDEXED_FILES` on, what was found is kept in the cache beside the archive's size and time, as a tar
-    has to be passed through from end to end: minutes for Places2 on a disk.
+    From `list_image_files.MIN_INDEXED_FILES` files on, the list is cached together with the archive's size and modification
+    time. To list a tar, all of it has to be read: minutes for Places2 on a hard disk.
 
     Raises:
-        UserError: it is no archive, is not whole, or its images are stored in a way that cannot be read in place.
+        UserError: the file is not an archive, is truncated, or stores its images in a way that cannot be read in place.
     """
     archive = Path(archive)
-    kept = FileIndex(os.fsencode(archive.absolute()) + b"/members")
-    state = archive.stat()
-    stamp = np.array([state.st_size, state.st_mtime_ns], np.int64)
+    index = FileIndex(os.fsencode(archive.absolute()) + b"/members")
+    status = archive.stat()
+    stamp = np.array([status.st_size, status.st_mtime_ns], np.int64)
 
-    def unchanged(content: Mapping[str, NDArray[Any]]) -> ArchiveImages | None:
-        if not np.array_equal(content["stamp"], stamp):
+    def restore(arrays: Mapping[str, NDArray[Any]]) -> ArchiveImages | None:
+        if not np.array_equal(arrays["stamp"], stamp):
             return None
-        return ArchiveImages.from_files(ImageFiles.from_joined_names(archive, content["names"].tobytes()), content["spots"])
+        return ArchiveImages.from_files(ImageFiles.from_joined_names(archive, arrays["names"].tobytes()), arrays["entries"])
 
-    def looked_through() -> ArchiveImages:
-        names, spots = _contents(archive)
+    def build() -> ArchiveImages:
+        names, entries = _list_members(archive)
         if len(names) >= list_image_files.MIN_INDEXED_FILES:
-            kept.write(state.st_mtime, names=joined(names), spots=spots, stamp=stamp)
-        return ArchiveImages.from_files(ImageFiles.from_names(archive, names), spots)
+            index.save(status.st_mtime, names=join_names(names), entries=entries, stamp=stamp)
+        return ArchiveImages.from_files(ImageFiles.from_names(archive, names), entries)
 
-    return kept.find(unchanged, looked_through)
+    return index.load_or_build(restore, build)
 
 
-def _contents(archive: Path) -> tuple[list[str], Indices]:
-    """The members' names, sorted, and where they are."""
+def _list_members(archive: Path) -> tuple[list[str], Indices]:
+    """Return the members' names, sorted, and their entries (see `ArchiveImages`)."""
     names: list[str] = []
     numbers = array("q")
-    listed = _in_zip(archive) if archive.name.lower().endswith(".zip") else _in_tar(archive)
+    members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive)
     try:
-        for name, *spot in listed:
+        for name, *entry in members:
             name = name.removeprefix("./")
-            if name.lower().endswith(SUFFIXES + LISTS) and not _hidden(name):
-                if spot[2] not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, _TAR):
+            if name.lower().endswith(SUFFIXES + TEXT_SUFFIXES) and not _is_hidden(name):
+                if entry[2] not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, _TAR):
                     raise UserError(
-                        f"{archive} has to be unpacked, {name} is packed by a method (number {spot[2]}) not read here"
+                        f"{archive} has to be unpacked, {name} is packed by a method (number {entry[2]}) not read here"
                     )
                 names.append(name)
-                numbers.extend(spot)
+                numbers.extend(entry)
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError) as error:
         raise UserError(f"{archive} is no whole archive ({' '.join(str(error).split())}); copy or fetch it again") from error
     order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
     names.sort()
-    # Of members with the same name the last one stays when an archive is unpacked.
-    last = [place for place, name in enumerate(names) if names[place + 1 : place + 2] != [name]]
-    spots = np.array(numbers, np.int64).reshape(-1, 4)[order[np.array(last, np.int64)]]
-    return [names[place] for place in last], spots
+    # Of several members with one name, unpacking leaves the last.
+    last = [position for position, name in enumerate(names) if names[position + 1 : position + 2] != [name]]
+    entries = np.array(numbers, np.int64).reshape(-1, 4)[order[np.array(last, np.int64)]]
+    return [names[position] for position in last], entries
 
 
-def _in_zip(archive: Path) -> Iterator[tuple[str, int, int, int, int]]:
+def _zip_members(archive: Path) -> Iterator[tuple[str, int, int, int, int]]:
     with zipfile.ZipFile(archive) as content:
         for member in content.infolist():
             if member.flag_bits & 1:
@@ -195,39 +195,39 @@ def _in_zip(archive: Path) -> Iterator[tuple[str, int, int, int, int]]:
                 yield member.filename, member.header_offset, member.compress_size, member.compress_type, member.CRC
 
 
-def _in_tar(archive: Path) -> Iterator[tuple[str, int, int, int, int]]:
+def _tar_members(archive: Path) -> Iterator[tuple[str, int, int, int, int]]:
     links: list[tuple[str, str]] = []
-    for member in _headers(archive):
+    for member in _tar_headers(archive):
         if member.isreg():
             yield member.name, member.offset_data, member.size, _TAR, 0
         elif member.islnk():
             links.append((member.name, member.linkname))
     if not links:
         return
-    # Few archives have hard links: those are passed through again, instead of all names being remembered for them.
-    wanted = {target for _, target in links}
-    spots = {
+    # Few archives have hard links. Those are read a second time, so that the others need not keep all names in memory.
+    targets = {target for _, target in links}
+    entries = {
         member.name: (member.offset_data, member.size)
-        for member in _headers(archive)
-        if member.isreg() and member.name in wanted
+        for member in _tar_headers(archive)
+        if member.isreg() and member.name in targets
     }
     for name, target in links:
-        if target not in spots:
-            raise ValueError(f"{name} stands for {target}, which is not in it")
-        spots[name] = spots[target]  # for a link to a link
-        yield name, *spots[target], _TAR, 0
+        if target not in entries:
+            raise ValueError(f"{name} links to {target}, which is not in it")
+        entries[name] = entries[target]  # for a link to a link
+        yield name, *entries[target], _TAR, 0
 
 
-def _headers(archive: Path) -> Iterator[tarfile.TarInfo]:
-    """Every member of a tar.
+def _tar_headers(archive: Path) -> Iterator[tarfile.TarInfo]:
+    """Yield the header of every member of a tar.
 
     Raises:
-        ValueError: the archive ends within a member, or before its end mark: `tarfile` takes what is no header for the end.
+        ValueError: the archive ends within a member or before its end mark; `tarfile` takes any invalid header for the end.
     """
     size = archive.stat().st_size
     with tarfile.open(archive, "r:") as content:
         while (member := content.next()) is not None:
-            cast(Any, content).members.clear()  # or it would remember them all, a kilobyte each
+            cast(Any, content).members.clear()  # `tarfile` would keep them all, a kilobyte each
             if member.isreg() and member.offset_data + member.size > size:
                 raise ValueError(f"it ends within {member.name}")
             yield member
@@ -238,6 +238,6 @@ def _headers(archive: Path) -> Iterator[tarfile.TarInfo]:
             raise ValueError(f"there is neither a member nor the end mark at byte {end:,}")
 
 
-def _hidden(name: str) -> bool:
+def _is_hidden(name: str) -> bool:
     *folders, file = name.split("/")
     return file.startswith(".") or any(folder.startswith((".", "__")) for folder in folders)

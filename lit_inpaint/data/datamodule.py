@@ -1,4 +1,4 @@
-"""The data module every run uses: what is trained on, how it is looked at, and with which holes."""
+"""Data module of every run: images, transforms and masks as `DataLoader`s for training, validation and test."""
 
 from __future__ import annotations
 
@@ -19,38 +19,41 @@ from lit_inpaint.data.manifest import Manifest
 from lit_inpaint.data.samplers import EvalSampler, InfiniteSampler
 from lit_inpaint.data.shared_memory_collate import SharedBatch, SharedMemoryCollate
 from lit_inpaint.data.splits import Splits, random_subset
-from lit_inpaint.data.transforms.crops import RandomResizedCrop, ResizedCenterCrop, Transform
+from lit_inpaint.data.transforms import RandomResizedCrop, ResizedCenterCrop, Transform
 from lit_inpaint.data.unreadable_images import ImageStore, OnBadFile
 from lit_inpaint.data.workers import available_cores
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import FreeForm, MaskRatio, MaskSource, PerImageMasks
 from lit_inpaint.types import Batch, as_floats
 
-WORKERS = 8
-"""Most loader processes that are started unasked."""
+MAX_DEFAULT_WORKERS = 8
+"""Maximum number of loader processes where `workers` is not given."""
 
 
 class SharedMemoryDataLoader(DataLoader[Sample]):
-    """A loader that forgets, with each iteration, which batches of the one before were on their way and never asked for."""
+    """A loader of uint8 batches whose shared-memory slots are all free at the start of each iteration.
+
+    Batches that an earlier iteration prepared, and that were never fetched, keep their slots; see `SharedMemoryCollate`.
+    """
 
     def __iter__(self) -> Any:
-        """Batches of bytes."""
+        """Iterate over uint8 batches."""
         if isinstance(self.collate_fn, SharedMemoryCollate):
-            self.collate_fn = self.collate_fn.anew()
+            self.collate_fn = self.collate_fn.with_free_slots()
         return super().__iter__()
 
 
 class FloatDataLoader(SharedMemoryDataLoader):
-    """A loader whose batches keep the contract of `lit_inpaint.types`."""
+    """A loader of float batches, as `lit_inpaint.types.Batch` describes them."""
 
     def __iter__(self) -> Any:
-        """Batches of floats."""
+        """Iterate over float batches."""
         return map(as_floats, super().__iter__())
 
 
 @dataclass(frozen=True)
 class DatasetDefaults:
-    """What a data set uses where the user says nothing; the fields are arguments of `InpaintingData`."""
+    """A data set's values for arguments of `InpaintingData` that the user leaves out."""
 
     root: str | None = None
     train_transform: Transform = field(default_factory=RandomResizedCrop)
@@ -61,37 +64,38 @@ class DatasetDefaults:
 
 
 class InpaintingData(LightningDataModule, ABC):
-    """Images with holes, from files. A data set says in `splits` which files these are; everything else is here.
+    """Base of all data sets: images with masks. A subclass implements `splits`, which lists the files; all else is here.
 
-    Works with and without a trainer. Nothing is random between two runs of the same settings, see `seeds.py`; the training
-    order is one endless stream, see `InfiniteSampler`, so `max_steps` rather than epochs says how long a run is.
+    It works with and without a trainer. Two runs with the same settings get the same samples, see `rng.py`. The training order
+    is an infinite stream, see `InfiniteSampler`: `max_steps` rather than epochs limits a run.
 
     Args:
-        root: folder of the images. None: the data set's usual place.
+        root: folder of the images. None: the data set's default folder.
         size: side of the square samples in pixels.
         batch_size: samples per batch and process.
-        masks: source of the training holes. Of several, each training image comes once under each, in the same view, one after
-            the other, so an epoch has as many times more samples. None: free-form strokes that cover 10 to 50 %.
-        val_masks: evaluation shows every image once under each of these. None: free-form strokes that cover 10-20, 20-30, 30-40
-            and 40-50 % (the four damage ratios of LPI-Net, section 4.2).
-        train_transform: what is cut out of a training image. None: the data set's own.
-        val_transform: what is cut out of an evaluation image; a random view is drawn from the sample's number. `NativeSize` shows
-            images in their own sizes, one in a batch. None: the data set's own.
-        val_images: at most so many validation images, drawn by `seed`. None: all.
+        masks: source of the training masks. Of several sources, each training image is used once with each, under the same
+            transform and one after the other, so an epoch has as many times more samples. None: free-form strokes with a mask
+            ratio of 10 to 50 %.
+        val_masks: every evaluation image is used once with each of these sources. None: free-form strokes with mask ratios of
+            10-20, 20-30, 30-40 and 40-50 % (the four buckets of LPI-Net, section 4.2).
+        train_transform: crop, resize or augmentation of a training image. None: the data set's default.
+        val_transform: the same for an evaluation image. A random transform is drawn from the sample's number. `NativeSize`
+            keeps the images' own sizes, with one image per batch. None: the data set's default.
+        val_images: maximum number of validation images, chosen at random by `seed`. None: all.
         test_images: the same for testing.
-        val_crops: views of each evaluation image, for a random `val_transform`. None: the data set's own.
-        repeat: passes over the training images that count as one epoch. None: the data set's own.
-        workers: loader processes, 0 loads in the main process. None: a process per core that is ours, at most 8.
+        val_crops: crops of each evaluation image, for a random `val_transform`. None: the data set's default.
+        repeat: passes over the training images that count as one epoch. None: the data set's default.
+        workers: number of loader processes; 0 loads in the main process. None: one per available core, at most 8.
         on_bad_file: an unreadable image file is named and replaced (`skip`), or ends the run (`stop`).
-        cache: keep decoded images in memory (sets of at most 2,000 files and 2 GiB). None: the data set's own.
-        seed: of order, views, masks, split and choice.
+        cache: keep decoded images in memory (sets of at most 2,000 files and 2 GiB). None: the data set's default.
+        seed: seed of order, transforms, masks, random splits and subsets.
 
     Raises:
         UserError: a number is out of range.
     """
 
     expected_layout: ClassVar[str]
-    """What to put into `root`, for messages."""
+    """What `root` should contain, for messages."""
 
     def __init__(
         self,
@@ -112,95 +116,95 @@ class InpaintingData(LightningDataModule, ABC):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        own = self.defaults(root)
-        self.root = root or own.root
-        self.size = _at_least(1, "size", size)
-        self.batch_size = _at_least(1, "batch_size", batch_size)
+        defaults = self.defaults(root)
+        self.root = root or defaults.root
+        self.size = _require_min(1, "size", size)
+        self.batch_size = _require_min(1, "batch_size", batch_size)
         if masks is None:
             masks = MaskRatio(FreeForm(), 0.1, 0.5)
         self.masks = (masks,) if isinstance(masks, MaskSource) else tuple(masks)
-        _at_least(1, "masks", len(self.masks))
+        _require_min(1, "masks", len(self.masks))
         if val_masks is None:
             val_masks = [MaskRatio(FreeForm(), tens / 10, (tens + 1) / 10) for tens in (1, 2, 3, 4)]
         self.val_masks = tuple(val_masks)
-        _at_least(1, "val_masks", len(self.val_masks))
-        self.train_transform = train_transform or own.train_transform
+        _require_min(1, "val_masks", len(self.val_masks))
+        self.train_transform = train_transform or defaults.train_transform
         if not self.train_transform.square:
             raise UserError(
-                f"data.train_transform {type(self.train_transform).__name__} shows images in their own sizes, which do not stack to "
-                "batches; it is for data.val_transform"
+                f"data.train_transform {type(self.train_transform).__name__} keeps images in their own sizes, which do not "
+                "stack to batches; it is for data.val_transform"
             )
-        self.val_transform = val_transform or own.val_transform
-        self.val_images = None if val_images is None else _at_least(1, "val_images", val_images)
-        self.test_images = None if test_images is None else _at_least(1, "test_images", test_images)
-        self.val_crops = own.val_crops if val_crops is None else _at_least(1, "val_crops", val_crops)
-        self.repeat = own.repeat if repeat is None else _at_least(1, "repeat", repeat)
-        self.workers = None if workers is None else _at_least(0, "workers", workers)
+        self.val_transform = val_transform or defaults.val_transform
+        self.val_images = None if val_images is None else _require_min(1, "val_images", val_images)
+        self.test_images = None if test_images is None else _require_min(1, "test_images", test_images)
+        self.val_crops = defaults.val_crops if val_crops is None else _require_min(1, "val_crops", val_crops)
+        self.repeat = defaults.repeat if repeat is None else _require_min(1, "repeat", repeat)
+        self.workers = None if workers is None else _require_min(0, "workers", workers)
         self.on_bad_file = on_bad_file
-        self.cache = own.cache if cache is None else cache
-        self.seed = _at_least(0, "seed", seed)
-        self._lists: Splits | None = None
+        self.cache = defaults.cache if cache is None else cache
+        self.seed = _require_min(0, "seed", seed)
+        self._splits: Splits | None = None
         self._train_dataset: TrainDataset | None = None
-        self._held_out: dict[str, EvalDataset] = {}
+        self._eval_datasets: dict[str, EvalDataset] = {}
 
     @classmethod
     def defaults(cls, root: str | None) -> DatasetDefaults:
-        """What holds where the user says nothing, given the `root` argument."""
+        """Return the values of arguments that the user leaves out, given the `root` argument."""
         return DatasetDefaults()
 
     @abstractmethod
     def splits(self) -> Splits:
-        """The files of each split. A split may be empty as long as nobody asks for it."""
+        """List the images of each split. A split may be empty as long as no stage needs it."""
 
     def root_folder(self) -> Path:
-        """The root folder.
+        """Return the root folder.
 
         Raises:
-            UserError: none is named, or it is missing or empty; says what belongs there.
+            UserError: no root is given, or it is missing or empty; the message has the expected layout.
         """
         if self.root is None:
             raise UserError(f"{type(self).__name__} needs --data.root DIR, a folder with {self.expected_layout}")
         folder = Path(self.root)
         if not folder.is_dir() or not any(folder.iterdir()):
-            raise self._nothing("files" if folder.is_dir() else "folder")
+            raise self._missing_error("files" if folder.is_dir() else "folder")
         return folder
 
     def prepare_data(self) -> None:
-        """Fails early where there is nothing to read; downloads nothing."""
-        self._listed()
+        """List the files, so that a missing folder fails early; downloads nothing."""
+        self._limited_splits()
 
     def setup(self, stage: str) -> None:
-        """Finds and checks the files of `stage` (`fit`, `validate` or `test`); what is set up already stays.
+        """Create and check the datasets of `stage` (`fit`, `validate` or `test`); existing ones are kept.
 
         Raises:
             UserError: a split that the stage needs has no images.
         """
-        lists = self._listed()
+        splits = self._limited_splits()
         if stage == "fit" and self._train_dataset is None:
-            store = self._store("training", lists.train, self.masks)
+            store = self._make_store("training", splits.train, self.masks)
             self._train_dataset = TrainDataset(store, self.size, self.train_transform, self.masks, self.seed)
         if stage in ("fit", "validate"):
-            self._hold_out("validation", lists.val)
+            self._setup_eval("validation", splits.val)
         if stage == "test":
-            self._hold_out("test", lists.test)
+            self._setup_eval("test", splits.test)
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Batches of the training stream from the trainer's `global_step` on, for ever."""
+        """Return an infinite loader of training batches that starts at the trainer's `global_step`."""
         if self._train_dataset is None:
             raise RuntimeError("call setup('fit') first")
-        trainer, (rank, world) = self.trainer, self._rank()
+        trainer, (rank, world_size) = self.trainer, self._rank_and_world_size()
         sampler = InfiniteSampler(
             count=len(self._train_dataset),
             batch_size=self.batch_size,
             rank=rank,
-            world=world,
+            world_size=world_size,
             seed=self.seed,
-            position=lambda: trainer.global_step if trainer else 0,
+            start_batch=lambda: trainer.global_step if trainer else 0,
             repeat=self.repeat,
-            in_a_row=len(self.masks),
+            samples_per_image=len(self.masks),
         )
-        workers = self._workers()
-        return self._loader(
+        workers = self._num_workers()
+        return self._loader_class(
             self._train_dataset,
             self.batch_size,
             sampler=sampler,
@@ -208,96 +212,98 @@ class InpaintingData(LightningDataModule, ABC):
             collate_fn=self._collate(workers),
             pin_memory=torch.cuda.is_available(),
             drop_last=True,
-            generator=torch.Generator(),  # or the loader would draw its workers' seed from the global one
+            generator=torch.Generator(),  # without it, the loader draws its workers' seed from the global generator
             persistent_workers=workers > 0,
         )
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Every validation image under every mask source, once over all ranks."""
-        return self._held_out_loader("validation")
+        """Return a loader of every validation image under every mask source, once over all ranks."""
+        return self._eval_dataloader("validation")
 
     def test_dataloader(self) -> DataLoader[Sample]:
-        """Every test image under every mask source, once over all ranks."""
-        return self._held_out_loader("test")
+        """Return a loader of every test image under every mask source, once over all ranks."""
+        return self._eval_dataloader("test")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Bytes become floats on the device."""
+        """Convert a uint8 batch to floats, on its device."""
         return as_floats(batch)
 
     def teardown(self, stage: str) -> None:
-        """Says how many images could not be read, where that came to light on the way."""
-        stores = ([self._train_dataset.store] if self._train_dataset else []) + [
-            photos.store for photos in self._held_out.values()
-        ]
-        if met := sum(store.num_unreadable() for store in stores):
+        """Warn with the number of unreadable images that were replaced during the run, if any."""
+        stores = [dataset.store for dataset in (self._train_dataset, *self._eval_datasets.values()) if dataset]
+        if count := sum(store.num_unreadable() for store in stores):
             rank_zero_warn(
-                f"{met:,} image file(s) could not be read and others took their places; `python -m lit_inpaint.prepare "
+                f"{count:,} image file(s) could not be read and others took their places; `python -m lit_inpaint.prepare "
                 "--check_only` names them all",
                 stacklevel=2,
             )
 
     def manifest(self, split: Literal["val", "test"] = "val") -> Manifest:
-        """What an evaluation of this split shows: images, views and holes; see `Manifest`. Needs `setup`."""
-        return Manifest(self._held_out["validation" if split == "val" else "test"])
+        """Return the list of samples in an evaluation of this split; see `Manifest`. Needs `setup`."""
+        return Manifest(self._eval_dataset(split))
 
     def min_side(self, split: Literal["val", "test"] = "val") -> tuple[int, str]:
-        """The shortest side of what an evaluation of this split shows, in pixels, and the image's path. Needs `setup`."""
-        return self._held_out["validation" if split == "val" else "test"].min_side()
+        """Return the shortest side of this split's samples, in pixels, and the path of its image. Needs `setup`."""
+        return self._eval_dataset(split).min_side()
 
     def describe(self) -> str:
-        """One line: what, where, how many, how they were told apart, and the first digits of the hash of each split's list."""
-        lists = self._listed()
-        counts = f"{len(lists.train):,} train, {len(lists.val):,} val, {len(lists.test):,} test images ({lists.note})"
-        hashes = " ".join(split.digest()[:8] for split in (lists.train, lists.val, lists.test))
-        own = "" if self.val_transform.square else f" ({self.val_transform.describe(self.size)})"
-        shown = f"evaluation shows each{own} {self.val_crops} x {len(self.val_masks)} times (views x mask sources)"
+        """Describe the data in one line: class, root, counts, how it was split, and the first digits of each split's hash."""
+        splits = self._limited_splits()
+        counts = f"{len(splits.train):,} train, {len(splits.val):,} val, {len(splits.test):,} test images ({splits.note})"
+        hashes = " ".join(split.digest()[:8] for split in (splits.train, splits.val, splits.test))
+        sizes = "" if self.val_transform.square else f" ({self.val_transform.describe(self.size)})"
+        shown = f"evaluation shows each{sizes} {self.val_crops} x {len(self.val_masks)} times (crops x mask sources)"
         return f"{type(self).__name__}{f' {self.root}' if self.root else ''}: {counts}, lists {hashes}; {self.size} px; {shown}"
 
-    def _listed(self) -> Splits:
-        if self._lists is None:
+    def _limited_splits(self) -> Splits:
+        """Return the splits, with at most `val_images` and `test_images` images."""
+        if self._splits is None:
             found = self.splits()
-            val, test = (
-                random_subset(found.val, self.val_images, self.seed),
-                random_subset(found.test, self.test_images, self.seed),
+            self._splits = replace(
+                found,
+                val=random_subset(found.val, self.val_images, self.seed),
+                test=random_subset(found.test, self.test_images, self.seed),
             )
-            self._lists = replace(found, val=val, test=test)
-        return self._lists
+        return self._splits
 
-    def _store(self, split: str, pictures: ImageSource, masks: tuple[MaskSource, ...]) -> ImageStore:
-        if not len(pictures):
-            raise self._nothing(f"{split} images")
-        store = ImageStore(pictures, self.on_bad_file, self.cache)
+    def _make_store(self, split: str, images: ImageSource, masks: tuple[MaskSource, ...]) -> ImageStore:
+        if not len(images):
+            raise self._missing_error(f"{split} images")
+        store = ImageStore(images, self.on_bad_file, self.cache)
         for source in masks:
             if isinstance(source, PerImageMasks):
-                source.check([store.source.key(place) for place in range(len(store))])
+                source.check([store.source.key(index) for index in range(len(store))])
         return store
 
-    def _nothing(self, what: str) -> UserError:
-        mend = f"put {self.expected_layout} there, or name any other folder of images: --data.root DIR"
-        return UserError(f"{type(self).__name__}: no {what} at {self.root}; {mend}")
+    def _missing_error(self, what: str) -> UserError:
+        fix = f"put {self.expected_layout} there, or name any other folder of images: --data.root DIR"
+        return UserError(f"{type(self).__name__}: no {what} at {self.root}; {fix}")
 
-    def _hold_out(self, split: str, pictures: ImageSource) -> None:
-        if split not in self._held_out:
-            store = self._store(split, pictures, self.val_masks)
-            photos = EvalDataset(store, self.size, self.val_transform, self.val_masks, self.seed, self.val_crops)
+    def _setup_eval(self, split: str, images: ImageSource) -> None:
+        if split not in self._eval_datasets:
+            store = self._make_store(split, images, self.val_masks)
+            dataset = EvalDataset(store, self.size, self.val_transform, self.val_masks, self.seed, self.val_crops)
             if not self.val_transform.square:
-                photos.min_side()  # what the view cannot show is met now
-            self._held_out[split] = photos
+                dataset.min_side()  # raises now for images that the transform does not accept
+            self._eval_datasets[split] = dataset
 
-    def _held_out_loader(self, split: str) -> DataLoader[Sample]:
-        if split not in self._held_out:
+    def _eval_dataset(self, split: Literal["val", "test"]) -> EvalDataset:
+        return self._eval_datasets["validation" if split == "val" else "test"]
+
+    def _eval_dataloader(self, split: str) -> DataLoader[Sample]:
+        if split not in self._eval_datasets:
             raise RuntimeError(f"call setup first: no {split} images are set up")
-        photos, (rank, world) = self._held_out[split], self._rank()
-        if len(photos) < world:  # Lightning would skip the idle processes' part, and the others would wait for them for ever
+        dataset, (rank, world_size) = self._eval_datasets[split], self._rank_and_world_size()
+        if len(dataset) < world_size:  # Lightning would skip the loop on ranks without samples, and the others would hang
             raise UserError(
-                f"{len(photos)} {split} samples for {world} processes; use fewer (--trainer.devices), or show the images in "
-                "more ways (--data.val_crops)"
+                f"{len(dataset)} {split} samples for {world_size} processes; use fewer (--trainer.devices), or show the images "
+                "in more ways (--data.val_crops)"
             )
-        workers = self._workers()
-        return self._loader(
-            photos,
+        workers = self._num_workers()
+        return self._loader_class(
+            dataset,
             self.batch_size if self.val_transform.square else 1,
-            sampler=EvalSampler(len(photos), rank, world),
+            sampler=EvalSampler(len(dataset), rank, world_size),
             num_workers=workers,
             collate_fn=self._collate(workers),
             pin_memory=torch.cuda.is_available(),
@@ -305,25 +311,24 @@ class InpaintingData(LightningDataModule, ABC):
         )
 
     @property
-    def _loader(self) -> type[DataLoader[Sample]]:
-        """Under a trainer bytes become floats on its device, without one in the loader."""
+    def _loader_class(self) -> type[DataLoader[Sample]]:
+        """Under a trainer, batches become floats on the device, see `on_after_batch_transfer`; without one, in the loader."""
         return SharedMemoryDataLoader if self.trainer else FloatDataLoader
 
     def _collate(self, workers: int) -> Callable[[Sequence[Sample]], Batch | SharedBatch]:
-        """Of each loader process one batch is being made, two are waiting (torch's `prefetch_factor`), one is being opened."""
+        """Each loader process needs four slots: one in the making, two waiting (torch's `prefetch_factor`), one being read."""
         return SharedMemoryCollate(4 * workers, 4 * self.batch_size * self.size**2) if workers else collate
 
-    def _rank(self) -> tuple[int, int]:
+    def _rank_and_world_size(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _workers(self) -> int:
+    def _num_workers(self) -> int:
         if self.workers is not None:
             return self.workers
-        cores = available_cores()
-        return max(1, min(WORKERS, cores // (self.trainer.num_devices if self.trainer else 1)))
+        return max(1, min(MAX_DEFAULT_WORKERS, available_cores() // (self.trainer.num_devices if self.trainer else 1)))
 
 
-def _at_least(least: int, name: str, value: int) -> int:
-    if value < least:
-        raise UserError(f"data.{name} is {value}, it must be at least {least}")
+def _require_min(minimum: int, name: str, value: int) -> int:
+    if value < minimum:
+        raise UserError(f"data.{name} is {value}, it must be at least {minimum}")
     return value

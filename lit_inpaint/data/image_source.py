@@ -1,4 +1,4 @@
-"""Pictures by number: what a data set's splits are made of, whether they lie in files, an archive, or one large binary."""
+"""Images by index: what the splits of a data set consist of, whether in files, in an archive or in one binary file."""
 
 from __future__ import annotations
 
@@ -18,63 +18,66 @@ from lit_inpaint.data.image_decode import read_image, read_shape
 
 Indices = NDArray[np.int64]
 
-_AT_ONCE = 16_384
+_CHUNK = 16_384
 
 
 class ImageSource(ABC):
-    """A fixed sequence of pictures. Holds what is needed to find them, not the pictures; cheap to hand to loader processes."""
+    """A fixed sequence of images. It holds what is needed to find them, not their pixels, so it is cheap to send to workers."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def read(self, index: int) -> Tensor:
-        """Picture `index`, (3, H, W) uint8.
+        """Read image `index`, (3, H, W) uint8.
 
         Raises:
-            UnreadableImageError: naming the picture.
+            UnreadableImageError: the message names the image.
         """
 
     def shape(self, index: int) -> tuple[int, int]:
-        """(H, W) of picture `index`, without decoding it where a header tells.
+        """Return (H, W) of image `index`, from its header where it has one.
 
         Raises:
-            UnreadableImageError: naming the picture.
+            UnreadableImageError: the message names the image.
         """
         height, width = self.read(index).shape[1:]
         return height, width
 
     @abstractmethod
     def location(self, index: int) -> str:
-        """Where a person finds picture `index`: its path."""
+        """Return the path at which a user finds image `index`."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What tables and grids call picture `index`, the same on every machine; files that differ in their ending share it."""
+        """Return the name of image `index` in tables and grids, the same on every machine.
+
+        Files whose names differ only in the suffix have the same name.
+        """
 
     def key(self, index: int) -> str:
-        """Picture `index`'s path below the data set's folder, without its suffix: what files that belong to it are called."""
+        """Return the path of image `index` below the data set's folder, without its suffix. Mask files are matched by it."""
         return self.name(index)
 
     @abstractmethod
     def take(self, indices: Indices) -> Self:
-        """The pictures at `indices`, in that order."""
+        """Return a source of the images at `indices`, in that order."""
 
     @abstractmethod
     def digest(self) -> str:
-        """SHA-256 of which pictures these are, in their order; the same wherever they are kept. 64 hexadecimal digits."""
+        """Return the SHA-256 (64 hexadecimal digits) of which images these are and of their order, wherever they are stored."""
 
 
 class ImageFiles(ImageSource):
-    """Image files. A million paths take as much memory as their letters, and loader processes share it.
+    """Image files below one folder, with all paths in a single byte string.
 
-    A tuple of `Path` would take some 300 bytes for each, and each process that looks at one would make its own copy of the
-    memory page it is on, as looking counts references.
+    A million paths take as much memory as their characters, and loader processes share it. A tuple of `Path` would take some
+    300 bytes per path. Each worker would also copy its memory pages, as reading an object changes its reference count.
 
     Args:
-        root: the folder that `names` are relative to.
-        names: paths below `root`, in the file system's encoding, one after the other.
-        ends: where each name ends in `names`.
+        root: the folder that contains all files.
+        names: the paths relative to `root`, in the file system's encoding, concatenated.
+        ends: end offset of each path in `names`.
     """
 
     def __init__(self, root: Path, names: bytes, ends: Indices) -> None:
@@ -84,22 +87,22 @@ class ImageFiles(ImageSource):
 
     @classmethod
     def from_names(cls, root: Path, names: Iterable[str]) -> Self:
-        """The files `names` below the folder `root`, in this order."""
+        """Create from paths relative to `root`, in this order."""
         encoded = [os.fsencode(name) for name in names]
         ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), dtype=np.int64)
         return cls(root, b"".join(encoded), ends)
 
     @classmethod
     def from_joined_names(cls, root: Path, names: bytes) -> Self:
-        """As `below`, for names joined by zero bytes; at least one."""
-        letters = np.frombuffer(names, np.uint8)
-        zeros = np.flatnonzero(letters == 0)
-        ends = np.append(zeros, len(letters)) - np.arange(len(zeros) + 1)
+        """Create from at least one path relative to `root`, joined by zero bytes."""
+        characters = np.frombuffer(names, np.uint8)
+        zeros = np.flatnonzero(characters == 0)
+        ends = np.append(zeros, len(characters)) - np.arange(len(zeros) + 1)
         return cls(root, names.replace(b"\0", b""), ends.astype(np.int64))
 
     @classmethod
     def from_paths(cls, paths: Iterable[Path]) -> Self:
-        """These files, in this order, wherever they lie."""
+        """Create from any paths, in this order. `root` becomes their deepest common folder."""
         found = [os.fspath(path) for path in paths]
         root = os.path.commonpath({os.path.dirname(path) for path in found}) if found else ""  # noqa: PTH120 (many paths)
         skipped = len(os.path.join(root, "")) if root else 0  # noqa: PTH118
@@ -109,24 +112,24 @@ class ImageFiles(ImageSource):
         return len(self._ends)
 
     def __getitem__(self, index: int) -> Path:
-        """The path of file `index`; negative counts from the end."""
-        return self.root / self._relative(range(len(self))[index])
+        """Return the path of file `index`; a negative index counts from the end."""
+        return self.root / self._relative_path(range(len(self))[index])
 
     def __iter__(self) -> Iterator[Path]:
         return (self.root / name for name in self.names())
 
     def __eq__(self, other: object) -> bool:
-        """Same files in the same order."""
+        """Compare paths and their order."""
         if not isinstance(other, ImageFiles):
             return NotImplemented
-        return len(self) == len(other) and all(mine == others for mine, others in zip(self, other, strict=True))
+        return len(self) == len(other) and all(left == right for left, right in zip(self, other, strict=True))
 
     def __hash__(self) -> int:
         return hash((len(self), self.digest()))
 
     def names(self) -> Iterator[str]:
-        """Each path below `root`."""
-        return (self._relative(index) for index in range(len(self)))
+        """Yield each path relative to `root`."""
+        return (self._relative_path(index) for index in range(len(self)))
 
     def read(self, index: int) -> Tensor:
         """See `ImageSource`."""
@@ -138,44 +141,44 @@ class ImageFiles(ImageSource):
 
     def location(self, index: int) -> str:
         """See `ImageSource`."""
-        return os.path.join(self.root, self._relative(index))  # noqa: PTH118 (a `Path` takes four times as long)
+        return os.path.join(self.root, self._relative_path(index))  # noqa: PTH118 (a `Path` takes four times as long)
 
     def name(self, index: int) -> str:
-        """The path below the folder that holds all files, without its suffix."""
-        return self.key(index)[self._shared :]
+        """Return the path below the deepest folder that contains all files, without its suffix."""
+        return self.key(index)[self._prefix_length :]
 
     def key(self, index: int) -> str:
         """See `ImageSource`."""
-        return os.path.splitext(self._relative(index))[0]  # noqa: PTH122
+        return os.path.splitext(self._relative_path(index))[0]  # noqa: PTH122
 
     def take(self, indices: Indices) -> Self:
         """See `ImageSource`."""
         lengths = self._ends - self._starts
-        letters, chunks = np.frombuffer(self._names, np.uint8), list[bytes]()
-        for first in range(0, len(indices), _AT_ONCE):  # a loop over a million names would take seconds
-            chosen = indices[first : first + _AT_ONCE]
+        characters, chunks = np.frombuffer(self._names, np.uint8), list[bytes]()
+        for first in range(0, len(indices), _CHUNK):  # a loop over a million names would take seconds
+            chosen = indices[first : first + _CHUNK]
             ends = np.cumsum(lengths[chosen])
             shifts = self._starts[chosen] - ends + lengths[chosen]
-            chunks.append(letters[np.repeat(shifts, lengths[chosen]) + np.arange(ends[-1])].tobytes())
+            chunks.append(characters[np.repeat(shifts, lengths[chosen]) + np.arange(ends[-1])].tobytes())
         names = b"".join(chunks)
-        return self._like(names, np.cumsum(lengths[indices], dtype=np.int64), indices)
+        return self._new(names, np.cumsum(lengths[indices], dtype=np.int64), indices)
 
     def digest(self) -> str:
-        """See `ImageSource`: of the paths below the folder that holds all files."""
+        """See `ImageSource`. Hashes the paths below the deepest folder that contains all files."""
         content = hashlib.sha256()
         for index in range(len(self)):
-            content.update(self._encoded(index)[self._shared_bytes :] + b"\0")
+            content.update(self._encoded_path(index)[self._prefix_bytes :] + b"\0")
         return content.hexdigest()
 
-    def _like(self, names: bytes, ends: Indices, indices: Indices) -> Self:
-        """Files of the same kind: `names`, which stood at `indices` here."""
+    def _new(self, names: bytes, ends: Indices, indices: Indices) -> Self:
+        """Create an object of the same class from the paths at `indices`."""
         return type(self)(self.root, names, ends)
 
-    def _encoded(self, index: int) -> bytes:
+    def _encoded_path(self, index: int) -> bytes:
         return self._names[int(self._starts[index]) : int(self._ends[index])]
 
-    def _relative(self, index: int) -> str:
-        return os.fsdecode(self._encoded(index))
+    def _relative_path(self, index: int) -> str:
+        return os.fsdecode(self._encoded_path(index))
 
     @cached_property
     def _starts(self) -> Indices:
@@ -184,12 +187,12 @@ class ImageFiles(ImageSource):
         return starts
 
     @cached_property
-    def _shared(self) -> int:
-        """Letters that all names begin with: those of the deepest folder that holds all files."""
+    def _prefix_length(self) -> int:
+        """Number of characters of the deepest folder that contains all files, with its slash."""
         folders = {os.path.dirname(name) for name in self.names()}  # noqa: PTH120
-        shared = os.path.commonpath(folders) if folders else ""
-        return len(shared) + 1 if shared else 0
+        prefix = os.path.commonpath(folders) if folders else ""
+        return len(prefix) + 1 if prefix else 0
 
     @cached_property
-    def _shared_bytes(self) -> int:
-        return len(os.fsencode(self._relative(0)[: self._shared])) if len(self) else 0
+    def _prefix_bytes(self) -> int:
+        return len(os.fsencode(self._relative_path(0)[: self._prefix_length])) if len(self) else 0

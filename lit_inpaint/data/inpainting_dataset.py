@@ -1,8 +1,7 @@
-"""The datasets: a picture, a view of it and a mask, all three functions of the sample's number."""
+"""Datasets: an image, its transform and its mask, all determined by the sample's number."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -14,21 +13,22 @@ from torch.utils.data import Dataset
 
 from lit_inpaint.data.image_decode import UnreadableImageError
 from lit_inpaint.data.rng import RngStream, generator
-from lit_inpaint.data.samplers import Key
-from lit_inpaint.data.transforms.crops import Transform
+from lit_inpaint.data.samplers import TrainKey
+from lit_inpaint.data.transforms import Transform
 from lit_inpaint.data.unreadable_images import ImageStore
+from lit_inpaint.data.workers import available_cores
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import MaskSource, PerImageMasks
 from lit_inpaint.types import Batch
 
-Key3 = tuple[int, int, int]
-"""What a generator is made from: seed, stream, number."""
+RngKey = tuple[int, int, int]
+"""Arguments of `rng.generator`: seed, stream, number."""
 
 
 class Sample(TypedDict):
-    """One sample before batching: `image` (3, H, W) uint8, `mask` (1, H, W) uint8, 0 or 1 (1 = hole), `name`.
+    """One sample before collation: `image` (3, H, W) uint8, `mask` (1, H, W) uint8, 0 or 1 (1 = hole), and `name`.
 
-    H and W are one side S for all, unless the view shows pictures in their own sizes.
+    H and W are the same for all samples, unless the transform keeps the images' own sizes.
     """
 
     image: Tensor
@@ -37,60 +37,60 @@ class Sample(TypedDict):
 
 
 class TrainDataset(Dataset[Sample]):
-    """Training samples, addressed by (image index, position in the stream); see `InfiniteSampler`.
+    """Training samples by (image index, position in the stream); see `InfiniteSampler`.
 
-    View and mask are drawn from (seed, position), so a picture that comes again looks different and has another hole. Of M mask
-    sources, position j takes number j % M; the M samples of a turn j // M have the same view. A plain index i, which
-    Lightning asks for under `overfit_batches`, stands for (i, i): always the same view and hole.
+    The transform is drawn from (seed, position // M) and the mask from (seed, position), where M is the number of mask sources:
+    an image that comes again has another transform and another mask. Position j uses mask source j % M, and the M samples of
+    visit j // M share one transform. A plain index i, which Lightning requests under `overfit_batches`, stands for (i, i):
+    always the same transform and mask.
 
     Args:
-        store: the pictures.
+        store: the images.
         size: side of the samples in pixels.
-        view: what is cut out of a picture.
-        masks: the M sources of the holes, taken in turn.
-        seed: of all draws.
+        transform: crops, resizes or augments an image.
+        masks: the M mask sources, used in turn.
+        seed: seed of all draws.
     """
 
-    def __init__(self, store: ImageStore, size: int, view: Transform, masks: Sequence[MaskSource], seed: int) -> None:
+    def __init__(self, store: ImageStore, size: int, transform: Transform, masks: Sequence[MaskSource], seed: int) -> None:
         self.store = store
         self.size = size
-        self.view = view
+        self.transform = transform
         self.masks = tuple(masks)
         self.seed = seed
 
     def __len__(self) -> int:
         return len(self.store)
 
-    def __getitem__(self, key: Key | int) -> Sample:
-        """The sample of `key`: `image` and `mask` at `size`, named after the file."""
-        index, j = (key, key) if isinstance(key, int) else key
-        turn, source = divmod(j, len(self.masks))
-        of_view, of_mask = (self.seed, RngStream.TRAIN_TRANSFORM, turn), (self.seed, RngStream.TRAIN_MASK, j)
-        return _look(self.store, index, self.size, self.view, self.masks[source], of_view, of_mask)
+    def __getitem__(self, key: TrainKey | int) -> Sample:
+        """Return the sample of `key`, named after its file."""
+        index, position = (key, key) if isinstance(key, int) else key
+        visit, source = divmod(position, len(self.masks))
+        transform_key, mask_key = (self.seed, RngStream.TRAIN_TRANSFORM, visit), (self.seed, RngStream.TRAIN_MASK, position)
+        return _make_sample(self.store, index, self.size, self.transform, self.masks[source], transform_key, mask_key)
 
 
 class EvalDataset(Dataset[Sample]):
-    """Evaluation samples: every view of every picture under every mask source.
+    """Evaluation samples: every crop of every image under every mask source.
 
-    With M sources, sample i is view i // M under source i % M. Views go round the pictures: all pictures once, then all of
-    them again in another view, `crops` times. The view is drawn from (seed, i // M) and the mask from (seed, i): the same on
-    every rank, worker, epoch and machine.
+    With M mask sources and N images, sample i is crop c of image n under source m, where i = (c * N + n) * M + m. The transform
+    is drawn from (seed, i // M) and the mask from (seed, i): the same on every rank, worker, epoch and machine.
 
     Args:
-        store: the pictures.
-        size: side of the samples in pixels; without meaning for a view that shows pictures in their own sizes.
-        view: what is cut out of a picture; may be random, as its draws depend on the sample's number alone.
-        masks: the M sources, such as one for each range of damage.
-        seed: of all draws.
-        crops: views of each picture.
+        store: the N images.
+        size: side of the samples in pixels; unused by a transform that keeps the images' own sizes.
+        transform: crops, resizes or augments an image. It may be random, as its draws depend on the sample's number alone.
+        masks: the M mask sources, such as one for each mask-ratio bucket.
+        seed: seed of all draws.
+        crops: crops of each image.
     """
 
     def __init__(
-        self, store: ImageStore, size: int, view: Transform, masks: Sequence[MaskSource], seed: int, crops: int = 1
+        self, store: ImageStore, size: int, transform: Transform, masks: Sequence[MaskSource], seed: int, crops: int = 1
     ) -> None:
         self.store = store
         self.size = size
-        self.view = view
+        self.transform = transform
         self.masks = tuple(masks)
         self.seed = seed
         self.crops = crops
@@ -99,81 +99,87 @@ class EvalDataset(Dataset[Sample]):
         return len(self.store) * self.crops * len(self.masks)
 
     def __getitem__(self, index: int) -> Sample:
-        """Sample `index`; its name is the file's, then `@` the crop and `#` the mask source where there are several."""
-        look, source = divmod(index, len(self.masks))
-        crop, place = divmod(look, len(self.store))
-        of_view, of_mask = (self.seed, RngStream.EVAL_TRANSFORM, look), (self.seed, RngStream.EVAL_MASK, index)
-        sample = _look(self.store, place, self.size, self.view, self.masks[source], of_view, of_mask)
-        sample["name"] = self._called(sample["name"], crop, source)
+        """Return sample `index`. Its name is the file's, then `@` crop and `#` mask source where there are several."""
+        view, source = divmod(index, len(self.masks))
+        crop, image_index = divmod(view, len(self.store))
+        transform_key, mask_key = (self.seed, RngStream.EVAL_TRANSFORM, view), (self.seed, RngStream.EVAL_MASK, index)
+        sample = _make_sample(self.store, image_index, self.size, self.transform, self.masks[source], transform_key, mask_key)
+        sample["name"] = self._sample_name(sample["name"], crop, source)
         return sample
 
     def names(self) -> Iterator[str]:
-        """The name of each sample, without reading a picture (whose place another may have to take)."""
+        """Yield the name of each sample without reading images (unreadable ones, which are replaced, keep their own names)."""
         for index in range(len(self)):
-            look, source = divmod(index, len(self.masks))
-            crop, place = divmod(look, len(self.store))
-            yield self._called(self.store.source.name(place), crop, source)
+            view, source = divmod(index, len(self.masks))
+            crop, image_index = divmod(view, len(self.store))
+            yield self._sample_name(self.store.source.name(image_index), crop, source)
 
     @cached_property
     def sizes(self) -> Sequence[tuple[int, int] | None]:
-        """(H, W) at which each picture is shown, from the files' headers; None where a header cannot be read.
+        """(H, W) of each image after the transform, from the files' headers; None where a header cannot be read.
 
         Raises:
-            UserError: the view cannot show one of them; names it.
+            UserError: the transform does not accept an image; the message names it.
         """
-        if self.view.square:
+        if self.transform.square:
             return [(self.size, self.size)] * len(self.store)
 
-        def shown(place: int) -> tuple[int, int] | None:
+        def output_size(index: int) -> tuple[int, int] | None:
             try:
-                picture = self.store.source.shape(place)
+                image_size = self.store.source.shape(index)
             except UnreadableImageError:
                 return None
             try:
-                return self.view.shape(picture, self.size)
+                return self.transform.output_shape(image_size, self.size)
             except UserError as error:
-                raise UserError(f"{self.store.source.location(place)}: {error}") from None
+                raise UserError(f"{self.store.source.location(index)}: {error}") from None
 
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            return list(threads.map(shown, range(len(self.store))))
+        with ThreadPoolExecutor(min(8, available_cores())) as threads:
+            return list(threads.map(output_size, range(len(self.store))))
 
     def min_side(self) -> tuple[int, str]:
-        """The shortest side of what is shown, in pixels, and of which picture it is."""
-        known = [(min(size), place) for place, size in enumerate(self.sizes) if size is not None]
-        side, place = min(known, default=(self.size, 0))
-        return side, self.store.source.location(place)
+        """Return the shortest side of all samples, in pixels, and the location of its image."""
+        known = [(min(size), index) for index, size in enumerate(self.sizes) if size is not None]
+        side, index = min(known, default=(self.size, 0))
+        return side, self.store.source.location(index)
 
-    def _called(self, name: str, crop: int, source: int) -> str:
+    def _sample_name(self, name: str, crop: int, source: int) -> str:
         name += f" @{crop}" if self.crops > 1 else ""
         return name + (f" #{source}" if len(self.masks) > 1 else "")
 
 
-def _look(
-    store: ImageStore, index: int, size: int, view: Transform, source: MaskSource, of_view: Key3, of_mask: Key3
+def _make_sample(
+    store: ImageStore,
+    index: int,
+    size: int,
+    transform: Transform,
+    source: MaskSource,
+    transform_key: RngKey,
+    mask_key: RngKey,
 ) -> Sample:
-    """The sample in which a picture is seen by `view`, drawn from `of_view`, with a hole of `source`, drawn from `of_mask`."""
-    for_view, for_mask = generator(*of_view), generator(*of_mask)
-    picture, place = store.take(index)
-    image = view(picture, size, for_view)
-    if isinstance(source, PerImageMasks):  # a mask of the picture's own pixels, so it has to be seen as the picture is
-        hole = source.mask_of(store.source.key(place), (picture.shape[1], picture.shape[2]))
-        mask = (view(hole.mul(255).expand(3, -1, -1), size, generator(*of_view))[:1] > 127).to(torch.uint8)
+    """Transform image `index` with the draws of `transform_key` and draw its mask from `source` with those of `mask_key`."""
+    transform_rng, mask_rng = generator(*transform_key), generator(*mask_key)
+    original, index_read = store.read(index)
+    image = transform(original, size, transform_rng)
+    if isinstance(source, PerImageMasks):  # the mask covers pixels of the file, so it gets the same transform
+        hole = source.mask_of(store.source.key(index_read), (original.shape[1], original.shape[2]))
+        mask = (transform(hole.mul(255).expand(3, -1, -1), size, generator(*transform_key))[:1] > 127).to(torch.uint8)
     else:
         height, width = image.shape[1:]
-        mask = torch.from_numpy(source.sample_uint8((height, width), for_mask)[None])
-    return {"image": image, "mask": mask, "name": store.source.name(place)}
+        mask = torch.from_numpy(source.sample_uint8((height, width), mask_rng)[None])
+    return {"image": image, "mask": mask, "name": store.source.name(index_read)}
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """A batch of bytes; `lit_inpaint.types.as_floats` makes it keep the contract. A pixel's three channels lie side by side."""
+    """Collate samples into a uint8 batch in channels-last layout; `lit_inpaint.types.as_floats` converts it to floats."""
     height, width = samples[0]["image"].shape[1:]
     image = torch.empty((len(samples), height, width, 3), dtype=samples[0]["image"].dtype)
     mask = torch.empty((len(samples), height, width), dtype=samples[0]["mask"].dtype)
-    stack(samples, image, mask)
+    stack_into(samples, image, mask)
     return {"image": image.permute(0, 3, 1, 2), "mask": mask[:, None], "name": [sample["name"] for sample in samples]}
 
 
-def stack(samples: Sequence[Sample], image: Tensor, mask: Tensor) -> None:
-    """Write samples into `image`, (B, H, W, 3), and `mask`, (B, H, W): the order in which decoders leave pixels."""
+def stack_into(samples: Sequence[Sample], image: Tensor, mask: Tensor) -> None:
+    """Write samples into `image` (B, H, W, 3) and `mask` (B, H, W), the memory layout in which images are decoded."""
     torch.stack([sample["image"].permute(1, 2, 0) for sample in samples], out=image)
     torch.stack([sample["mask"][0] for sample in samples], out=mask)

@@ -1,4 +1,4 @@
-"""Which image files a folder holds; for large folders the answer is kept."""
+"""List the image files in a folder. The lists of large folders are cached."""
 
 from __future__ import annotations
 
@@ -10,48 +10,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_inpaint.data.file_index import FileIndex, joined
+from lit_inpaint.data.file_index import FileIndex, join_names
 from lit_inpaint.data.image_source import ImageFiles
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MIN_INDEXED_FILES = 20_000
-"""Lists of so many files are kept. Reading a folder of a million takes seconds on a local disk, minutes over a network."""
+"""Lists of at least this many files are cached. Listing a million takes seconds on a local disk, minutes over a network."""
 
 
 def list_images(folder: Path) -> ImageFiles:
-    """Every image file under `folder`, at any depth, sorted by path; hidden files and folders are left out.
+    """List every image file below `folder`, at any depth, sorted by path; hidden files and folders are left out.
 
-    From `MIN_INDEXED_FILES` files on, the list is kept in the cache, beside the times at which the folder and its sub-folders were
-    changed. As long as those stand, it is taken from there; adding, removing or renaming a file changes them.
+    From `MIN_INDEXED_FILES` files on, the list is cached together with the modification times of the folder and its
+    sub-folders. The cached list is used while these times are the same; adding, removing or renaming a file changes them.
     """
     folder = Path(folder)
-    kept = FileIndex(os.fsencode(folder.absolute()))
-    return kept.find(lambda content: _unchanged(content, folder), lambda: _walked(folder, kept))
+    index = FileIndex(os.fsencode(folder.absolute()))
+    return index.load_or_build(lambda arrays: _restore(arrays, folder), lambda: _walk(folder, index))
 
 
-def _walked(folder: Path, kept: FileIndex) -> ImageFiles:
+def _walk(folder: Path, index: FileIndex) -> ImageFiles:
     names: list[str] = []
     times: dict[str, int] = {}
-    for place, folders, here in os.walk(folder, followlinks=True):
+    for path, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith((".", "__"))]
-        below = os.path.relpath(place, folder) + "/"
-        below = "" if below == "./" else below
-        times[below] = os.stat(place).st_mtime_ns  # noqa: PTH116 (many folders)
-        names += [below + name for name in here if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+        prefix = os.path.relpath(path, folder) + "/"
+        prefix = "" if prefix == "./" else prefix
+        times[prefix] = os.stat(path).st_mtime_ns  # noqa: PTH116 (many folders)
+        names += [prefix + name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
     names.sort()
     if len(names) >= MIN_INDEXED_FILES:
         latest = max(times.values()) / 1e9
-        kept.write(latest, names=joined(names), folders=joined(list(times)), times=np.array(list(times.values()), np.int64))
+        index.save(
+            latest, names=join_names(names), folders=join_names(list(times)), times=np.array(list(times.values()), np.int64)
+        )
     return ImageFiles.from_names(folder, names)
 
 
-def _unchanged(content: Mapping[str, NDArray[Any]], folder: Path) -> ImageFiles | None:
-    """The files that were kept, unless a folder has changed since, or is gone."""
-    folders = os.fsdecode(content["folders"].tobytes()).split("\0")
+def _restore(arrays: Mapping[str, NDArray[Any]], folder: Path) -> ImageFiles | None:
+    """Return the cached files, or None if a folder has changed or is gone."""
+    folders = os.fsdecode(arrays["folders"].tobytes()).split("\0")
     try:
-        for below, then in zip(folders, content["times"].tolist(), strict=True):
-            if os.stat(folder / below).st_mtime_ns != then:  # noqa: PTH116
+        for prefix, time in zip(folders, arrays["times"].tolist(), strict=True):
+            if os.stat(folder / prefix).st_mtime_ns != time:  # noqa: PTH116
                 return None
     except OSError:
         return None
-    return ImageFiles.from_joined_names(folder, content["names"].tobytes())
+    return ImageFiles.from_joined_names(folder, arrays["names"].tobytes())

@@ -1,4 +1,4 @@
-"""What exactly was evaluated: a list of samples that can be kept beside the results and compared by its hash."""
+"""Evaluation manifest: the list of evaluated samples, kept beside the results and compared by its hash."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pathlib import Path
 from lit_inpaint.data.inpainting_dataset import EvalDataset
 
 SHORT_DIGEST = 12
-"""Digits of the hash that lines and tables show."""
+"""Number of digits of the hash in messages and tables."""
 
 
 class Manifest:
-    """The samples of an evaluation: which pictures, seen how, with which holes.
+    """The samples of an evaluation: images, transforms and masks.
 
-    A CSV: lines that start with # name the seed, the size, the view, the mask sources by number, and what the pictures are;
-    then a line for each sample: its name, its number (from which view and mask are drawn), the mask source's number, its size:
-    the side in pixels, or width x height where pictures are shown in their own sizes ("unreadable" where the header is).
-    Two evaluations with the same hash showed the same samples, as long as the files of those names hold the same pictures and
-    masks.
+    The text is a CSV. Its header lines start with # and give the seed, the size, the transform, the mask sources by number, and
+    a hash of the images' names. Then each sample has a line: its name, its number (the key of its transform and mask), the
+    number of its mask source, and its size. The size is the side in pixels; for images in their own sizes it is width x height,
+    or "unreadable" where the header is. Two evaluations with the same hash have the same samples, as long as the files of these
+    names have the same content.
 
     Args:
-        photos: the samples.
+        dataset: the samples.
     """
 
-    def __init__(self, photos: EvalDataset) -> None:
-        self._photos = photos
+    def __init__(self, dataset: EvalDataset) -> None:
+        self._dataset = dataset
         self.text = "".join(self._lines())
 
     @cached_property
@@ -38,7 +38,7 @@ class Manifest:
         return hashlib.sha256(self._content).hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write the text to `path`, in UTF-8; a file's name that is none stays the bytes it is."""
+        """Write the text to `path` in UTF-8; file names that are not valid UTF-8 keep their bytes."""
         path.write_bytes(self._content)
 
     @property
@@ -46,22 +46,23 @@ class Manifest:
         return self.text.encode(errors="surrogateescape")
 
     def _lines(self) -> Iterator[str]:
-        photos = self._photos
-        yield f"# {len(photos):,} samples of {len(photos.store):,} images, seed {photos.seed}, {photos.crops} view(s) of each\n"
-        yield f"# view: {photos.view}\n"
-        for number, source in enumerate(photos.masks):
+        data = self._dataset
+        yield f"# {len(data):,} samples of {len(data.store):,} images, seed {data.seed}, {data.crops} crop(s) of each\n"
+        yield f"# transform: {data.transform}\n"
+        for number, source in enumerate(data.masks):
             files = source.fingerprint()
             yield f"# masks {number}: {source}{f', SHA-256 of names and sizes {files}' if files else ''}\n"
-        yield f"# images: SHA-256 of their names {photos.store.source.digest()}\n"
+        yield f"# images: SHA-256 of their names {data.store.source.digest()}\n"
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(("name", "sample", "masks", "size"))
-        for number, name in enumerate(photos.names()):
-            writer.writerow((name, number, number % len(photos.masks), self._size(number)))
+        for number, name in enumerate(data.names()):
+            writer.writerow((name, number, number % len(data.masks), self._size(number)))
         yield table.getvalue()
 
     def _size(self, number: int) -> int | str:
-        if self._photos.view.square:
-            return self._photos.size
-        size = self._photos.sizes[number // len(self._photos.masks) % len(self._photos.store)]
+        data = self._dataset
+        if data.transform.square:
+            return data.size
+        size = data.sizes[number // len(data.masks) % len(data.store)]
         return "unreadable" if size is None else f"{size[1]}x{size[0]}"

@@ -1,4 +1,4 @@
-"""Which mask belongs to which image, and whether they fit: all that is checked before `inpaint` writes its first file."""
+"""Pair the images and masks given to the command `inpaint`, and check that they fit before the first file is written."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lit_inpaint.masks import mask_ratio, read_mask
 from lit_inpaint.visualization.progress_bar import progress_bar
 
 _MASK_SUFFIX = "_mask"
-_NAMED = 5
+_MAX_NAMED = 5
 
 
 class InpaintInput(NamedTuple):
-    """An image, its mask, and where the completed image goes."""
+    """An image, its mask, and the path of the completed image."""
 
     image: Path
     mask: Path
@@ -29,70 +29,75 @@ class InpaintInput(NamedTuple):
 def pair_inputs(images: Path, masks: Path, output: Path) -> list[InpaintInput]:
     """Pair images with masks by their names.
 
-    A file is paired with a file whatever their names; one mask file serves all images of a folder. In folders (searched at any
-    depth, except below `output`) the mask of `a/x.jpg` is `a/x.*` or `a/x_mask.*`. The two folders may be the same: then the
-    files that end in `_mask` are the masks.
+    An image file is paired with a mask file whatever their names; one mask file is used for all images of a folder. In folders
+    (searched at any depth, except below `output`), the mask of `a/x.jpg` is `a/x.*` or `a/x_mask.*`. The two folders may be the
+    same: then the files that end in `_mask` are the masks.
 
     Args:
         images: an image file or a folder.
         masks: a mask file or a folder.
-        output: the folder for `a/x.png`.
+        output: folder of the completed images, such as `a/x.png`.
 
     Raises:
-        UserError: nothing there, an image without a mask or a mask without an image, two images that would be written to one
-            file, or an input that would be overwritten.
+        UserError: a path does not exist or has no images, an image has no mask or a mask no image, two images would be written
+            to one file, or an input would be overwritten.
     """
     for option, path in (("--images", images), ("--masks", masks)):
         if not path.exists():
             raise UserError(f"{option} {path} does not exist")
     same_folder = images.is_dir() and masks.is_dir() and images.samefile(masks)
-    pictures = _listed("--images", images, output)
+    image_files = _files_by_key("--images", images, output)
     if same_folder:
-        pictures = {key: path for key, path in pictures.items() if not key.endswith(_MASK_SUFFIX)}
+        image_files = {key: path for key, path in image_files.items() if not key.endswith(_MASK_SUFFIX)}
     if masks.is_file():
-        found = dict.fromkeys(pictures, masks)
+        mask_of = dict.fromkeys(image_files, masks)
     else:
-        available = _listed("--masks", masks, output)
+        mask_files = _files_by_key("--masks", masks, output)
         if same_folder:
-            available = {key: path for key, path in available.items() if key.endswith(_MASK_SUFFIX)}
-        found = _by_name(pictures, available, masks, all_used=images.is_dir())
-    pairs = [InpaintInput(path, found[key], output / f"{key}.png") for key, path in pictures.items()]
+            mask_files = {key: path for key, path in mask_files.items() if key.endswith(_MASK_SUFFIX)}
+        mask_of = _match_by_name(image_files, mask_files, masks, require_all_used=images.is_dir())
+    pairs = [InpaintInput(path, mask_of[key], output / f"{key}.png") for key, path in image_files.items()]
     _refuse_overwriting(pairs)
     return pairs
 
 
-def _listed(option: str, place: Path, output: Path) -> dict[str, Path]:
-    """Image files by their path below `place` without the suffix; a single file by its stem."""
-    if place.is_file():
-        return {place.stem: place}
-    below = output.resolve()
-    results_inside = below != place.resolve() and output.is_dir()
-    files = [path for path in list_images(place) if not (results_inside and path.resolve().is_relative_to(below))]
+def _files_by_key(option: str, path: Path, output: Path) -> dict[str, Path]:
+    """Return image files by their path below the folder `path` without the suffix; a single file by its stem."""
+    if path.is_file():
+        return {path.stem: path}
+    output_folder = output.resolve()
+    output_inside = output_folder != path.resolve() and output.is_dir()
+    files = [file for file in list_images(path) if not (output_inside and file.resolve().is_relative_to(output_folder))]
     if not files:
-        raise UserError(f"{option} {place} holds no image ({', '.join(SUFFIXES)})")
-    listed: dict[str, Path] = {}
-    for path in files:
-        key = path.relative_to(place).with_suffix("").as_posix()
-        if key in listed:
-            raise UserError(f"{option} {place}: {listed[key].name} and {path.name} differ only in their endings; rename one")
-        listed[key] = path
-    return listed
+        raise UserError(f"{option} {path} holds no image ({', '.join(SUFFIXES)})")
+    by_key: dict[str, Path] = {}
+    for file in files:
+        key = file.relative_to(path).with_suffix("").as_posix()
+        if key in by_key:
+            raise UserError(f"{option} {path}: {by_key[key].name} and {file.name} differ only in their endings; rename one")
+        by_key[key] = file
+    return by_key
 
 
-def _by_name(pictures: dict[str, Path], masks: dict[str, Path], folder: Path, all_used: bool) -> dict[str, Path]:
-    found = {key: path for key in pictures if (path := masks.get(key) or masks.get(key + _MASK_SUFFIX))}
-    used = set(found.values())
-    bare = [path.name for key, path in pictures.items() if key not in found]
-    idle = [path.name for path in masks.values() if all_used and path not in used]
-    if bare or idle:
-        complaints = [f"{len(bare)} image(s) without a mask in {folder}: {_first(bare)}"] if bare else []
-        complaints += [f"{len(idle)} mask(s) without an image: {_first(idle)}"] if idle else []
-        raise UserError("; ".join(complaints) + f". The mask of x.jpg is called x.png or x{_MASK_SUFFIX}.png")
-    return found
+def _match_by_name(
+    images: dict[str, Path], masks: dict[str, Path], mask_folder: Path, require_all_used: bool
+) -> dict[str, Path]:
+    """Return the mask of each image, by the image's key."""
+    matched = {key: path for key in images if (path := masks.get(key) or masks.get(key + _MASK_SUFFIX))}
+    used = set(matched.values())
+    without_mask = [path.name for key, path in images.items() if key not in matched]
+    unused = [path.name for path in masks.values() if require_all_used and path not in used]
+    if without_mask or unused:
+        problems = (
+            [f"{len(without_mask)} image(s) without a mask in {mask_folder}: {_first(without_mask)}"] if without_mask else []
+        )
+        problems += [f"{len(unused)} mask(s) without an image: {_first(unused)}"] if unused else []
+        raise UserError("; ".join(problems) + f". The mask of x.jpg is called x.png or x{_MASK_SUFFIX}.png")
+    return matched
 
 
 def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (" …" if len(names) > _NAMED else "")
+    return ", ".join(names[:_MAX_NAMED]) + (" …" if len(names) > _MAX_NAMED else "")
 
 
 def _refuse_overwriting(pairs: Sequence[InpaintInput]) -> None:
@@ -105,51 +110,55 @@ def _refuse_overwriting(pairs: Sequence[InpaintInput]) -> None:
 
 
 def check_pairs(pairs: Sequence[InpaintInput], white_is_hole: bool, max_hole: float) -> list[float]:
-    """Read every image and mask once, one pair in memory at a time.
+    """Read every image and mask once, one pair in memory at a time, and return the mask ratio of each pair, in (0, 1].
 
     Args:
-        pairs: what `pair_inputs` found.
+        pairs: result of `pair_inputs`.
         white_is_hole: whether white or black marks holes in the mask files.
-        max_hole: largest share of an image that may be hole, in (0, 1].
-
-    Returns:
-        The hole share of each pair, in (0, 1].
+        max_hole: maximum mask ratio, in (0, 1].
 
     Raises:
-        UserError: a file that cannot be read, sizes that differ, a mask without a hole, or with more hole than `max_hole`.
+        UserError: a file cannot be read, image and mask differ in size, a mask has no hole, or its ratio exceeds `max_hole`.
     """
-    shares = []
+    ratios = []
     for _, image, mask in read_pairs(pairs, white_is_hole, "checking"):
         del image
-        shares.append(float(mask_ratio(mask)))
-    for pair, share in zip(pairs, shares, strict=True):
+        ratios.append(float(mask_ratio(mask)))
+    for pair, ratio in zip(pairs, ratios, strict=True):
         marks, other = ("white", "add --black_is_hole") if white_is_hole else ("black", "leave --black_is_hole out")
-        if share == 0:
+        if ratio == 0:
             raise UserError(f"the mask {pair.mask} has no hole: {marks} marks holes; {other} if yours are the other way round")
-        if share > max_hole:
+        if ratio > max_hole:
             raise UserError(
-                f"the mask {pair.mask} makes {share:.1%} of the image a hole ({marks} marks holes): {other} if it is inverted, "
+                f"the mask {pair.mask} makes {ratio:.1%} of the image a hole ({marks} marks holes): {other} if it is inverted, "
                 f"or raise --max_hole {max_hole:g} if so much is missing"
             )
-    return shares
+    return ratios
 
 
-def read_pairs(pairs: Sequence[InpaintInput], white_is_hole: bool, what: str) -> Iterator[tuple[InpaintInput, Tensor, Tensor]]:
-    """Each pair with its image (3, H, W) uint8 and its mask (1, H, W) float 0 or 1; several under a progress bar.
+def read_pairs(
+    pairs: Sequence[InpaintInput], white_is_hole: bool, description: str
+) -> Iterator[tuple[InpaintInput, Tensor, Tensor]]:
+    """Yield each pair with its image (3, H, W) uint8 and its mask (1, H, W) float 0 or 1.
+
+    Args:
+        pairs: result of `pair_inputs`; of more than one, a progress bar is shown.
+        white_is_hole: whether white or black marks holes in the mask files.
+        description: label of the progress bar.
 
     Raises:
-        UserError: a file that cannot be read, or sizes that differ.
+        UserError: a file cannot be read, or image and mask differ in size.
     """
     mask_file, mask = None, None
-    for pair in progress_bar(pairs, description=what, unit="image", delay=0, disable=len(pairs) == 1):
+    for pair in progress_bar(pairs, description=description, unit="image", delay=0, disable=len(pairs) == 1):
         image = read_image(pair.image)
         if pair.mask != mask_file or mask is None:  # one mask for all images is read once
             mask_file, mask = pair.mask, read_mask(pair.mask, white_is_hole=white_is_hole)
         if image.shape[1:] != mask.shape[1:]:
             (h, w), (mask_h, mask_w) = image.shape[1:], mask.shape[1:]
-            turned = " (the image is read as its EXIF tag turns it)" if (h, w) == (mask_w, mask_h) else ""
+            rotated = " (the image is read as its EXIF tag turns it)" if (h, w) == (mask_w, mask_h) else ""
             raise UserError(
                 f"{pair.image} is {w}x{h} pixels (width x height) but its mask {pair.mask} is {mask_w}x{mask_h}; "
-                f"give a mask of the image's size{turned}"
+                f"give a mask of the image's size{rotated}"
             )
         yield pair, image, mask

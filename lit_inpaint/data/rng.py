@@ -1,7 +1,7 @@
-"""Randomness as a pure function: a sample's draws follow from (seed, stream, number) and from nothing else.
+"""Stateless random generators: the draws of a sample depend on (seed, stream, number) alone.
 
-No dataset, sampler or mask holds a generator. Whoever needs draws names what they are for, and gets a fresh generator that
-is the same on every rank, worker, epoch and machine.
+No dataset, sampler or mask source holds a generator. Each caller names its stream and gets a fresh generator, the same on every
+rank, worker, epoch and machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ import torch
 
 
 class RngStream(IntEnum):
-    """What the draws are for. Streams are independent: another view changes no mask, no training mask is a validation mask."""
+    """Purpose of a draw.
+
+    Streams are independent: another transform changes no mask, and no training mask is a validation mask. The values are part
+    of every sample's seed: a changed value changes the samples of all runs.
+    """
 
     ORDER = 0
     TRAIN_TRANSFORM = 1
@@ -25,11 +29,11 @@ class RngStream(IntEnum):
 
 
 def generator(*key: int) -> torch.Generator:
-    """A CPU generator that depends on every integer of the key and on their order.
+    """Return a CPU generator seeded by every integer of the key and by their order.
 
-    The key is spelt in a fixed number of words before `numpy.random.SeedSequence` mixes it, since that class drops trailing
-    zeros and cuts large integers into words: by itself it takes (1, 2), (1, 2, 0) and (1 + 2 * 2**32) for the same key.
-    torch keeps 32 bits of the result, so among n samples about n² / 2³³ pairs share their draws, which harms nobody.
+    `numpy.random.SeedSequence` drops trailing zeros and cuts large integers into 32-bit words: by itself it takes (1, 2),
+    (1, 2, 0) and (1 + 2 * 2**32) for the same key. So the key is first written as its length and two words per integer.
+    torch keeps 32 bits of the result: among n samples, about n² / 2³³ pairs share their draws, which does no harm.
 
     Args:
         key: integers in [0, 2**64), such as (seed, stream, sample number).

@@ -1,4 +1,4 @@
-"""Which samples a process sees, and in which order: one endless training stream, and evaluation without padding."""
+"""Samplers: an infinite training stream that resumes at any batch, and evaluation without padding, both sharded by rank."""
 
 from __future__ import annotations
 
@@ -10,52 +10,53 @@ from torch.utils.data.distributed import DistributedSampler
 
 from lit_inpaint.data.rng import RngStream, generator
 
-Key = tuple[int, int]
+TrainKey = tuple[int, int]
 """A training sample: (image index, position in the stream)."""
 
 T = TypeVar("T", covariant=True)
 
 
-class Sharded(DistributedSampler[T]):
-    """A sampler that knows its rank.
+class ShardedSampler(DistributedSampler[T]):
+    """Base of samplers that shard by rank themselves.
 
-    Under several processes Lightning wraps every sampler into its own padded, sharded one, which would shard ours twice, unless
-    it is a `DistributedSampler`. Only that name is inherited: torch's shuffling and padding are not used.
+    With several processes, Lightning replaces every sampler by its own padded and sharded one, unless it is a
+    `DistributedSampler`. Only that type is inherited: torch's shuffling and padding are not used.
 
     Args:
-        count: images or samples to draw from, at least 1.
-        rank: this process, in [0, world).
-        world: number of processes.
+        count: number of images or samples, at least 1.
+        rank: rank of this process, in [0, world_size).
+        world_size: number of processes.
     """
 
-    def __init__(self, count: int, rank: int, world: int) -> None:
-        if count < 1 or not 0 <= rank < world:
-            raise ValueError(f"nothing to sample: count {count}, rank {rank} of {world}")
+    def __init__(self, count: int, rank: int, world_size: int) -> None:
+        if count < 1 or not 0 <= rank < world_size:
+            raise ValueError(f"nothing to sample: count {count}, rank {rank} of {world_size}")
         self.count = count
         self.rank = rank
-        self.world = world
+        self.world_size = world_size
 
 
-class InfiniteSampler(Sharded[Key]):
-    """Training order as one endless stream, of which every batch is a numbered window.
+class InfiniteSampler(ShardedSampler[TrainKey]):
+    """The training order as an infinite stream, of which batch k is a fixed window.
 
-    Turn t = 0, 1, 2, … of the stream is image `perm_e[t % n]`, where n is the number of images, e = t // n, and perm_e a
-    permutation drawn from (seed, e). Sample j belongs to turn j // `in_a_row`. With B samples per process and W processes,
-    batch k holds positions k*B*W … (k + 1)*B*W - 1, of which rank r takes the B from k*B*W + r*B. Hence nothing is dropped, a
-    set smaller than a batch works, and W processes see together what one process with B*W samples per batch sees.
+    Let n be the number of images. The stream visits images: visit t = 0, 1, 2, … is image `perm_e[t % n]`, where e = t // n and
+    `perm_e` is a permutation drawn from (seed, e). Position j of the stream belongs to visit j // `samples_per_image`. With B
+    samples per process and W processes, batch k has positions k*B*W … (k + 1)*B*W - 1, and rank r takes B of them from
+    k*B*W + r*B on. So nothing is dropped, a set smaller than a batch works, and W processes see the same samples as one process
+    with batches of B*W.
 
-    The sampler remembers nothing. It starts at the batch that `position` names when an iterator is made, so a resumed run
-    goes on at the right sample, also in the middle of an epoch, as long as B*W is the same.
+    The sampler has no state. Each iterator starts at the batch that `start_batch` returns, so a resumed run continues at the
+    right sample, also within an epoch, as long as B*W is the same.
 
     Args:
         count: number of images n.
         batch_size: samples per batch and process, B.
-        rank: this process, in [0, W).
-        world: number of processes, W.
-        seed: draws the permutations.
-        position: number of batches trained so far, such as the trainer's `global_step`.
-        repeat: passes over the images that are called one epoch.
-        in_a_row: samples that an image gives before the next one's turn.
+        rank: rank of this process, in [0, W).
+        world_size: number of processes, W.
+        seed: seed of the permutations.
+        start_batch: returns the number of batches trained so far, such as the trainer's `global_step`.
+        repeat: passes over the images that count as one epoch.
+        samples_per_image: consecutive samples of each visited image.
     """
 
     def __init__(
@@ -63,51 +64,51 @@ class InfiniteSampler(Sharded[Key]):
         count: int,
         batch_size: int,
         rank: int,
-        world: int,
+        world_size: int,
         seed: int,
-        position: Callable[[], int],
+        start_batch: Callable[[], int],
         repeat: int = 1,
-        in_a_row: int = 1,
+        samples_per_image: int = 1,
     ) -> None:
-        super().__init__(count, rank, world)
+        super().__init__(count, rank, world_size)
         self.batch_size = batch_size
         self.seed = seed
-        self.position = position
+        self.start_batch = start_batch
         self.repeat = repeat
-        self.in_a_row = in_a_row
+        self.samples_per_image = samples_per_image
 
-    def __iter__(self) -> Iterator[Key]:
-        """Keys for ever, B per batch; the caller groups them."""
-        batch, epoch, order = self.position(), -1, torch.empty(0)
+    def __iter__(self) -> Iterator[TrainKey]:
+        """Yield keys without end, B per batch; the `DataLoader` groups them."""
+        batch, epoch, order = self.start_batch(), -1, torch.empty(0)
         while True:
-            first = (batch * self.world + self.rank) * self.batch_size
-            for j in range(first, first + self.batch_size):
-                turn = j // self.in_a_row
-                if turn // self.count != epoch:
-                    epoch = turn // self.count
+            first = (batch * self.world_size + self.rank) * self.batch_size
+            for position in range(first, first + self.batch_size):
+                visit = position // self.samples_per_image
+                if visit // self.count != epoch:
+                    epoch = visit // self.count
                     order = torch.randperm(self.count, generator=generator(self.seed, RngStream.ORDER, epoch))
-                yield int(order[turn % self.count]), j
+                yield int(order[visit % self.count]), position
             batch += 1
 
     def __len__(self) -> int:
-        """Samples this process sees in what Lightning calls an epoch: whole batches, at least one."""
-        batches = self.count * self.in_a_row * self.repeat // (self.batch_size * self.world)
+        """Number of samples of this process in an epoch of Lightning's: whole batches, at least one."""
+        batches = self.count * self.samples_per_image * self.repeat // (self.batch_size * self.world_size)
         return max(1, batches) * self.batch_size
 
 
-class EvalSampler(Sharded[int]):
-    """Samples r, r + W, r + 2W, … of rank r: each sample once over all ranks, in order, none repeated to fill up.
+class EvalSampler(ShardedSampler[int]):
+    """Samples r, r + W, r + 2W, … for rank r: over all ranks each sample once, in order, without padding.
 
-    Ranks may differ by one sample, so nothing inside an evaluation step may wait for the other ranks.
+    Ranks may have one sample more or less than others, so an evaluation step must not wait for other ranks.
 
     Args:
         count: number of samples.
-        rank: this process, in [0, W).
-        world: number of processes, W.
+        rank: rank of this process, in [0, W).
+        world_size: number of processes, W.
     """
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.rank, self.count, self.world))
+        return iter(range(self.rank, self.count, self.world_size))
 
     def __len__(self) -> int:
-        return len(range(self.rank, self.count, self.world))
+        return len(range(self.rank, self.count, self.world_size))

@@ -1,8 +1,7 @@
-"""Pictures that never break in the middle of a run: what happens to those that cannot be read."""
+"""Image access that tolerates unreadable files: they are reported and replaced, or end the run."""
 
 from __future__ import annotations
 
-import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, cast
@@ -14,100 +13,95 @@ from torch import Tensor
 
 from lit_inpaint.data.image_decode import UnreadableImageError
 from lit_inpaint.data.image_source import ImageSource
+from lit_inpaint.data.workers import available_cores
 from lit_inpaint.errors import UserError
 
 OnBadFile = Literal["skip", "stop"]
 
 MAX_VERIFIED_FILES = 2_000
-"""Up to this many pictures are all decoded before a run starts (seconds); larger sets are checked when read."""
+"""Sets of up to this many images are decoded completely before a run starts (seconds); larger sets are checked when read."""
 CACHE_BYTES = 2 * 2**30
-"""Most memory that a store spends on decoded pictures."""
+"""Maximum memory for decoded images."""
 MAX_NAMED_FILES = 10
 
 
 class ImageStore:
-    """Pictures as a sequence that never breaks in the middle of a run.
+    """The images of a source, with replacements for unreadable ones and an optional cache in memory.
 
-    Up to `MAX_VERIFIED_FILES` of them are decoded at once, in threads, when the store is made. Unreadable ones are named (up to
-    ten, then a count) and left out, or stop the run. In a larger set an unreadable one is met when it is read: it is named once
-    per process, counted over all processes of this machine, and the next readable one takes its place, always the same; or it
-    stops the run. `python -m lit_inpaint.prepare` finds them all beforehand.
+    A set of up to `MAX_VERIFIED_FILES` images is decoded at once, in threads, when the store is created. Unreadable images are
+    named (up to ten, then a count) and left out, or end the run. In a larger set an unreadable image is detected when it is
+    read. It ends the run, or is named once per process and counted over all processes of this machine; the next readable image
+    replaces it, always the same one. `python -m lit_inpaint.prepare` finds all unreadable files beforehand.
 
     Args:
-        pictures: at least one.
+        source: at least one image.
         on_bad_file: `skip` or `stop`.
-        cache: keep decoded pictures in memory, as far as they were verified and fit into `CACHE_BYTES`. Workers that are forked
-            share them.
+        cache: keep verified images in memory, up to `CACHE_BYTES`. Forked workers share them.
 
     Raises:
-        UserError: none can be read, or one cannot and `on_bad_file` is `stop`.
+        UserError: no image can be read, or one cannot and `on_bad_file` is `stop`.
     """
 
-    def __init__(self, pictures: ImageSource, on_bad_file: OnBadFile, cache: bool) -> None:
-        self.source = pictures
+    def __init__(self, source: ImageSource, on_bad_file: OnBadFile, cache: bool) -> None:
+        self.source = source
         self.on_bad_file = on_bad_file
         self._decoded: dict[int, Tensor] = {}
-        if len(pictures) <= MAX_VERIFIED_FILES:
+        if len(source) <= MAX_VERIFIED_FILES:
             self._verify(cache)
-        self.source.name(0)  # what names have in common is found before loader processes are forked, not in each
-        # Shared with loader processes. Ones rather than a count, so that two processes that meet a file count it once.
-        self._bad = cast(Any, torch.zeros(len(self), dtype=torch.bool)).share_memory_()
+        self.source.name(0)  # computes the common prefix of all names before loader processes are forked, not in each
+        # Shared with loader processes. Flags rather than a count, so that two processes that read one file count it once.
+        self._unreadable = cast(Any, torch.zeros(len(self), dtype=torch.bool)).share_memory_()
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, str]:
-        """Picture `index`, (3, H, W) uint8, or the one that takes its place, and its name; see `take`."""
-        picture, place = self.take(index)
-        return picture, self.source.name(place)
+    def read(self, index: int) -> tuple[Tensor, int]:
+        """Return image `index`, (3, H, W) uint8, and its index, or the image that replaces it and that one's index.
 
-    def take(self, index: int) -> tuple[Tensor, int]:
-        """Picture `index`, (3, H, W) uint8, or the one that takes its place, and that one's place.
-
-        The picture is not to be written to, as it may be the cached one.
+        Do not write to the image: it may be the cached one.
         """
         for step in range(len(self)):
-            place = (index + step) % len(self)
+            current = (index + step) % len(self)
             try:
-                picture = self._decoded[place] if place in self._decoded else self.source.read(place)
+                image = self._decoded[current] if current in self._decoded else self.source.read(current)
             except UnreadableImageError as error:
                 if self.on_bad_file == "stop":
                     raise
-                self._bad[place] = True
-                # Python shows a repeated text once per process, which is what "named once" needs.
+                self._unreadable[current] = True
+                # Python shows a repeated warning once per process, so each file is named once.
                 warnings.warn(f"{error}; the next readable image takes its place", stacklevel=2)
             else:
-                return picture, place
+                return image, current
         raise UnreadableImageError(f"none of the {len(self)} images can be read, from {self.source.location(0)} on")
 
     def num_unreadable(self) -> int:
-        """How many pictures could not be read so far, in all processes that share this store."""
-        return int(self._bad.sum())
+        """Return the number of unreadable images so far, in all processes that share this store."""
+        return int(self._unreadable.sum())
 
     def _verify(self, cache: bool) -> None:
-        def attempt(place: int) -> Tensor | UnreadableImageError | None:
+        def attempt(index: int) -> Tensor | UnreadableImageError | None:
             try:
-                picture = self.source.read(place)
+                image = self.source.read(index)
             except UnreadableImageError as error:
                 return error
-            return picture if cache else None
+            return image if cache else None
 
-        good: list[int] = []
-        bad: list[str] = []
-        room = CACHE_BYTES
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            for place, outcome in enumerate(threads.map(attempt, range(len(self)))):
-                if isinstance(outcome, UnreadableImageError):
-                    bad.append(str(outcome))
+        readable: list[int] = []
+        errors: list[str] = []
+        free_bytes = CACHE_BYTES
+        with ThreadPoolExecutor(min(8, available_cores())) as threads:
+            for index, result in enumerate(threads.map(attempt, range(len(self)))):
+                if isinstance(result, UnreadableImageError):
+                    errors.append(str(result))
                     continue
-                if outcome is not None and (room := room - outcome.nbytes) >= 0:
-                    self._decoded[len(good)] = outcome
-                good.append(place)
-        if not bad:
+                if result is not None and (free_bytes := free_bytes - result.nbytes) >= 0:
+                    self._decoded[len(readable)] = result
+                readable.append(index)
+        if not errors:
             return
-        more = f"; and {len(bad) - MAX_NAMED_FILES} more" if len(bad) > MAX_NAMED_FILES else ""
-        report = f"{len(bad)} of {len(self)} image files cannot be used: {'; '.join(bad[:MAX_NAMED_FILES])}{more}"
-        if self.on_bad_file == "stop" or not good:
-            raise UserError(report)
-        rank_zero_warn(f"{report}. They are left out", stacklevel=4)
-        self.source = self.source.take(np.array(good, np.int64))
+        more = f"; and {len(errors) - MAX_NAMED_FILES} more" if len(errors) > MAX_NAMED_FILES else ""
+        message = f"{len(errors)} of {len(self)} image files cannot be used: {'; '.join(errors[:MAX_NAMED_FILES])}{more}"
+        if self.on_bad_file == "stop" or not readable:
+            raise UserError(message)
+        rank_zero_warn(f"{message}. They are left out", stacklevel=4)
+        self.source = self.source.take(np.array(readable, np.int64))

@@ -13,7 +13,7 @@ Pack = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a small, distinct picture below `tmp_path` and returns its path."""
+    """Write a small, distinct image below `tmp_path` and return its path."""
 
     def save(name: str, number: int = 0, size: tuple[int, int] = (24, 20), mode: str = "RGB") -> Path:
         path = tmp_path / name
@@ -27,9 +27,9 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def pack(tmp_path: Path) -> Pack:
-    """Packs what is below a folder into a `.zip` or `.tar`, in an order that is not sorted, and returns the archive."""
+    """Pack the files below a folder into a `.zip` or `.tar`, in an order that is not sorted, and return the archive."""
 
-    def save(name: str, top: str = "pictures", method: int = zipfile.ZIP_DEFLATED) -> Path:
+    def save(name: str, top: str = "images", method: int = zipfile.ZIP_DEFLATED) -> Path:
         archive, folder = tmp_path / name, tmp_path / top
         archive.parent.mkdir(parents=True, exist_ok=True)
         if archive.suffix == ".tar":

@@ -24,15 +24,15 @@ KINDS = [("a.zip", zipfile.ZIP_STORED), ("a.zip", zipfile.ZIP_DEFLATED), ("a.tar
 
 
 @pytest.fixture
-def pictures(write: Write) -> None:
+def images(write: Write) -> None:
     for number, name in enumerate(("b/1.png", "b/10.JPG", "b/2.bmp", "a.png", "é ü/3.png")):
-        write(f"pictures/{name}", number, size=(24 + number, 20))
+        write(f"images/{name}", number, size=(24 + number, 20))
 
 
 @pytest.mark.parametrize(("name", "method"), KINDS)
-@pytest.mark.usefixtures("pictures")
-def test_an_archive_holds_what_the_unpacked_folder_holds(name: str, method: int, pack: Pack, tmp_path: Path) -> None:
-    unpacked, packed = list_images(tmp_path / "pictures"), list_archive(pack(name, method=method))
+@pytest.mark.usefixtures("images")
+def test_an_archive_has_the_images_of_the_unpacked_folder(name: str, method: int, pack: Pack, tmp_path: Path) -> None:
+    unpacked, packed = list_images(tmp_path / "images"), list_archive(pack(name, method=method))
     assert list(packed.names()) == list(unpacked.names()) == ["a.png", "b/1.png", "b/10.JPG", "b/2.bmp", "é ü/3.png"]
     assert packed.digest() == unpacked.digest()
     assert packed.location(1) == f"{tmp_path / name}/b/1.png"
@@ -47,15 +47,15 @@ def test_an_archive_holds_what_the_unpacked_folder_holds(name: str, method: int,
 
 
 @pytest.mark.parametrize(("name", "method"), KINDS)
-def test_what_a_folder_leaves_out_an_archive_leaves_out(
+def test_an_archive_leaves_out_the_files_that_a_folder_leaves_out(
     name: str, method: int, pack: Pack, write: Write, tmp_path: Path
 ) -> None:
-    for picture in ("a.png", ".b.png", "__MACOSX/a.png", "c/.d/e.png", "__f.png"):
-        write(f"pictures/{picture}")
-    (tmp_path / "pictures" / "notes.pdf").write_text("no image")
+    for name_inside in ("a.png", ".b.png", "__MACOSX/a.png", "c/.d/e.png", "__f.png"):
+        write(f"images/{name_inside}")
+    (tmp_path / "images" / "notes.pdf").write_text("no image")
     assert (
         list(list_archive(pack(name, method=method)).names())
-        == list(list_images(tmp_path / "pictures").names())
+        == list(list_images(tmp_path / "images").names())
         == ["__f.png", "a.png"]
     )
 
@@ -72,9 +72,9 @@ class _Reads(Dataset[Tensor]):
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_processes_read_the_same_archive_at_once(context: str, pack: Pack, write: Write, tmp_path: Path) -> None:
+def test_several_processes_read_one_archive_at_once(context: str, pack: Pack, write: Write, tmp_path: Path) -> None:
     for number in range(20):
-        write(f"pictures/{number:02}.png", number)
+        write(f"images/{number:02}.png", number)
     files = list_archive(pack("a.zip"))
     alone = [files.read(index) for index in range(20)]  # opens the archive before there are other processes
     if context == "spawn":  # what such a process receives; starting one takes seconds
@@ -96,24 +96,24 @@ def test_a_damaged_member_is_named_and_the_others_are_read(
     method: int, reason: str, pack: Pack, write: Write, tmp_path: Path
 ) -> None:
     for number in range(3):
-        write(f"pictures/{number}.bmp", number)
+        write(f"images/{number}.bmp", number)
     archive = pack("a.zip", method=method)
     whole = list_archive(archive)
-    start, size, *_ = whole._spots[1].tolist()
+    start, size, *_ = whole._entries[1].tolist()
     middle = archive.read_bytes()[start + 60 + size // 2 :][:20]
     _break(archive, middle, bytes(20))
     files = list_archive(archive)
     with pytest.raises(UnreadableImageError, match=f"{re.escape(str(archive))}/1\\.bmp: .*({reason}).*damaged") as caught:
         files.read(1)
     assert "\n" not in str(caught.value)
-    assert torch.equal(files.read(2), list_images(tmp_path / "pictures").read(2))
+    assert torch.equal(files.read(2), list_images(tmp_path / "images").read(2))
 
 
-@pytest.mark.usefixtures("pictures")
-def test_an_archive_that_shrinks_or_goes_under_a_run_is_one_line(pack: Pack) -> None:
+@pytest.mark.usefixtures("images")
+def test_an_archive_truncated_or_deleted_during_a_run_raises_a_one_line_error(pack: Pack) -> None:
     archive = pack("a.zip", method=zipfile.ZIP_STORED)
     files, others = list_archive(archive), list_archive(archive)
-    archive.write_bytes(archive.read_bytes()[: int(files._spots[0, 0]) + 60])
+    archive.write_bytes(archive.read_bytes()[: int(files._entries[0, 0]) + 60])
     with pytest.raises(UnreadableImageError, match=r"a\.png: the archive ends within it"):
         files.read(0)
     archive.unlink()
@@ -122,8 +122,8 @@ def test_an_archive_that_shrinks_or_goes_under_a_run_is_one_line(pack: Pack) -> 
 
 
 @pytest.mark.parametrize(("name", "method"), KINDS)
-@pytest.mark.usefixtures("pictures")
-def test_a_truncated_archive_says_so(name: str, method: int, pack: Pack) -> None:
+@pytest.mark.usefixtures("images")
+def test_a_truncated_archive_is_refused(name: str, method: int, pack: Pack) -> None:
     archive = pack(name, method=method)
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 3])
     with pytest.raises(UserError, match=rf"^{re.escape(str(archive))} is no whole archive \(.*\); copy or fetch it again$"):
@@ -131,16 +131,16 @@ def test_a_truncated_archive_says_so(name: str, method: int, pack: Pack) -> None
 
 
 @pytest.mark.parametrize("rest", [0, 1, 200, 511])
-def test_a_tar_that_ends_between_two_members_says_so(rest: int, write: Write, tmp_path: Path) -> None:
-    """Or within a header: to `tarfile`, both are the end."""
+def test_a_tar_that_ends_between_two_members_is_refused(rest: int, write: Write, tmp_path: Path) -> None:
+    """Or within a header: `tarfile` takes both for the end."""
     archive = tmp_path / "a.tar"
     with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as content:  # one block before each member
         for number in range(3):
-            content.add(write(f"pictures/{number}.png", number), f"{number}.png")
-    second = int(list_archive(archive)._spots[1, 0]) - tarfile.BLOCKSIZE
+            content.add(write(f"images/{number}.png", number), f"{number}.png")
+    second = int(list_archive(archive)._entries[1, 0]) - tarfile.BLOCKSIZE
     whole = archive.read_bytes()
-    for spoilt in (whole[: second + rest], whole[: second + rest] + b"?" * (len(whole) - second - rest)):
-        archive.write_bytes(spoilt)
+    for damaged in (whole[: second + rest], whole[: second + rest] + b"?" * (len(whole) - second - rest)):
+        archive.write_bytes(damaged)
         with pytest.raises(UserError, match=rf"^{re.escape(str(archive))} is no whole archive \(.*end mark at byte {second:,}"):
             list_archive(archive)
     archive.write_bytes(whole[:second] + bytes(tarfile.BLOCKSIZE))
@@ -149,29 +149,29 @@ def test_a_tar_that_ends_between_two_members_says_so(rest: int, write: Write, tm
 
 def test_hard_links_in_a_tar_are_images(write: Write, tmp_path: Path) -> None:
     for number in range(2):
-        write(f"pictures/{number}.png", number)
-    (tmp_path / "pictures" / "b.png").hardlink_to(tmp_path / "pictures" / "1.png")
+        write(f"images/{number}.png", number)
+    (tmp_path / "images" / "b.png").hardlink_to(tmp_path / "images" / "1.png")
     archive = tmp_path / "a.tar"
     with tarfile.open(archive, "w") as content:
         for name in ("0.png", "1.png", "b.png"):
-            content.add(tmp_path / "pictures" / name, name)
+            content.add(tmp_path / "images" / name, name)
         link = tarfile.TarInfo("c.png")
         link.type, link.linkname = tarfile.LNKTYPE, "b.png"
         content.addfile(link)
         assert content.getmember("b.png").islnk()
-    files, unpacked = list_archive(archive), list_images(tmp_path / "pictures")
+    files, unpacked = list_archive(archive), list_images(tmp_path / "images")
     assert list(files.names()) == ["0.png", "1.png", "b.png", "c.png"]
     assert torch.equal(files.read(2), unpacked.read(1))
     assert torch.equal(files.read(3), unpacked.read(1))
     assert not torch.equal(files.read(2), files.read(0))
     with tarfile.open(archive, "w") as content:
         content.addfile(link)
-    with pytest.raises(UserError, match=r"no whole archive \(c\.png stands for b\.png, which is not in it\)"):
+    with pytest.raises(UserError, match=r"no whole archive \(c\.png links to b\.png, which is not in it\)"):
         list_archive(archive)
 
 
-@pytest.mark.usefixtures("pictures")
-def test_methods_that_are_not_read_are_named(pack: Pack) -> None:
+@pytest.mark.usefixtures("images")
+def test_unsupported_compression_is_refused_by_name(pack: Pack) -> None:
     with pytest.raises(UserError, match=r"a\.zip has to be unpacked, .* method \(number 12\)"):
         list_archive(pack("a.zip", method=zipfile.ZIP_BZIP2))
     archive = pack("a.zip", method=zipfile.ZIP_STORED)
@@ -183,7 +183,7 @@ def test_methods_that_are_not_read_are_named(pack: Pack) -> None:
 
 
 @pytest.mark.parametrize(("suffix", "command"), [(".tar.gz", "tar -xzf"), (".tgz", "tar -xzf"), (".tar.bz2", "tar -xjf")])
-def test_a_compressed_tar_says_how_to_unpack_it(suffix: str, command: str, tmp_path: Path) -> None:
+def test_the_error_for_a_compressed_tar_has_the_unpack_command(suffix: str, command: str, tmp_path: Path) -> None:
     path = tmp_path / f"img_align_celeba{suffix}"
     path.write_bytes(b"compressed")
     for root in (tmp_path, path):
@@ -194,7 +194,7 @@ def test_a_compressed_tar_says_how_to_unpack_it(suffix: str, command: str, tmp_p
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar"])
-def test_of_two_members_of_one_name_the_later_counts(suffix: str, write: Write, tmp_path: Path) -> None:
+def test_of_two_members_with_one_name_the_later_is_used(suffix: str, write: Write, tmp_path: Path) -> None:
     first, second = write("1.png", 1), write("2.png", 2)
     archive = tmp_path / f"twice{suffix}"
     if suffix == ".zip":
@@ -212,16 +212,16 @@ def test_of_two_members_of_one_name_the_later_counts(suffix: str, write: Write, 
 
 
 def test_long_headers_and_long_names_are_read(write: Write, tmp_path: Path) -> None:
-    picture = write("1.png", 1)
+    image = write("1.png", 1)
     name = "/".join(["folder" * 6] * 5) + "/1.png"
     with zipfile.ZipFile(tmp_path / "extra.zip", "w") as content:
         member = zipfile.ZipInfo(name)
         member.extra = b"\xfe\xca\xc8\x00" + bytes(200)
-        content.writestr(member, picture.read_bytes())
+        content.writestr(member, image.read_bytes())
     with tarfile.open(tmp_path / "long.tar", "w", format=tarfile.GNU_FORMAT) as packed:
-        packed.add(picture, name)
+        packed.add(image, name)
     with tarfile.open(tmp_path / "pax.tar", "w", format=tarfile.PAX_FORMAT) as packed:
-        packed.add(picture, f"{name}é.png")
+        packed.add(image, f"{name}é.png")
     for archive in ("extra.zip", "long.tar", "pax.tar"):
         files = list_archive(tmp_path / archive)
         assert files[0].as_posix().startswith(f"{tmp_path / archive}/{name}")
@@ -229,30 +229,30 @@ def test_long_headers_and_long_names_are_read(write: Write, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["a.zip", "a.tar"])
-def test_a_long_list_is_kept_until_the_archive_changes(
+def test_a_long_list_is_cached_until_the_archive_changes(
     kind: str, pack: Pack, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(list_image_files, "MIN_INDEXED_FILES", 2)
-    monkeypatch.setattr(file_index, "_SETTLED", 0.0)
+    monkeypatch.setattr(file_index, "_MIN_AGE_S", 0.0)
     for number in range(2):
-        write(f"pictures/{number}.png", number)
+        write(f"images/{number}.png", number)
     archive = pack(kind)
     first = list_archive(archive)
     passed: list[Path] = []
-    for name in ("_in_zip", "_in_tar"):
+    for name in ("_zip_members", "_tar_members"):
         whole = getattr(archives, name)
         monkeypatch.setattr(archives, name, lambda path, whole=whole: (passed.append(path), whole(path))[1])
     again = list_archive(archive)
     assert not passed
     assert again == first
     assert torch.equal(again.read(1), first.read(1))
-    write("pictures/2.png", 2)
+    write("images/2.png", 2)
     assert len(list_archive(pack(kind))) == 3
     assert passed == [archive]
 
 
-def test_a_tar_is_listed_without_remembering_it(tmp_path: Path) -> None:
+def test_listing_a_tar_takes_little_memory(tmp_path: Path) -> None:
     """Two million headers at a kilobyte each would not fit beside a network."""
     archive = tmp_path / "many.tar"
     with tarfile.open(archive, "w") as content:
@@ -260,7 +260,7 @@ def test_a_tar_is_listed_without_remembering_it(tmp_path: Path) -> None:
             content.addfile(tarfile.TarInfo(f"{number:04}.png"))
     tracemalloc.start()
     try:
-        assert sum(1 for _ in archives._in_tar(archive)) == 1000
+        assert sum(1 for _ in archives._tar_members(archive)) == 1000
         assert tracemalloc.get_traced_memory()[1] < 200_000
     finally:
         tracemalloc.stop()
@@ -268,8 +268,8 @@ def test_a_tar_is_listed_without_remembering_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar"])
 def test_an_archive_without_images_is_empty(name: str, pack: Pack, tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "notes.pdf").write_text("no image")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "notes.pdf").write_text("no image")
     archive = pack(name)
     assert len(list_archive(archive)) == 0
     with pytest.raises(UserError, match=re.escape(f"CelebA: no training images at {archive}; put img_align_celeba/")):

@@ -63,17 +63,17 @@ def test_batches_keep_the_contract(kind: type[InpaintingData], root: str) -> Non
         assert sum(len(batch["name"]) for batch in batches) == 3 * 4
 
 
-class _Standing(SimpleNamespace):
-    """What the data module asks of a trainer."""
+class _FakeTrainer(SimpleNamespace):
+    """The attributes of a trainer that the data module reads."""
 
     def __init__(self, rank: int = 0, world: int = 1) -> None:
         super().__init__(global_step=0, global_rank=rank, world_size=world, num_devices=1)
 
 
-def test_two_ranks_train_on_what_one_with_both_batches_would(root: str) -> None:
+def test_two_ranks_train_on_the_samples_of_one_rank_with_the_joined_batch(root: str) -> None:
     def samples(rank: int, world: int, batch_size: int) -> list[bytes]:
         data = _data(root, batch_size=batch_size)
-        data.trainer = _Standing(rank, world)
+        data.trainer = _FakeTrainer(rank, world)
         batches = islice(data.train_dataloader(), 5)
         return [b["image"][i].numpy().tobytes() + b["mask"][i].numpy().tobytes() for b in batches for i in range(batch_size)]
 
@@ -83,10 +83,10 @@ def test_two_ranks_train_on_what_one_with_both_batches_would(root: str) -> None:
     assert len(set(both)) == len(both)
 
 
-def test_under_a_trainer_bytes_become_floats_on_its_device(root: str) -> None:
+def test_under_a_trainer_batches_become_floats_on_the_device(root: str) -> None:
     data = _data(root)
     floats = next(iter(data.train_dataloader()))
-    data.trainer = _Standing()
+    data.trainer = _FakeTrainer()
     sent = next(iter(data.train_dataloader()))
     assert sent["image"].dtype == sent["mask"].dtype == torch.uint8
     on_device = data.on_after_batch_transfer(sent, 0)
@@ -95,7 +95,7 @@ def test_under_a_trainer_bytes_become_floats_on_its_device(root: str) -> None:
     assert torch.equal(on_device["mask"], floats["mask"])
 
 
-def test_images_that_could_not_be_read_are_counted_at_the_end(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_teardown_counts_unreadable_images(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lit_inpaint.data.unreadable_images.MAX_VERIFIED_FILES", 0)
     for name in ("train/1.png", "val/0.jpg"):
         Path(root, name).write_bytes(b"no image")
@@ -115,16 +115,16 @@ def test_samples_are_the_same_in_another_process_and_with_workers(root: str) -> 
     assert output.split() == expected
 
 
-def test_persistent_workers_start_anew_where_the_trainer_stands(root: str) -> None:
+def test_persistent_workers_restart_at_the_global_step(root: str) -> None:
     data = _data(root, workers=2)
-    data.trainer = _Standing()
+    data.trainer = _FakeTrainer()
     loader = data.train_dataloader()
     whole = list(islice(loader, 6))
     data.trainer.global_step = 4
     assert _digest(islice(loader, 2)) == _digest(iter(whole[4:]))
 
 
-def test_training_samples_change_with_every_pass(root: str) -> None:
+def test_training_samples_change_in_every_epoch(root: str) -> None:
     batches = list(islice(_data(root, batch_size=7).train_dataloader(), 2))
     first, second = ({n: i for i, n in enumerate(batch["name"])} for batch in batches)
     assert sorted(first) == sorted(second) == [str(i) for i in range(7)]
@@ -133,7 +133,7 @@ def test_training_samples_change_with_every_pass(root: str) -> None:
         assert not torch.equal(batches[0]["image"][i], batches[1]["image"][second[name]])
 
 
-def test_validation_is_the_same_in_every_epoch_and_other_than_training(root: str) -> None:
+def test_validation_samples_are_the_same_in_every_epoch_and_differ_from_training(root: str) -> None:
     data = _data(root)
     loader = data.val_dataloader()
     assert _digest(iter(loader)) == _digest(iter(loader))
@@ -142,10 +142,10 @@ def test_validation_is_the_same_in_every_epoch_and_other_than_training(root: str
     assert not any(torch.equal(a, b) for a in held_out for b in trained)
 
 
-def test_two_ranks_share_the_evaluation_of_one(root: str) -> None:
+def test_two_ranks_together_evaluate_the_samples_of_one_rank(root: str) -> None:
     def samples(rank: int, world: int) -> dict[str, tuple[bytes, bytes]]:
         data = _data(root)
-        data.trainer = _Standing(rank, world)
+        data.trainer = _FakeTrainer(rank, world)
         rows = [row for b in data.val_dataloader() for row in zip(b["name"], b["image"], b["mask"], strict=True)]
         found = {name: (image.numpy().tobytes(), mask.numpy().tobytes()) for name, image, mask in rows}
         assert len(found) == len(rows)
@@ -156,32 +156,32 @@ def test_two_ranks_share_the_evaluation_of_one(root: str) -> None:
     assert left | right == samples(0, 1)
 
 
-def test_each_image_is_shown_once_under_every_mask_source(root: str) -> None:
+def test_each_image_is_evaluated_once_under_every_mask_source(root: str) -> None:
     sources = [MaskRatio(FreeForm(), 0.1, 0.2), Center(), MaskRatio(FreeForm(), 0.4, 0.5)]
     batches = list(_data(root, val_masks=sources, batch_size=3).val_dataloader())
     assert [batch["name"] for batch in batches] == [[f"{i} #{m}" for m in range(3)] for i in range(3)]
     for batch in batches:
-        shares = batch["mask"].mean(dim=(1, 2, 3))
-        assert 0.1 <= shares[0] < 0.2
-        assert 0.4 <= shares[2] < 0.5
+        ratios = batch["mask"].mean(dim=(1, 2, 3))
+        assert 0.1 <= ratios[0] < 0.2
+        assert 0.4 <= ratios[2] < 0.5
         assert torch.equal(batch["image"][0], batch["image"][2])
 
 
-def test_crops_show_each_image_several_times(root: str) -> None:
+def test_val_crops_evaluates_several_crops_of_each_image(root: str) -> None:
     data = _data(root, val_crops=2, val_transform=RandomResizedCrop((0.3, 0.9)), val_masks=[Center()], batch_size=6)
     (batch,) = data.val_dataloader()
     assert batch["name"] == ["0 @0", "1 @0", "2 @0", "0 @1", "1 @1", "2 @1"]
     assert not torch.equal(batch["image"][0], batch["image"][3])
 
 
-def test_limits_on_images_hold(root: str) -> None:
+def test_val_images_and_test_images_limit_the_splits(root: str) -> None:
     data = _data(root, val_images=2, test_images=1, val_masks=[Center()])
     data.setup("test")
     assert [len(data.val_dataloader().dataset), len(data.test_dataloader().dataset)] == [2, 1]
     assert "7 train, 2 val, 1 test images" in data.describe()
 
 
-def test_a_broken_file_in_a_worker_is_one_line(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_file_in_a_worker_raises_a_one_line_error(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lit_inpaint.data.unreadable_images.MAX_VERIFIED_FILES", 0)
     (Path(root) / "train" / "3.png").write_bytes(b"broken")
     loader = _data(root, workers=1, on_bad_file="stop").train_dataloader()
@@ -189,7 +189,7 @@ def test_a_broken_file_in_a_worker_is_one_line(root: str, monkeypatch: pytest.Mo
         list(islice(loader, 4))
 
 
-def test_the_global_generator_is_left_alone(root: str) -> None:
+def test_the_global_generator_is_not_used(root: str) -> None:
     data = _data(root)
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -197,7 +197,7 @@ def test_the_global_generator_is_left_alone(root: str) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_setup_twice_keeps_what_is_there(root: str) -> None:
+def test_a_second_setup_keeps_the_datasets(root: str) -> None:
     data = _data(root)
     loaders = data.train_dataloader(), data.val_dataloader()
     data.setup("fit")
@@ -209,7 +209,7 @@ def test_setup_twice_keeps_what_is_there(root: str) -> None:
 @pytest.mark.parametrize(
     "option", ["size", "batch_size", "val_images", "test_images", "val_crops", "repeat", "workers", "seed"]
 )
-def test_numbers_out_of_range_name_the_option(option: str) -> None:
+def test_the_error_for_a_number_out_of_range_names_the_option(option: str) -> None:
     with pytest.raises(UserError, match=f"data.{option} is -1"):
         DemoPhotos(**{option: -1})
 
@@ -237,7 +237,7 @@ def test_settings_survive_a_round_trip_through_yaml() -> None:
 
 
 class _Recorder(LightningModule):
-    """Counts one step per batch, as the engine does, and keeps the names it was shown."""
+    """Count one step per batch, as the engine does, and record the names of the samples."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -266,7 +266,7 @@ class _Recorder(LightningModule):
 def _fit(
     root: str, folder: Path, batch_size: int, steps: int, checkpoint: Path | None = None, ranks: int = 1
 ) -> list[tuple[list[list[str]], list[str]]]:
-    """Trains (three batches an epoch), and returns for each rank the batches trained on and the samples validated."""
+    """Train with three batches per epoch, and return the training batches and validation samples of each rank."""
     trainer = Trainer(
         max_steps=steps, accelerator="cpu", devices=ranks, strategy="ddp_fork" if ranks > 1 else "auto", logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
@@ -279,7 +279,7 @@ def _fit(
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_resumed_fit_sees_the_samples_it_had_left(root: str, tmp_path: Path) -> None:
+def test_a_resumed_fit_continues_with_the_remaining_samples(root: str, tmp_path: Path) -> None:
     ((whole, _),) = _fit(root, tmp_path / "whole", 2, steps=11)
     ((part, _),) = _fit(root, tmp_path / "part", 2, steps=5)  # stopped in the middle of the second epoch
     ((rest, _),) = _fit(root, tmp_path / "part", 2, steps=11, checkpoint=tmp_path / "part" / "last.ckpt")
@@ -288,7 +288,7 @@ def test_a_resumed_fit_sees_the_samples_it_had_left(root: str, tmp_path: Path) -
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_lightning_shards_neither_stream_nor_evaluation_again(root: str, tmp_path: Path) -> None:
+def test_lightning_does_not_shard_the_samplers_again(root: str, tmp_path: Path) -> None:
     ((joined, validated),) = _fit(root, tmp_path / "one", 4, steps=5)
     left, right = _fit(root, tmp_path / "two", 2, steps=5, ranks=2)
     assert [a + b for a, b in zip(left[0], right[0], strict=True)] == joined
@@ -296,10 +296,10 @@ def test_lightning_shards_neither_stream_nor_evaluation_again(root: str, tmp_pat
     assert [left[1], right[1]] == [["0", "2"], ["1"]]
 
 
-def test_several_mask_sources_are_taken_in_turn_over_one_view(root: str) -> None:
+def test_several_mask_sources_are_used_in_turn_under_one_transform(root: str) -> None:
     sources = [Center(4), Center(8), MaskRatio(FreeForm(), 0.4, 0.5)]
-    view = RandomResizedCrop((0.3, 0.9))
-    data = _data(root, batch_size=6, train_transform=view, masks=sources)
+    transform = RandomResizedCrop((0.3, 0.9))
+    data = _data(root, batch_size=6, train_transform=transform, masks=sources)
     assert len(data.train_dataloader()) == 7 * 3 // 6
     for batch in islice(data.train_dataloader(), 5):
         names, masks = batch["name"], batch["mask"]
@@ -316,37 +316,37 @@ def test_several_mask_sources_are_taken_in_turn_over_one_view(root: str) -> None
 
 
 SIZES = ((40, 30), (21, 33), (35, 35))  # width x height
-OWN: dict[str, Any] = {"val_transform": NativeSize(), "val_masks": [MaskRatio(FreeForm(), 0.2, 0.3), Center()]}
+NATIVE: dict[str, Any] = {"val_transform": NativeSize(), "val_masks": [MaskRatio(FreeForm(), 0.2, 0.3), Center()]}
 
 
 @pytest.fixture
-def of_many_sizes(root: str, write: Write) -> str:
+def many_sizes(root: str, write: Write) -> str:
     for i, size in enumerate(SIZES):
         write(f"val/{i}.jpg", 10 + i, size=size)
     return root
 
 
-def test_evaluation_in_original_sizes(of_many_sizes: str) -> None:
-    """Pictures are the files', masks are drawn at their sizes from (seed, number); training is of squares as ever."""
-    data = _data(of_many_sizes, seed=3, **OWN)
+def test_evaluation_in_native_sizes(many_sizes: str) -> None:
+    """Images are those of the files, masks are drawn at their sizes from (seed, number), and training uses squares."""
+    data = _data(many_sizes, seed=3, **NATIVE)
     batches = list(data.val_dataloader())
     assert [batch["name"] for batch in batches] == [[f"{i} #{m}"] for i in range(3) for m in range(2)]
     for number, batch in enumerate(batches):
         width, height = SIZES[number // 2]
         assert batch["image"].shape == (1, 3, height, width)
         check_batch(batch)
-        assert torch.equal((batch["image"][0] * 255).round().byte(), read_image(f"{of_many_sizes}/val/{number // 2}.jpg"))
-        source = OWN["val_masks"][number % 2]
+        assert torch.equal((batch["image"][0] * 255).round().byte(), read_image(f"{many_sizes}/val/{number // 2}.jpg"))
+        source = NATIVE["val_masks"][number % 2]
         assert torch.equal(batch["mask"][0], source((height, width), generator(3, RngStream.EVAL_MASK, number)))
     assert next(iter(data.train_dataloader()))["image"].shape == (4, 3, 16, 16)
-    assert data.min_side() == (21, f"{of_many_sizes}/val/1.jpg")
+    assert data.min_side() == (21, f"{many_sizes}/val/1.jpg")
     assert "16 px; evaluation shows each (original sizes) 1 x 2 times" in data.describe()
 
 
-def test_original_sizes_with_workers_and_ranks(of_many_sizes: str) -> None:
+def test_native_sizes_with_workers_and_ranks(many_sizes: str) -> None:
     def samples(rank: int, world: int, workers: int) -> dict[str, tuple[bytes, bytes]]:
-        data = _data(of_many_sizes, workers=workers, **OWN)
-        data.trainer = _Standing(rank, world)
+        data = _data(many_sizes, workers=workers, **NATIVE)
+        data.trainer = _FakeTrainer(rank, world)
         return {
             batch["name"][0]: (batch["image"].numpy().tobytes(), batch["mask"].numpy().tobytes())
             for batch in data.val_dataloader()
@@ -360,7 +360,7 @@ def test_original_sizes_with_workers_and_ranks(of_many_sizes: str) -> None:
     assert left | right == whole
 
 
-def test_paired_masks_are_seen_as_the_original_is(of_many_sizes: str, tmp_path: Path) -> None:
+def test_per_image_masks_are_cropped_like_their_images(many_sizes: str, tmp_path: Path) -> None:
     for i, (width, height) in enumerate(SIZES):
         mask = Image.new("L", (width, height))
         mask.paste(255, (3, 5, 9, 20))
@@ -368,7 +368,7 @@ def test_paired_masks_are_seen_as_the_original_is(of_many_sizes: str, tmp_path: 
         mask.save(tmp_path / "holes" / f"{i}.png")
     masks = [PerImageMasks(str(tmp_path / "holes"))]
     for batch, (width, height) in zip(
-        _data(of_many_sizes, val_transform=NativeSize(multiple=4), val_masks=masks).val_dataloader(), SIZES, strict=True
+        _data(many_sizes, val_transform=NativeSize(multiple=4), val_masks=masks).val_dataloader(), SIZES, strict=True
     ):
         hole = torch.zeros(height, width)
         hole[5:20, 3:9] = 1
@@ -376,8 +376,10 @@ def test_paired_masks_are_seen_as_the_original_is(of_many_sizes: str, tmp_path: 
         assert torch.equal(batch["mask"][0, 0], hole[top : top + height // 4 * 4, left : left + width // 4 * 4])
 
 
-def test_where_original_sizes_cannot_be_shown(of_many_sizes: str) -> None:
-    with pytest.raises(UserError, match=r"data\.train_transform Original shows images in their own sizes.*data\.val_transform"):
-        Folder(of_many_sizes, train_transform=NativeSize())
-    with pytest.raises(UserError, match=r"val/1\.jpg: Original\(multiple=24\) cannot show a picture of 21x33 pixels"):
-        _data(of_many_sizes, val_transform=NativeSize(multiple=24))
+def test_errors_of_native_sizes(many_sizes: str) -> None:
+    with pytest.raises(
+        UserError, match=r"data\.train_transform NativeSize keeps images in their own sizes.*data\.val_transform"
+    ):
+        Folder(many_sizes, train_transform=NativeSize())
+    with pytest.raises(UserError, match=r"val/1\.jpg: NativeSize\(multiple=24\) does not accept an image of 21x33 pixels"):
+        _data(many_sizes, val_transform=NativeSize(multiple=24))

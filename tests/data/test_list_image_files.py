@@ -22,52 +22,52 @@ def test_images_are_found_at_any_depth_in_any_case_and_sorted(write: Write, tmp_
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of images, changed long ago, whose list is kept; returns the cache."""
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of images, changed long ago, whose list is cached; returns the cache folder."""
     monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(list_image_files, "MIN_INDEXED_FILES", 3)
-    for name in ("photos/é/1.jpg", "photos/é/2.jpg", "photos/b/3.jpg"):
+    for name in ("images/é/1.jpg", "images/é/2.jpg", "images/b/3.jpg"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    for folder in (tmp_path / "photos", *(tmp_path / "photos").iterdir()):
+    for folder in (tmp_path / "images", *(tmp_path / "images").iterdir()):
         os.utime(folder, (0, 0))
-    return tmp_path / "cache" / "lists"
+    return tmp_path / "cache" / "file_index"
 
 
-def test_a_large_list_is_kept_until_a_folder_changes(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photos = tmp_path / "photos"
-    first = list_images(photos)
+def test_a_large_list_is_cached_until_a_folder_changes(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = tmp_path / "images"
+    first = list_images(images)
     assert len(first) == 3
-    assert len(list(kept.iterdir())) == 1
+    assert len(list(cache.iterdir())) == 1
     with monkeypatch.context() as patched:
-        patched.setattr(list_image_files.os, "walk", lambda *_, **__: pytest.fail("looked at the folder again"))
-        assert list_images(photos) == first
-        assert list_images(photos).digest() == first.digest()
-    (photos / "b" / "4.jpg").touch()
-    assert len(list_images(photos)) == 4
-    (photos / "b" / "3.jpg").rename(photos / "b" / "5.jpg")
-    assert [path.name for path in list_images(photos)] == ["4.jpg", "5.jpg", "1.jpg", "2.jpg"]
+        patched.setattr(list_image_files.os, "walk", lambda *_, **__: pytest.fail("the folder was listed again"))
+        assert list_images(images) == first
+        assert list_images(images).digest() == first.digest()
+    (images / "b" / "4.jpg").touch()
+    assert len(list_images(images)) == 4
+    (images / "b" / "3.jpg").rename(images / "b" / "5.jpg")
+    assert [path.name for path in list_images(images)] == ["4.jpg", "5.jpg", "1.jpg", "2.jpg"]
 
 
-def test_a_folder_that_changed_this_moment_is_not_kept(kept: Path, tmp_path: Path) -> None:
-    (tmp_path / "photos" / "new.jpg").touch()
-    os.utime(tmp_path / "photos", (time.time(), time.time()))
-    list_images(tmp_path / "photos")
-    assert not kept.exists()
+def test_the_list_of_a_folder_that_just_changed_is_not_cached(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "images" / "new.jpg").touch()
+    os.utime(tmp_path / "images", (time.time(), time.time()))
+    list_images(tmp_path / "images")
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", None])
-def test_a_kept_list_that_is_not_whole_is_made_anew(kept: Path, tmp_path: Path, content: bytes | None) -> None:
-    first = list_images(tmp_path / "photos")
-    (file,) = kept.iterdir()
+def test_a_damaged_cached_list_is_replaced(cache: Path, tmp_path: Path, content: bytes | None) -> None:
+    first = list_images(tmp_path / "images")
+    (file,) = cache.iterdir()
     file.write_bytes(file.read_bytes()[:-40] if content is None else content)
-    assert list_images(tmp_path / "photos") == first
+    assert list_images(tmp_path / "images") == first
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(kept: Path, tmp_path: Path) -> None:
-    kept.parent.write_text("a file where the folder should be")
-    assert len(list_images(tmp_path / "photos")) == 3
+def test_a_cache_that_cannot_be_written_is_ignored(cache: Path, tmp_path: Path) -> None:
+    cache.parent.write_text("a file where the folder should be")
+    assert len(list_images(tmp_path / "images")) == 3
 
 
 def test_a_million_paths_take_less_than_300_mb() -> None:
@@ -79,9 +79,9 @@ from lit_inpaint.data.splits import random_split
 from lit_inpaint.data.image_source import ImageFiles
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 names = b"\\0".join(b"%s/%08d.jpg" % (b"scenes" * 3, number) for number in range(1_000_000))
-lists = random_split(ImageFiles.from_joined_names(Path("/data/places"), names), seed=0)
+splits = random_split(ImageFiles.from_joined_names(Path("/data/images"), names), seed=0)
 del names
-assert len(lists.train) == 900_000 and lists.train.name(7)
+assert len(splits.train) == 900_000 and splits.train.name(7)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -33,8 +33,8 @@ class Numbered(Dataset[Sample]):
         return {"image": image, "mask": torch.full((1, height, SIDE), index % 2, dtype=torch.uint8), "name": f"{index}"}
 
 
-def loader_of(dataset: Numbered, parcels: SharedMemoryCollate, workers: int = 2, batch: int = BATCH) -> DataLoader[Sample]:
-    return DataLoader(dataset, batch, num_workers=workers, collate_fn=parcels)
+def loader_of(dataset: Numbered, collate_fn: SharedMemoryCollate, workers: int = 2, batch: int = BATCH) -> DataLoader[Sample]:
+    return DataLoader(dataset, batch, num_workers=workers, collate_fn=collate_fn)
 
 
 def is_right(batch: Batch, first: int) -> bool:
@@ -48,19 +48,19 @@ def is_right(batch: Batch, first: int) -> bool:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The slots whose batches came through the shared memory."""
     slots: list[int] = []
-    before = SharedMemoryCollate.open
+    before = SharedMemoryCollate.unpack
 
     def counted(self: SharedMemoryCollate, slot: int, *content: Any) -> Batch:
         slots.append(slot)
         return before(self, slot, *content)
 
-    monkeypatch.setattr(SharedMemoryCollate, "open", counted)
+    monkeypatch.setattr(SharedMemoryCollate, "unpack", counted)
     return slots
 
 
-def test_batches_are_those_of_collate_and_of_memory_of_their_own(opened: list[int]) -> None:
-    parcels = SharedMemoryCollate(4, 4 * BATCH * SIDE**2)
-    batches = cast(Sequence[Batch], list(loader_of(Numbered(50), parcels)))
+def test_batches_equal_those_of_collate_and_own_their_memory(opened: list[int]) -> None:
+    collate_fn = SharedMemoryCollate(4, 4 * BATCH * SIDE**2)
+    batches = cast(Sequence[Batch], list(loader_of(Numbered(50), collate_fn)))
     assert len(batches) == len(opened) == 13  # more than there are slots, and all are kept
     assert all(is_right(batch, number * BATCH) for number, batch in enumerate(batches))
     assert batches[-1]["image"].shape == (2, 3, SIDE, SIDE)
@@ -70,14 +70,14 @@ def test_batches_are_those_of_collate_and_of_memory_of_their_own(opened: list[in
     assert not any(batch["image"].is_shared() for batch in batches)
 
 
-def test_two_readers_of_one_loader_do_not_mix() -> None:
+def test_two_iterators_of_one_loader_do_not_interfere() -> None:
     loader = loader_of(Numbered(80), SharedMemoryCollate(8, 4 * BATCH * SIDE**2))
     for number, (one, other) in enumerate(zip(loader, loader, strict=True)):
         assert is_right(cast(Batch, one), number * BATCH)
         assert is_right(cast(Batch, other), number * BATCH)
 
 
-def test_abandoned_batches_take_slots_but_nothing_breaks() -> None:
+def test_unfetched_batches_keep_slots_but_nothing_breaks() -> None:
     loader = loader_of(Numbered(80), SharedMemoryCollate(3, 4 * BATCH * SIDE**2))
     for _ in range(3):
         assert is_right(cast(Batch, next(iter(loader))), 0)
@@ -85,36 +85,36 @@ def test_abandoned_batches_take_slots_but_nothing_breaks() -> None:
 
 
 @pytest.mark.parametrize(("pixels", "odd"), [(SIDE**2 - 1, None), (SIDE**2, 1)])
-def test_what_does_not_fit_travels_as_torch_sends_it(opened: list[int], pixels: int, odd: int | None) -> None:
+def test_batches_that_do_not_fit_are_sent_by_torch(opened: list[int], pixels: int, odd: int | None) -> None:
     batches = list(loader_of(Numbered(6, odd), SharedMemoryCollate(4, 4 * pixels), batch=1))
     assert all(is_right(cast(Batch, batch), number) for number, batch in enumerate(batches))
     assert len(opened) == (0 if odd is None else 5)
 
 
-def test_nothing_is_shared_in_the_main_process(opened: list[int]) -> None:
+def test_shared_memory_is_not_used_in_the_main_process(opened: list[int]) -> None:
     batches = list(loader_of(Numbered(8), SharedMemoryCollate(4, 4 * BATCH * SIDE**2), workers=0))
     assert all(is_right(cast(Batch, batch), number * BATCH) for number, batch in enumerate(batches))
     assert not opened
 
 
-def test_a_process_that_is_not_forked_does_without(opened: list[int]) -> None:
+def test_shared_memory_is_not_used_in_a_process_that_is_not_forked(opened: list[int]) -> None:
     copy = pickle.loads(pickle.dumps(SharedMemoryCollate(4, 4 * BATCH * SIDE**2)))
     assert all(is_right(cast(Batch, batch), number * BATCH) for number, batch in enumerate(loader_of(Numbered(8), copy)))
     assert not opened
 
 
-def test_a_lock_held_for_ever_only_costs_time(opened: list[int]) -> None:
+def test_a_lock_that_is_never_released_only_costs_time(opened: list[int]) -> None:
     """As when a loader process is killed while it looks for a slot."""
-    parcels = SharedMemoryCollate(4, 4 * BATCH * SIDE**2)
-    held = multiprocessing.Process(target=parcels._lock.acquire)
+    collate_fn = SharedMemoryCollate(4, 4 * BATCH * SIDE**2)
+    held = multiprocessing.Process(target=collate_fn._lock.acquire)
     held.start()
     held.join()
-    loader = DataLoader(Numbered(4), BATCH, num_workers=1, collate_fn=parcels, timeout=20)
+    loader = DataLoader(Numbered(4), BATCH, num_workers=1, collate_fn=collate_fn, timeout=20)
     assert is_right(cast(Batch, next(iter(loader))), 0)
     assert not opened
 
 
-def test_the_data_module_sends_its_batches_so(tmp_path: Path, opened: list[int]) -> None:
+def test_the_data_module_uses_shared_memory(tmp_path: Path, opened: list[int]) -> None:
     for number in range(24):
         Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / f"{number}.png")
     data = Folder(str(tmp_path), size=32, batch_size=2, workers=2)
@@ -124,7 +124,7 @@ def test_the_data_module_sends_its_batches_so(tmp_path: Path, opened: list[int])
     assert len(opened) >= 2
 
 
-def test_a_loader_that_is_left_early_begins_with_all_slots(tmp_path: Path, opened: list[int]) -> None:
+def test_a_loader_left_early_restarts_with_all_slots_free(tmp_path: Path, opened: list[int]) -> None:
     for number in range(60):
         Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / f"{number}.png")
     data = Folder(str(tmp_path), size=32, batch_size=1, workers=1, val_crops=5)

@@ -1,9 +1,4 @@
-"""ADE20K, scenes of many sizes (Zhou et al., "Scene Parsing through ADE20K Dataset", CVPR 2017).
-
-From http://sceneparsing.csail.mit.edu: `ADEChallengeData2016.zip`, as it is or unpacked, 20,210 images to train and 2,000 to
-validate, and `release_test.zip` with 3,352 to test. Or the full release from https://ade20k.csail.mit.edu: that of 2016 has
-the same images, that of 2021 has 25,574 to train. Label pictures beside the images are left out.
-"""
+"""ADE20K: scenes of many sizes."""
 
 from __future__ import annotations
 
@@ -14,10 +9,17 @@ from typing import ClassVar
 import numpy as np
 
 from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
-from lit_inpaint.data.datasets.folder_layouts import counted, drawn, fallback_splits, images_at, missing, place_of
+from lit_inpaint.data.datasets.folder_layouts import (
+    abbreviate,
+    count_note,
+    fallback_splits,
+    find_images,
+    random_parts,
+    root_or_archive,
+)
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.data.splits import Splits, fill_missing_splits
-from lit_inpaint.data.transforms.crops import Transform
+from lit_inpaint.data.transforms import Transform
 from lit_inpaint.data.unreadable_images import OnBadFile
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import MaskSource
@@ -25,20 +27,26 @@ from lit_inpaint.masks import MaskSource
 FOLDERS = ("ADEChallengeData2016/images", "ADE20K_2016_07_26/images", "ADE20K_2021_17_01/images/ADE", "images/ADE", "images")
 ARCHIVES = ("ADEChallengeData2016", "ADE20K_2016_07_26", "ADE20K_2021_17_01")
 TRAIN = (20_210, 25_574)
-"""Training images of the releases of 2016 and 2021."""
+"""Number of training images in the releases of 2016 and 2021."""
 VAL = 2_000
 TEST = 3_352
 
 
 class ADE20K(InpaintingData):
-    """The official folders of ADE20K; from any other folder of images it takes what `Folder` would.
+    """ADE20K: scenes of many sizes; 20,210 images to train, 2,000 to validate, 3,352 to test.
 
-    Without `release_test` the validation images are tested on.
+    Source: Zhou et al., "Scene Parsing through ADE20K Dataset", CVPR 2017; http://sceneparsing.csail.mit.edu. The full releases
+    are at https://ade20k.csail.mit.edu: that of 2016 has the same images, that of 2021 has 25,574 to train.
+
+    Layout: `ADEChallengeData2016/` or `ADEChallengeData2016.zip`, and for testing `release_test/` or `release_test.zip`; or a
+    full release, without the label images beside the photographs. Other folders are read as by `Folder`.
+
+    Split: the official one. Without `release_test`, the validation images are the test images.
 
     Args:
-        subset: train on these images only: a text file with a name in each line (`ADE_train_00000001`, a suffix or folders do
-            not matter), or how many are drawn by `seed`. The AIM 2020 challenge on extreme inpainting, and DeepGIN with it,
-            trained on 10,330 of them; that list is not public. All other arguments: see `InpaintingData`.
+        subset: train on a subset of the training images: a text file with one name per line (`ADE_train_00000001`; suffixes and
+            folders are ignored), or the number of images to choose by `seed`. The AIM 2020 challenge on extreme inpainting, and
+            DeepGIN with it, trained on 10,330 of them; that list is not public. All other arguments: see `InpaintingData`.
 
     Raises:
         UserError: `subset` is a number below 1.
@@ -91,42 +99,42 @@ class ADE20K(InpaintingData):
 
     @classmethod
     def defaults(cls, root: str | None) -> DatasetDefaults:
-        """Its usual place."""
+        """Read from `data/ade20k`."""
         return DatasetDefaults(root="data/ade20k")
 
     def splits(self) -> Splits:
         """See the class.
 
         Raises:
-            UserError: the list `subset` is missing, empty, or names images that are not there.
+            UserError: the list `subset` is missing or empty, or names images that do not exist.
         """
-        place = place_of(self)
+        root = root_or_archive(self)
         train, val = (
-            _scenes(images_at(place, [f"{folder}/{part}" for folder in FOLDERS], ARCHIVES))
+            _without_label_images(find_images(root, [f"{folder}/{part}" for folder in FOLDERS], ARCHIVES))
             for part in ("training", "validation")
         )
-        test = _scenes(images_at(place, ("release_test/testing", "testing"), ("release_test",)))
+        test = _without_label_images(find_images(root, ("release_test/testing", "testing"), ("release_test",)))
         if not (len(train) or len(val) or len(test)):
             unused = "" if self.subset is None else " and not the subset"
-            return fallback_splits(place, self.seed, f"no ADEChallengeData2016, so not the official split{unused}")
-        note = []
+            return fallback_splits(root, self.seed, f"no ADEChallengeData2016, so not the official split{unused}")
+        notes = []
         if len(train):
-            note = [counted(len(train), TRAIN[len(train) > TRAIN[0]], "training images")]
-            train, subset = self._chosen(train)
-            note += subset
-        note += [counted(len(val), VAL, "validation images")] if len(val) else []
-        note += [counted(len(test), TEST, "test images")] if len(test) else []
-        lists = fill_missing_splits(train, val, test, self.seed)
-        return Splits(lists.train, lists.val, lists.test, f"{lists.note}; {', '.join(note)}")
+            notes = [count_note(len(train), TRAIN[len(train) > TRAIN[0]], "training images")]
+            train, subset_notes = self._select_subset(train)
+            notes += subset_notes
+        notes += [count_note(len(val), VAL, "validation images")] if len(val) else []
+        notes += [count_note(len(test), TEST, "test images")] if len(test) else []
+        splits = fill_missing_splits(train, val, test, self.seed)
+        return Splits(splits.train, splits.val, splits.test, f"{splits.note}; {', '.join(notes)}")
 
-    def _chosen(self, train: ImageFiles) -> tuple[ImageFiles, list[str]]:
-        """The training images in `subset`, and a note."""
+    def _select_subset(self, train: ImageFiles) -> tuple[ImageFiles, list[str]]:
+        """Return the training images in `subset`, and notes on the subset."""
         if self.subset is None:
             return train, []
         if isinstance(self.subset, int):
             if self.subset >= len(train):
                 return train, []
-            _, chosen = drawn(train, (len(train) - self.subset, self.subset), self.seed)
+            _, chosen = random_parts(train, (len(train) - self.subset, self.subset), self.seed)
             return chosen, [f"{self.subset:,} of them drawn by seed {self.seed}"]
         path = Path(self.subset)
         if not path.is_file():
@@ -139,13 +147,13 @@ class ADE20K(InpaintingData):
         stems = [Path(name).stem for name in train.names()]
         if absent := sorted(wanted.difference(stems)):
             raise UserError(
-                f"{path} names {len(absent):,} of {len(wanted):,} images that are not there to train on: {missing(absent)}"
+                f"{path} names {len(absent):,} of {len(wanted):,} images that are not there to train on: {abbreviate(absent)}"
             )
         chosen = train.take(np.array([index for index, stem in enumerate(stems) if stem in wanted], np.int64))
-        return chosen, [f"{len(chosen):,} of them as {path.name} says"]
+        return chosen, [f"{len(chosen):,} of them listed in {path.name}"]
 
 
-def _scenes(files: ImageFiles) -> ImageFiles:
-    """Without the label pictures that lie among them in the full releases."""
-    named = (re.search(r"(?:^|/)ADE_(?:train|val|test|frame)_\w{8}\.\w+$", name) for name in files.names())
-    return files.take(np.array([index for index, match in enumerate(named) if match], np.int64))
+def _without_label_images(files: ImageFiles) -> ImageFiles:
+    """Leave out the label images that are in the same folders in the full releases."""
+    matches = (re.search(r"(?:^|/)ADE_(?:train|val|test|frame)_\w{8}\.\w+$", name) for name in files.names())
+    return files.take(np.array([index for index, match in enumerate(matches) if match], np.int64))

@@ -1,9 +1,4 @@
-"""CelebA, aligned and cropped faces of 178x218 pixels (Liu et al., "Deep Learning Face Attributes in the Wild", ICCV 2015).
-
-From https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html: `img_align_celeba.zip`, as it is or unpacked, and
-`list_eval_partition.txt` beside it; or Kaggle's `archive.zip`. 202,599 images: 162,770 to train, 19,867 to validate, 19,962 to
-test.
-"""
+"""CelebA: aligned and cropped faces."""
 
 from __future__ import annotations
 
@@ -13,25 +8,37 @@ from typing import ClassVar
 import numpy as np
 
 from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
-from lit_inpaint.data.datasets.folder_layouts import counted, fallback_splits, images_at, numbers_of, place_of, text_at
+from lit_inpaint.data.datasets.folder_layouts import (
+    count_note,
+    fallback_splits,
+    file_numbers,
+    find_images,
+    find_text,
+    root_or_archive,
+)
 from lit_inpaint.data.image_source import ImageFiles, Indices
 from lit_inpaint.data.splits import Splits
-from lit_inpaint.data.transforms.crops import RandomResizedCrop
+from lit_inpaint.data.transforms import RandomResizedCrop
 
 IMAGES = 202_599
-LAST = (162_770, 182_637)
-"""Numbers of the last training and the last validation image: the official parts follow each other."""
+LAST_NUMBERS = (162_770, 182_637)
+"""Number of the last training image and of the last validation image: the official splits are consecutive."""
 FOLDERS = ("img_align_celeba", "Img/img_align_celeba")
 ARCHIVES = ("img_align_celeba", "Img/img_align_celeba", "archive")
-PARTITIONS = tuple(f"{folder}list_eval_partition.{end}" for folder in ("", "Eval/", "Anno/") for end in ("txt", "csv"))
+PARTITIONS = tuple(f"{folder}list_eval_partition.{suffix}" for folder in ("", "Eval/", "Anno/") for suffix in ("txt", "csv"))
 
 
 class CelebA(InpaintingData):
-    """The official split of CelebA; from any other folder of images it takes what `Folder` would.
+    """CelebA: 202,599 aligned faces of 178x218 pixels; 162,770 to train, 19,867 to validate, 19,962 to test.
 
-    The images lie in `img_align_celeba/` or `img_align_celeba.zip`, in `root` or in its `Img`. The split stands in
-    `list_eval_partition.txt` (or Kaggle's `.csv`), in `root`, `Eval` or `Anno`, or in the archive; without it the files'
-    numbers tell.
+    Source: Liu et al., "Deep Learning Face Attributes in the Wild", ICCV 2015;
+    https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html.
+
+    Layout: `img_align_celeba/` or `img_align_celeba.zip`, in `root` or in its sub-folder `Img`, or Kaggle's `archive.zip`.
+    Other folders are read as by `Folder`.
+
+    Split: the official one from `list_eval_partition.txt` (or Kaggle's `.csv`), in `root`, `Eval` or `Anno`, or in the archive.
+    Without that file, the official one by file numbers.
     """
 
     expected_layout: ClassVar[str] = (
@@ -41,28 +48,28 @@ class CelebA(InpaintingData):
 
     @classmethod
     def defaults(cls, root: str | None) -> DatasetDefaults:
-        """Whole faces: squares as wide as the picture."""
+        """Train on whole faces: squares as wide as the image."""
         return DatasetDefaults(root="data/celeba", train_transform=RandomResizedCrop(scale=(1.0, 1.0)))
 
     def splits(self) -> Splits:
         """See the class."""
-        place = place_of(self)
-        files = images_at(place, FOLDERS, ARCHIVES)
+        root = root_or_archive(self)
+        files = find_images(root, FOLDERS, ARCHIVES)
         if not len(files):
-            return fallback_splits(place, self.seed, "no img_align_celeba, so not the official split")
-        partition = text_at(place, PARTITIONS, ARCHIVES)
-        parts = parts_of(numbers_of(files)) if partition is None else _stated(files, partition)
+            return fallback_splits(root, self.seed, "no img_align_celeba, so not the official split")
+        partition = find_text(root, PARTITIONS, ARCHIVES)
+        parts = split_of_numbers(file_numbers(files)) if partition is None else _split_of_files(files, partition)
         train, val, test = (files.take(np.flatnonzero(parts == part)) for part in range(3))
         rule = "official split" if partition is not None else "official split by numbers, as list_eval_partition.txt is missing"
-        return Splits(train, val, test, f"{rule}, {counted(len(train) + len(val) + len(test), IMAGES)}")
+        return Splits(train, val, test, f"{rule}, {count_note(len(train) + len(val) + len(test), IMAGES)}")
 
 
-def parts_of(numbers: Indices) -> Indices:
-    """(N,) 0, 1 or 2 for training, validation and test images of CelebA with these numbers (from 1 on), else -1."""
-    return np.where((numbers < 1) | (numbers > IMAGES), -1, np.searchsorted(LAST, numbers))
+def split_of_numbers(numbers: Indices) -> Indices:
+    """Return (N,) 0 (train), 1 (val) or 2 (test) for CelebA's images with these numbers, which start at 1; -1 for others."""
+    return np.where((numbers < 1) | (numbers > IMAGES), -1, np.searchsorted(LAST_NUMBERS, numbers))
 
 
-def _stated(files: ImageFiles, partition: str) -> Indices:
-    """The part of each file in the partition's lines, `name 0|1|2`; -1 for files it does not name."""
-    part = dict(re.findall(r"^(\S+?)[\s,]+([012])\s*$", partition, flags=re.MULTILINE))
-    return np.fromiter((int(part.get(name.rsplit("/", 1)[-1], -1)) for name in files.names()), np.int64, len(files))
+def _split_of_files(files: ImageFiles, partition: str) -> Indices:
+    """Return (N,) the split of each file, read from lines `name 0|1|2`; -1 for files without a line."""
+    split = dict(re.findall(r"^(\S+?)[\s,]+([012])\s*$", partition, flags=re.MULTILINE))
+    return np.fromiter((int(split.get(name.rsplit("/", 1)[-1], -1)) for name in files.names()), np.int64, len(files))

@@ -1,4 +1,4 @@
-"""Photographs that every installation has: those inside the scikit-image wheel, so that a fresh machine trains offline."""
+"""Built-in demo photographs from the scikit-image wheel, so that a new installation trains offline."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from typing import ClassVar
 from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.data.splits import Splits, folder_splits
-from lit_inpaint.data.transforms.crops import RandomResizedCrop
+from lit_inpaint.data.transforms import RandomResizedCrop
 from lit_inpaint.errors import UserError
 
 TRAIN = (
     "astronaut.png",
     "hubble_deep_field.jpg",
     "ihc.png",
-    "motorcycle_left.png",  # a stereo pair: both stay on this side
+    "motorcycle_left.png",  # a stereo pair: both are in this split
     "motorcycle_right.png",
     "retina.jpg",
     "rocket.jpg",
 )
-HELD_OUT = ("chelsea.png", "coffee.png")
+VAL = ("chelsea.png", "coffee.png")
 
 
 class DemoPhotos(InpaintingData):
-    """Nine colour photographs: seven to train on, a cat and a cup of coffee to validate and test on, in random crops.
+    """Nine built-in color photographs: seven to train on, two (a cat, a cup of coffee) to validate and test on.
 
-    Enough to see a network learn to continue colours, edges and textures; its scores are not worth comparing with anybody's.
-    An epoch passes each photograph 200 times, evaluation shows each held-out one in 24 crops. With a `root` it is `Folder`.
+    They come with scikit-image 0.25 or 0.26. They suffice to see a network learn to continue colors, edges and textures; its
+    scores are not comparable with others. An epoch is 200 random crops of each training image; evaluation uses 24 crops of each
+    validation image. With a `root` this class is `Folder`.
     """
 
     expected_layout: ClassVar[str] = "images (without --data.root it takes its built-in photographs)"
 
     @classmethod
     def defaults(cls, root: str | None) -> DatasetDefaults:
-        """Many crops of few photographs, kept in memory."""
+        """Without a `root`, many crops of few images, cached in memory."""
         if root is not None:
             return DatasetDefaults()
         return DatasetDefaults(
@@ -50,11 +51,11 @@ class DemoPhotos(InpaintingData):
         """See the class."""
         if self.root is not None:
             return folder_splits(self.root_folder(), self.seed)
-        held_out = _embedded(HELD_OUT)
-        return Splits(_embedded(TRAIN), held_out, held_out, "photographs in scikit-image, test is val")
+        val = _built_in(VAL)
+        return Splits(_built_in(TRAIN), val, val, "photographs in scikit-image, test is val")
 
 
-def _embedded(names: tuple[str, ...]) -> ImageFiles:
+def _built_in(names: tuple[str, ...]) -> ImageFiles:
     package = find_spec("skimage")  # finds the folder without importing the package
     if package is None or package.origin is None:
         raise UserError("DemoPhotos needs scikit-image for its photographs; install it, or name a folder: --data.root DIR")

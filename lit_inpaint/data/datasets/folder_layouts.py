@@ -1,9 +1,9 @@
-"""Data sets as their authors hand them out: finding their folders, archives and lists, counting, and dividing them."""
+"""Shared by data sets with an official layout: find folders, archives and lists, count images, and split them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,139 +11,179 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_inpaint.data.archives import COMPRESSED, READABLE, ArchiveImages, is_archive, list_archive
+from lit_inpaint.data.archives import READABLE_SUFFIXES, UNPACK_COMMANDS, ArchiveImages, is_archive, list_archive
 from lit_inpaint.data.datamodule import InpaintingData
 from lit_inpaint.data.image_source import ImageFiles, Indices
 from lit_inpaint.data.list_image_files import SUFFIXES, list_images
 from lit_inpaint.data.rng import RngStream, generator
 from lit_inpaint.data.splits import Splits, fill_missing_splits, folder_splits, random_split
+from lit_inpaint.errors import UserError
 
 
-def place_of(data: InpaintingData) -> Path:
-    """The folder that `data.root` names, or the archive.
+def root_or_archive(data: InpaintingData) -> Path:
+    """Return the folder or archive that `data.root` names.
 
     Raises:
-        UserError: there is no such folder, it is empty, or the archive has to be unpacked.
+        UserError: the folder does not exist or is empty, or the archive has to be unpacked.
     """
     if data.root is not None and is_archive(Path(data.root)):
         return Path(data.root)
     return data.root_folder()
 
 
-def images_at(place: Path, folders: Sequence[str], archives: Sequence[str] = (), whole: bool = False) -> ImageFiles:
-    """The images of the first of `folders` that is there, unpacked or in an archive; none where none is.
+def find_images(
+    root: Path,
+    folders: Sequence[str],
+    archives: Sequence[str] = (),
+    whole_archive: bool = False,
+    complete_counts: Sequence[int] = (),
+) -> ImageFiles:
+    """Find the images of the first of `folders` that exists, unpacked or in an archive; empty if there is none.
 
     Args:
-        place: the data set's folder (or one of `folders` itself), or an archive.
-        folders: below `place`, or as they stand in the archives.
-        archives: below `place`, without suffix; looked into where no folder is unpacked.
-        whole: take all images of an archive in which none of the folders is.
+        root: the data set's folder, one of `folders` itself, or an archive.
+        folders: paths below `root`, or inside the archives.
+        archives: paths below `root`, without suffix; searched if no folder is unpacked.
+        whole_archive: use all images of an archive that has none of the folders.
+        complete_counts: if nothing is found, use all images in `root` if there are this many, unless it has split folders.
 
     Raises:
-        UserError: an archive is damaged, or has to be unpacked.
+        UserError: an archive is damaged or has to be unpacked.
     """
-    if place.is_file():
-        return _in_archive(list_archive(place), folders, whole=False)
+    found = _find_in_folders(root, folders, archives, whole_archive)
+    if (
+        not len(found)
+        and complete_counts
+        and not _has_split_folders(root)
+        and len(images := all_images(root)) in complete_counts
+    ):
+        return images
+    return found
+
+
+def _find_in_folders(root: Path, folders: Sequence[str], archives: Sequence[str], whole_archive: bool) -> ImageFiles:
+    if root.is_file():
+        return _select_in_archive(list_archive(root), folders, whole=False)
     for folder in folders:
-        if (place / folder).is_dir():
-            return list_images(place / folder)
-        if place.absolute().as_posix().endswith(f"/{folder}"):
-            return list_images(place)
+        if (root / folder).is_dir():
+            return list_images(root / folder)
+        if root.absolute().as_posix().endswith(f"/{folder}"):
+            return list_images(root)
     for archive in archives:
-        for suffix in (*READABLE, *COMPRESSED):
-            if is_archive(path := place / f"{archive}{suffix}") and len(
-                found := _in_archive(list_archive(path), folders, whole)
-            ):
+        for suffix in (*READABLE_SUFFIXES, *UNPACK_COMMANDS):
+            path = root / f"{archive}{suffix}"
+            if is_archive(path) and len(found := _select_in_archive(list_archive(path), folders, whole_archive)):
                 return found
     return ImageFiles.from_paths(())
 
 
-def text_at(place: Path, names: Sequence[str], archives: Sequence[str] = ()) -> str | None:
-    """The text of the first file of these `names` below `place`, beside it, or in an archive; None where there is none."""
-    folders = (place, place.parent) if place.is_dir() else (place.parent,)
+def find_text(root: Path, names: Sequence[str], archives: Sequence[str] = ()) -> str | None:
+    """Read the first text file with one of `names` below `root`, beside it, or in an archive; None if there is none."""
+    folders = (root, root.parent) if root.is_dir() else (root.parent,)
     for path in (folder / name for folder in folders for name in names):
         if path.is_file():
             return path.read_text(errors="surrogateescape")
-    for path in [place] if place.is_file() else [place / f"{name}{suffix}" for name in archives for suffix in READABLE]:
+    for path in [root] if root.is_file() else [root / f"{name}{suffix}" for name in archives for suffix in READABLE_SUFFIXES]:
         if path.is_file():
-            found = list_archive(path)
+            members = list_archive(path)
             wanted = set(names)
-            for index, name in enumerate(found.names()):
+            for index, name in enumerate(members.names()):
                 if name in wanted or name.rsplit("/", 1)[-1] in wanted:
-                    return found.read_bytes(index).decode(errors="surrogateescape")
+                    return members.read_bytes(index).decode(errors="surrogateescape")
     return None
 
 
-def fallback_splits(place: Path, seed: int, why: str) -> Splits:
-    """What any other folder or archive of images is taken for: its `train`, `val` and `test`, or a drawn split.
+def fallback_splits(root: Path, seed: int, reason: str) -> Splits:
+    """Split any other folder or archive of images: by its `train`, `val` and `test` folders, or at random.
 
     Args:
-        place: folder or archive.
-        seed: of the draw.
-        why: it is not taken for the data set; goes before the note.
+        root: folder or archive.
+        seed: seed of the random split.
+        reason: why the official layout was not recognized; precedes the note.
     """
-    if place.is_file():
-        train, val, test = (images_at(place, (name,)) for name in ("train", "val", "test"))
-        some = len(train) or len(val) or len(test)
-        plain = fill_missing_splits(train, val, test, seed) if some else random_split(all_images(place), seed)
+    if root.is_file():
+        train, val, test = (find_images(root, (name,)) for name in ("train", "val", "test"))
+        any_found = len(train) or len(val) or len(test)
+        splits = fill_missing_splits(train, val, test, seed) if any_found else random_split(all_images(root), seed)
     else:
-        plain = folder_splits(place, seed)
-    return replace(plain, note=f"{why}: {plain.note}")
+        splits = folder_splits(root, seed)
+    return replace(splits, note=f"{reason}: {splits.note}")
 
 
-def all_images(place: Path) -> ImageFiles:
-    """Every image in a folder or an archive."""
-    return _in_archive(list_archive(place), (), whole=True) if place.is_file() else list_images(place)
+def all_images(root: Path) -> ImageFiles:
+    """List every image in a folder or an archive."""
+    return _select_in_archive(list_archive(root), (), whole=True) if root.is_file() else list_images(root)
 
 
-def has_parts(place: Path) -> bool:
-    """Whether a folder has been divided by hand, into `train`, `val` or `test`."""
-    return any((place / name).is_dir() for name in ("train", "val", "test"))
+def refuse_packed(root: Path, archives: Iterable[str]) -> None:
+    """Check that none of the compressed `archives` is in `root`.
+
+    Raises:
+        UserError: one is there; the message has the command that unpacks it.
+    """
+    for name in archives:
+        is_archive(root / name)
 
 
-def numbers_of(files: ImageFiles) -> Indices:
-    """(N,) the number at the end of each file's name, -1 where there is none or it has more than 18 digits."""
-    found = (re.search(r"(?<!\d)(\d{1,18})\.\w+$", name) for name in files.names())  # 19 digits may be too many for int64
+def require_images(folder: Path, names: Sequence[str], listed_in: Path) -> None:
+    """Check that `folder` contains all images that the file `listed_in` lists.
+
+    Raises:
+        UserError: some are missing; the message has the first three.
+    """
+    present = set(list_images(folder).names())
+    if absent := [name for name in names if name not in present]:
+        count = f"{len(absent):,} of {len(names):,} images in {listed_in} are not in {folder}"
+        raise UserError(f"{count} ({abbreviate(absent)}): unpack the archive again")
+
+
+def file_numbers(files: ImageFiles) -> Indices:
+    """Return (N,) the number at the end of each file's name, or -1 if there is none or it has more than 18 digits."""
+    found = (re.search(r"(?<!\d)(\d{1,18})\.\w+$", name) for name in files.names())  # 19 digits may overflow int64
     return np.fromiter((int(match[1]) if match else -1 for match in found), np.int64, len(files))
 
 
-def drawn(pictures: ImageFiles, sizes: Sequence[int], seed: int) -> list[ImageFiles]:
-    """Parts of these sizes, drawn from the seed, each in the pictures' order.
+def random_parts(images: ImageFiles, sizes: Sequence[int], seed: int) -> list[ImageFiles]:
+    """Split images at random into parts of these sizes; each part keeps the images' order.
 
     Args:
-        pictures: all there are.
-        sizes: of all parts; together the official number of pictures. Of more or fewer pictures the parts are as large in
-            proportion, the first takes the rest.
-        seed: of the draw.
+        images: all images.
+        sizes: size of each part; they add up to the official number of images. For another number of images, the parts are
+            scaled in proportion, and the first has the rest.
+        seed: seed of the split.
     """
-    order = torch.randperm(len(pictures), generator=generator(seed, RngStream.SPLIT)).numpy()
-    lengths = [round(len(pictures) * size / sum(sizes)) for size in sizes[1:]]
-    cuts = np.cumsum([len(pictures) - sum(lengths), *lengths])[:-1]
-    return [pictures.take(np.sort(part)) for part in np.split(order, cuts)]
+    order = torch.randperm(len(images), generator=generator(seed, RngStream.SPLIT)).numpy()
+    lengths = [round(len(images) * size / sum(sizes)) for size in sizes[1:]]
+    cuts = np.cumsum([len(images) - sum(lengths), *lengths])[:-1]
+    return [images.take(np.sort(part)) for part in np.split(order, cuts)]
 
 
-def counted(found: int, official: int, what: str = "images") -> str:
-    """`5 of the 7 official images`; warns where it is another number, as the set is then not the one that papers write of."""
-    line = f"{found:,} of the {official:,} official {what}"
+def count_note(found: int, official: int, what: str = "images") -> str:
+    """Return `5 of the 7 official images`. Warn if the numbers differ: papers then report results on another set."""
+    note = f"{found:,} of the {official:,} official {what}"
     if found != official:
-        rank_zero_warn(f"{line}: some are missing, or others are among them", stacklevel=3)
-    return line
+        rank_zero_warn(f"{note}: some are missing, or others are among them", stacklevel=3)
+    return note
 
 
-def missing(names: Sequence[str]) -> str:
-    """The first three of `names` and how many more there are."""
+def abbreviate(names: Sequence[str]) -> str:
+    """Return the first three of `names` and the number of the others."""
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
 
-def _in_archive(found: ArchiveImages, folders: Sequence[str], whole: bool) -> ArchiveImages:
-    """The images below the first of `folders` that has any, in one pass over what may be millions of names."""
-    inside: list[list[int]] = [[] for _ in folders]
+def _has_split_folders(root: Path) -> bool:
+    return any((root / name).is_dir() for name in ("train", "val", "test"))
+
+
+def _select_in_archive(members: ArchiveImages, folders: Sequence[str], whole: bool) -> ArchiveImages:
+    """Select the images below the first of `folders` that has any, in one pass over what may be millions of names."""
+    by_folder: list[list[int]] = [[] for _ in folders]
     images: list[int] = []
-    for index, name in enumerate(found.names()):
+    for index, name in enumerate(members.names()):
         if name.lower().endswith(SUFFIXES):
             images.append(index)
-            for folder, places in zip(folders, inside, strict=True):
+            for folder, indices in zip(folders, by_folder, strict=True):
                 if name.startswith(f"{folder}/"):
-                    places.append(index)
-    return found.take(np.array(next(filter(None, inside), images if whole else []), np.int64))
+                    indices.append(index)
+    return members.take(np.array(next(filter(None, by_folder), images if whole else []), np.int64))

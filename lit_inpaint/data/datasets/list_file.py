@@ -1,4 +1,4 @@
-"""Images that text files list, one path in each line: the lists that papers and their public code hand out."""
+"""Images listed in text files, such as the lists that papers publish with their code."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ from typing import ClassVar
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_inpaint.data.datamodule import InpaintingData
-from lit_inpaint.data.datasets.folder_layouts import missing
+from lit_inpaint.data.datasets.folder_layouts import abbreviate
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.data.splits import Splits, fill_missing_splits
-from lit_inpaint.data.transforms.crops import Transform
+from lit_inpaint.data.transforms import Transform
 from lit_inpaint.data.unreadable_images import OnBadFile
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import MaskSource
 
 
 class ListFile(InpaintingData):
-    """Images in the lists `train`, `val` and `test` (such as DeepFill's `.flist` or Places2's `.txt`, without classes).
+    """Images listed in text files with one path per line (such as DeepFill's `.flist`, or Places2's `.txt` lists).
 
-    Paths are relative to `root`, or without it to their list's folder. With a `root`, a list with the absolute paths of another
-    machine can be used too: as many of their first folders are dropped as it takes for the first file to be found. Lists of
-    validation and test images stand in for each other; without both, the training list is split 90:5:5 by `seed`.
+    Paths are relative to `root`, or without it to the folder of their list; class numbers after the paths are ignored. With a
+    `root`, a list of absolute paths on another machine can be used: as many leading folders are dropped as needed to find the
+    first file.
+
+    Splits: the lists `train`, `val` and `test`. Val is used as test, or test as val, if one is missing. Without both, the
+    training list is split 90:5:5 at random by `seed`.
 
     Args:
-        root: folder of the images. None: each list's own.
+        root: folder of the images. None: the folder of each list.
         train: text file of the training images.
-        val: of the validation images.
-        test: of the test images. All other arguments: see `InpaintingData`.
+        val: text file of the validation images.
+        test: text file of the test images. All other arguments: see `InpaintingData`.
     """
 
     expected_layout: ClassVar[str] = "the images that the lists name (--data.train FILE --data.val FILE --data.test FILE)"
@@ -81,53 +84,55 @@ class ListFile(InpaintingData):
         """See the class.
 
         Raises:
-            UserError: no list is named, or one is missing, empty, or names files that are not there.
+            UserError: no list is given, or one is missing or empty, or names files that do not exist.
         """
-        named = (self.train, self.val, self.test)
-        if not any(named):
+        lists = (self.train, self.val, self.test)
+        if not any(lists):
             raise UserError(
                 "ListFile needs a text file of image paths: --data.train FILE, and --data.val or --data.test for others"
             )
         if self.root is not None:
             self.root_folder()
-        train, val, test = (self._listed_in(Path(name)) if name else ImageFiles.from_paths(()) for name in named)
+        train, val, test = (self._read_list(Path(name)) if name else ImageFiles.from_paths(()) for name in lists)
         for held_out in (val, test):
-            if both := {str(path) for path in train}.intersection(str(path) for path in held_out):
-                shown = missing(sorted(both))
-                rank_zero_warn(f"{len(both):,} images are listed both to train on and to evaluate on: {shown}", stacklevel=2)
-        lists = fill_missing_splits(train, val, test, self.seed)
-        shown = ", ".join(Path(name).name for name in named if name)
-        return Splits(lists.train, lists.val, lists.test, f"{lists.note}; from {shown}")
+            if shared := {str(path) for path in train}.intersection(str(path) for path in held_out):
+                examples = abbreviate(sorted(shared))
+                rank_zero_warn(
+                    f"{len(shared):,} images are listed both to train on and to evaluate on: {examples}", stacklevel=2
+                )
+        splits = fill_missing_splits(train, val, test, self.seed)
+        names = ", ".join(Path(name).name for name in lists if name)
+        return Splits(splits.train, splits.val, splits.test, f"{splits.note}; from {names}")
 
-    def _listed_in(self, path: Path) -> ImageFiles:
-        """The files that one list names."""
+    def _read_list(self, path: Path) -> ImageFiles:
+        """Return the files that one list names."""
         if not path.is_file():
             raise UserError(f"no list of images at {path}; name a text file with one path in each line")
         lines = [line.strip() for line in path.read_text(errors="surrogateescape").splitlines()]
         lines = list(dict.fromkeys(line for line in lines if line))
         if not lines:
             raise UserError(f"{path} is empty; it should have the path of an image in each line")
-        # Absolute, as lines may be: all have one folder in common, and a file is the same one in every list.
-        top = (path.parent if self.root is None else Path(self.root)).absolute()
-        if not (top / lines[0]).is_file() and all(re.search(r"\S\s+\d+$", line) for line in lines):
-            lines = [line.rsplit(maxsplit=1)[0] for line in lines]  # the number of its class stands behind each path
+        # Absolute, as lines may be: all paths have a common folder, and a file has the same path in every list.
+        folder = (path.parent if self.root is None else Path(self.root)).absolute()
+        if not (folder / lines[0]).is_file() and all(re.search(r"\S\s+\d+$", line) for line in lines):
+            lines = [line.rsplit(maxsplit=1)[0] for line in lines]  # each path is followed by the number of its class
         if self.root is not None:
-            dropped = _dropped(top, lines[0])
+            dropped = _leading_parts_to_drop(folder, lines[0])
             lines = [line.split("/", dropped)[-1] for line in lines] if dropped else lines
-        found = [os.path.join(top, line) for line in lines]  # noqa: PTH118 (many paths; an absolute one stays)
+        found = [os.path.join(folder, line) for line in lines]  # noqa: PTH118 (many paths; absolute ones are kept)
         if absent := [name for name in found if not os.path.isfile(name)]:  # noqa: PTH113
-            elsewhere = self.root is None and all(line.startswith("/") for line in lines)
-            mend = "the paths are those of another machine: name" if elsewhere else "mend the list, or name"
+            other_machine = self.root is None and all(line.startswith("/") for line in lines)
+            fix = "the paths are those of another machine: name" if other_machine else "fix the list, or name"
             raise UserError(
-                f"{path} names {len(absent):,} of {len(found):,} files that are not there: {missing(absent)}; {mend} "
+                f"{path} names {len(absent):,} of {len(found):,} files that are not there: {abbreviate(absent)}; {fix} "
                 "the folder that they are below: --data.root DIR"
             )
         return ImageFiles.from_paths(map(Path, found))
 
 
-def _dropped(top: Path, name: str) -> int:
-    """How many first parts of `name` to leave out so that it is a file below `top`; 0 where it is as it is, or never."""
+def _leading_parts_to_drop(folder: Path, name: str) -> int:
+    """Return how many leading parts of an absolute path to drop to find it below `folder`; 0 if it exists, or is not found."""
     if not name.startswith("/") or Path(name).is_file():
         return 0
     parts = name.split("/")
-    return next((count for count in range(1, len(parts)) if top.joinpath(*parts[count:]).is_file()), 0)
+    return next((count for count in range(1, len(parts)) if folder.joinpath(*parts[count:]).is_file()), 0)

@@ -1,4 +1,4 @@
-"""STL-10, 100,000 unlabelled images of 96x96 pixels (Coates et al., "An Analysis of Single-Layer Networks …", AISTATS 2011)."""
+"""STL-10: unlabeled images of 96x96 pixels, read from one binary file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_inpaint.data.archives import is_archive
 from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
-from lit_inpaint.data.datasets.folder_layouts import fallback_splits, place_of
+from lit_inpaint.data.datasets.folder_layouts import fallback_splits, refuse_packed, root_or_archive
 from lit_inpaint.data.image_decode import UnreadableImageError
 from lit_inpaint.data.image_source import ImageSource, Indices
 from lit_inpaint.data.splits import Splits, random_split
-from lit_inpaint.data.transforms.augmentation import LamaAugment
+from lit_inpaint.data.transforms import LamaAugment
 from lit_inpaint.errors import UserError
 
 IMAGES = 100_000
@@ -26,17 +25,22 @@ BINARY = "unlabeled_X.bin"
 
 
 class STL10(InpaintingData):
-    """The unlabelled images, split 80:10:10 by the seed; from any other folder of images it takes what `Folder` would.
+    """STL-10: the 100,000 unlabeled images of 96x96 pixels, split 80:10:10 at random by `seed`.
 
-    That is what WaveMix trains and tests on (appendix A); which images its authors drew is not published. The labelled images
-    are not used. `unlabeled_X.bin` lies in `root` or in `stl10_binary`, which the archive unpacks to; it is read where it lies.
+    Source: Coates et al., "An Analysis of Single-Layer Networks in Unsupervised Feature Learning", AISTATS 2011;
+    https://cs.stanford.edu/~acoates/stl10/.
+
+    Layout: `unlabeled_X.bin`, in `root` or in `stl10_binary/`, which the archive unpacks to. The labeled images are not used.
+    Other folders are read as by `Folder`.
+
+    WaveMix trains and tests on such a split (appendix A); which images its authors chose is not published.
     """
 
     expected_layout: ClassVar[str] = "stl10_binary/unlabeled_X.bin of STL-10 (https://cs.stanford.edu/~acoates/stl10/)"
 
     @classmethod
     def defaults(cls, root: str | None) -> DatasetDefaults:
-        """The augmentation that WaveMix takes from LaMa."""
+        """Use the augmentation that WaveMix takes from LaMa."""
         return DatasetDefaults(root="data/stl10", train_transform=LamaAugment())
 
     def splits(self) -> Splits:
@@ -45,10 +49,10 @@ class STL10(InpaintingData):
         Raises:
             UserError: the binary has the wrong size, or is still in its archive.
         """
-        root = place_of(self)
+        root = root_or_archive(self)
         path = next((path for path in (root / "stl10_binary" / BINARY, root / BINARY) if path.is_file()), None)
         if path is None:
-            is_archive(root / "stl10_binary.tar.gz")  # says how to unpack it
+            refuse_packed(root, ("stl10_binary.tar.gz",))
             return fallback_splits(root, self.seed, f"no {BINARY}, so not STL-10's split")
         expected, found = IMAGES * 3 * SIDE * SIDE, path.stat().st_size
         if found != expected:
@@ -57,13 +61,13 @@ class STL10(InpaintingData):
 
 
 class STL10Binary(ImageSource):
-    """Pictures of 96x96 pixels in one file, each in three planes, for red, green and blue, column after column.
+    """Images of 96x96 pixels in one file, each stored as a red, a green and a blue plane in column-major order.
 
-    The file is mapped into memory by each process that reads from it, at its first picture; nothing of it is copied or pickled.
+    Each process that reads the file maps it into memory at its first read. Nothing of the file is copied or pickled.
 
     Args:
         path: the file.
-        places: which pictures of the file these are, counted from 0.
+        indices: which images of the file are used, counted from 0.
     """
 
     def __init__(self, path: Path, indices: Indices) -> None:
@@ -72,7 +76,7 @@ class STL10Binary(ImageSource):
         self._mapped: NDArray[np.uint8] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the mapping, which would be pickled as all its bytes."""
+        """Leave out the mapping, which would be pickled with all its bytes."""
         return {**self.__dict__, "_mapped": None}
 
     def __len__(self) -> int:
@@ -86,11 +90,11 @@ class STL10Binary(ImageSource):
                 self._mapped = content[: len(content) // (3 * SIDE * SIDE) * 3 * SIDE * SIDE].reshape(-1, 3, SIDE, SIDE)
             except (OSError, ValueError) as error:
                 raise UnreadableImageError(f"cannot read {self.path} ({error})") from error
-        place = int(self.indices[index])
-        if place >= len(self._mapped):
+        position = int(self.indices[index])
+        if position >= len(self._mapped):
             raise UnreadableImageError(f"{self.location(index)} lies beyond the end of the file")
-        # From planes of columns to rows of pixels, whose three channels lie side by side, as in every picture that is read.
-        return torch.from_numpy(self._mapped[place].transpose(2, 1, 0).copy()).permute(2, 0, 1)
+        # From column-major planes to channels-last rows, the memory layout of every image that is read.
+        return torch.from_numpy(self._mapped[position].transpose(2, 1, 0).copy()).permute(2, 0, 1)
 
     def location(self, index: int) -> str:
         """See `ImageSource`."""
@@ -105,5 +109,5 @@ class STL10Binary(ImageSource):
         return type(self)(self.path, self.indices[indices])
 
     def digest(self) -> str:
-        """See `ImageSource`: of the file's name and the pictures' places in it."""
+        """See `ImageSource`. Hashes the file's name and the images' positions in it."""
         return hashlib.sha256(self.path.name.encode() + b"\0" + self.indices.astype("<i8").tobytes()).hexdigest()

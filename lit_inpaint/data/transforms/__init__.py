@@ -1,6 +1,7 @@
-"""Transforms: from an image of any size to what is trained or evaluated on."""
+"""Transforms: crop, resize and augment images for training and evaluation."""
 
 from lit_inpaint.data.transforms.augmentation import LamaAugment, RandomAffine
+from lit_inpaint.data.transforms.base import Transform
 from lit_inpaint.data.transforms.crops import (
     NativeSize,
     PolyphaseSubsample,
@@ -8,7 +9,6 @@ from lit_inpaint.data.transforms.crops import (
     RandomResizedCrop,
     Resize,
     ResizedCenterCrop,
-    Transform,
 )
 
 __all__ = [

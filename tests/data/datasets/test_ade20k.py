@@ -22,61 +22,61 @@ def unpacked(write: Write, tmp_path: Path) -> Path:
     return tmp_path / "ade"
 
 
-def _names(pictures: ImageSource) -> list[str]:
-    return [Path(pictures.location(index)).stem for index in range(len(pictures))]
+def _names(images: ImageSource) -> list[str]:
+    return [Path(images.location(index)).stem for index in range(len(images))]
 
 
 def test_the_official_folders_are_the_split(unpacked: Path, write: Write) -> None:
     data = ADE20K(str(unpacked))
-    lists = data.splits()
-    assert _names(lists.train) == [f"ADE_train_{number:08}" for number in range(1, 11)]
-    assert _names(lists.val) == ["ADE_val_00000001", "ADE_val_00000002"]
-    assert lists.test == lists.val
+    splits = data.splits()
+    assert _names(splits.train) == [f"ADE_train_{number:08}" for number in range(1, 11)]
+    assert _names(splits.val) == ["ADE_val_00000001", "ADE_val_00000002"]
+    assert splits.test == splits.val
     assert "10 of the 20,210 official training images, 2 of the 2,000 official validation images" in data.describe()
     write("ade/release_test/testing/ADE_test_00000001.jpg")
-    lists = ADE20K(str(unpacked)).splits()
-    assert _names(lists.test) == ["ADE_test_00000001"]
-    assert "1 of the 3,352 official test images" in lists.note
-    assert ADE20K(str(unpacked / "ADEChallengeData2016")).splits().train.digest() == lists.train.digest()
+    splits = ADE20K(str(unpacked)).splits()
+    assert _names(splits.test) == ["ADE_test_00000001"]
+    assert "1 of the 3,352 official test images" in splits.note
+    assert ADE20K(str(unpacked / "ADEChallengeData2016")).splits().train.digest() == splits.train.digest()
 
 
-def test_the_zip_is_as_good_as_the_folder(unpacked: Path, pack: Pack, tmp_path: Path) -> None:
+def test_a_zip_equals_the_folder(unpacked: Path, pack: Pack, tmp_path: Path) -> None:
     expected = ADE20K(str(unpacked), subset=4).splits()
     archive = pack("zips/ADEChallengeData2016.zip", "ade")
     for root in (archive, archive.parent):
-        lists = ADE20K(str(root), subset=4).splits()
-        assert lists.note == expected.note
-        assert lists.train.digest() == expected.train.digest()
-        assert torch.equal(lists.val.read(1), expected.val.read(1))
+        splits = ADE20K(str(root), subset=4).splits()
+        assert splits.note == expected.note
+        assert splits.train.digest() == expected.train.digest()
+        assert torch.equal(splits.val.read(1), expected.val.read(1))
 
 
 @pytest.mark.parametrize("top", ["ADE20K_2016_07_26/images", "ADE20K_2021_17_01/images/ADE"])
-def test_label_pictures_of_the_full_releases_are_left_out(top: str, write: Write, tmp_path: Path) -> None:
+def test_label_images_of_the_full_releases_are_left_out(top: str, write: Write, tmp_path: Path) -> None:
     for part, name in (("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001")):
         folder = f"{top}/{part}/a/abbey"
         for file in (f"{name}.jpg", f"{name}_seg.png", f"{name}_parts_1.png", f"{name}/instance_000_{name}.png"):
             write(f"{folder}/{file}")
-    lists = ADE20K(str(tmp_path)).splits()
-    assert [_names(lists.train), _names(lists.val)] == [["ADE_train_00000001"], ["ADE_val_00000001"]]
+    splits = ADE20K(str(tmp_path)).splits()
+    assert [_names(splits.train), _names(splits.val)] == [["ADE_train_00000001"], ["ADE_val_00000001"]]
 
 
-def test_a_subset_is_drawn_or_listed(unpacked: Path, tmp_path: Path) -> None:
-    drawn = ADE20K(str(unpacked), subset=4).splits()
-    assert len(drawn.train) == 4
-    assert "4 of them drawn by seed 0" in drawn.note
+def test_a_subset_is_random_or_listed(unpacked: Path, tmp_path: Path) -> None:
+    chosen = ADE20K(str(unpacked), subset=4).splits()
+    assert len(chosen.train) == 4
+    assert "4 of them drawn by seed 0" in chosen.note
     assert (
-        drawn.train == ADE20K(str(unpacked), subset=4).splits().train != ADE20K(str(unpacked), subset=4, seed=1).splits().train
+        chosen.train == ADE20K(str(unpacked), subset=4).splits().train != ADE20K(str(unpacked), subset=4, seed=1).splits().train
     )
     listed = tmp_path / "challenge.txt"
     listed.write_text("images/training/ADE_train_00000007.jpg\n\nADE_train_00000002\n")
-    lists = ADE20K(str(unpacked), subset=str(listed)).splits()
-    assert _names(lists.train) == ["ADE_train_00000002", "ADE_train_00000007"]
-    assert "2 of them as challenge.txt says" in lists.note
-    assert len(lists.val) == 2
+    splits = ADE20K(str(unpacked), subset=str(listed)).splits()
+    assert _names(splits.train) == ["ADE_train_00000002", "ADE_train_00000007"]
+    assert "2 of them listed in challenge.txt" in splits.note
+    assert len(splits.val) == 2
     assert len(ADE20K(str(unpacked), subset=99).splits().train) == 10
 
 
-def test_mistakes_in_a_subset_are_one_line(unpacked: Path, tmp_path: Path) -> None:
+def test_errors_in_a_subset_are_one_line(unpacked: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
     with pytest.raises(UserError, match=r"no list of images at .*list\.txt; name a text file"):
         ADE20K(str(unpacked), subset=str(listed)).splits()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lit_inpaint.data import CelebA
-from lit_inpaint.data.datasets.celeba import parts_of
+from lit_inpaint.data.datasets.celeba import split_of_numbers
 from lit_inpaint.errors import UserError
 
 Write = Callable[..., Path]
@@ -24,7 +24,7 @@ def unpacked(write: Write, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("layout", ["beside", "inside", "itself", "Img"])
-def test_the_zip_is_as_good_as_what_it_unpacks_to(layout: str, unpacked: Path, pack: Pack, tmp_path: Path) -> None:
+def test_a_zip_equals_the_unpacked_folder(layout: str, unpacked: Path, pack: Pack, tmp_path: Path) -> None:
     expected = CelebA(str(unpacked)).splits()
     partition = (unpacked / "list_eval_partition.txt").read_bytes()
     if layout != "inside":
@@ -55,33 +55,33 @@ def test_a_zip_trains_through_the_data_module(unpacked: Path, pack: Pack, tmp_pa
     assert torch.equal(batches[0]["image"], batches[1]["image"])
 
 
-def test_without_the_partition_file_the_numbers_tell(unpacked: Path) -> None:
+def test_without_the_partition_file_the_numbers_determine_the_split(unpacked: Path) -> None:
     (unpacked / "list_eval_partition.txt").unlink()
-    lists = CelebA(str(unpacked)).splits()
-    assert [len(lists.train), len(lists.val), len(lists.test)] == [6, 0, 0]
-    assert "by numbers, as list_eval_partition.txt is missing" in lists.note
-    parts = parts_of(np.arange(202_601))
+    splits = CelebA(str(unpacked)).splits()
+    assert [len(splits.train), len(splits.val), len(splits.test)] == [6, 0, 0]
+    assert "by numbers, as list_eval_partition.txt is missing" in splits.note
+    parts = split_of_numbers(np.arange(202_601))
     assert np.bincount(parts + 1).tolist() == [2, 162_770, 19_867, 19_962]  # 0 and 202,600 are none of them
     assert parts[[1, 162_770, 162_771, 182_637, 182_638, 202_599]].tolist() == [0, 0, 1, 1, 2, 2]
 
 
-def test_a_count_that_is_off_is_said_once(unpacked: Path) -> None:
+def test_a_count_that_differs_from_the_official_one_causes_a_warning(unpacked: Path) -> None:
     with pytest.warns(UserWarning, match=r"^6 of the 202,599 official images: some are missing, or others are among them$"):
         CelebA(str(unpacked)).splits()
 
 
-def test_another_archive_is_taken_as_a_folder_is(write: Write, pack: Pack, tmp_path: Path) -> None:
+def test_any_other_archive_is_split_as_a_folder(write: Write, pack: Pack, tmp_path: Path) -> None:
     for name in ("train/1.png", "val/2.png", "3.png"):
-        write(f"pictures/{name}")
-    lists = CelebA(str(pack("any.zip"))).splits()
-    assert [[*part.names()] for part in (lists.train, lists.val)] == [["train/1.png"], ["val/2.png"]]
-    assert lists.note.startswith("no img_align_celeba, so not the official split: test is val")
-    (tmp_path / "pictures" / "train" / "1.png").rename(tmp_path / "pictures" / "1.png")
-    (tmp_path / "pictures" / "val" / "2.png").rename(tmp_path / "pictures" / "2.png")
+        write(f"images/{name}")
+    splits = CelebA(str(pack("any.zip"))).splits()
+    assert [[*part.names()] for part in (splits.train, splits.val)] == [["train/1.png"], ["val/2.png"]]
+    assert splits.note.startswith("no img_align_celeba, so not the official split: test is val")
+    (tmp_path / "images" / "train" / "1.png").rename(tmp_path / "images" / "1.png")
+    (tmp_path / "images" / "val" / "2.png").rename(tmp_path / "images" / "2.png")
     assert len(CelebA(str(pack("any.zip"))).splits().train) == 2
 
 
-def test_a_file_that_is_no_archive_is_no_root(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_refused_as_root(tmp_path: Path) -> None:
     (tmp_path / "faces.rar").write_bytes(b"Rar!")
     with pytest.raises(UserError, match=re.escape(f"CelebA: no folder at {tmp_path / 'faces.rar'}; put img_align_celeba/")):
         CelebA(str(tmp_path / "faces.rar")).splits()

@@ -8,7 +8,7 @@ import pytest
 
 from lit_inpaint.data import CelebAHQ
 from lit_inpaint.data.datasets import celebahq
-from lit_inpaint.data.datasets.celebahq import Split
+from lit_inpaint.data.datasets.celebahq import SplitName
 from lit_inpaint.data.splits import Splits
 from lit_inpaint.errors import UserError
 
@@ -18,7 +18,7 @@ COUNT = 60
 ORIGINAL = (
     [1 + index for index in range(45)] + [170_000 + index for index in range(9)] + [190_000 + index for index in range(6)]
 )
-"""Numbers in CelebA: 45 of its training images, 9 of its validation and 6 of its test images."""
+"""Numbers in CelebA: of 45 training, 9 validation and 6 test images."""
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +36,8 @@ def unpacked(write: Write, tmp_path: Path) -> Path:
     return tmp_path / "hq"
 
 
-def _numbers(lists: Splits) -> list[list[int]]:
-    return [[int(Path(name).stem) for name in part.names()] for part in (lists.train, lists.val, lists.test)]
+def _numbers(splits: Splits) -> list[list[int]]:
+    return [[int(Path(name).stem) for name in part.names()] for part in (splits.train, splits.val, splits.test)]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def _numbers(lists: Splits) -> list[list[int]]:
         ("24000-3176-2824", (48, 6, 6)),
     ],
 )
-def test_every_split_is_whole_disjoint_and_named(split: Split, sizes: tuple[int, ...], unpacked: Path) -> None:
+def test_every_split_is_complete_disjoint_and_named(split: SplitName, sizes: tuple[int, ...], unpacked: Path) -> None:
     data = CelebAHQ(str(unpacked), split=split)
     train, val, test = _numbers(data.splits())
     assert (len(train), len(val), len(test)) == sizes
@@ -64,19 +64,19 @@ def test_every_split_is_whole_disjoint_and_named(split: Split, sizes: tuple[int,
 
 
 def test_the_splits_add_up_to_thirty_thousand() -> None:
-    for split in get_args(Split):
+    for split in get_args(SplitName):
         assert sum(map(int, split.split("-"))) == 30_000
 
 
 @pytest.mark.parametrize("mapping", ["CelebA-HQ-to-CelebA-mapping.txt", "image_list.txt"])
-def test_celebas_own_split_is_carried_over(mapping: str, unpacked: Path) -> None:
+def test_celebas_own_split_is_mapped(mapping: str, unpacked: Path) -> None:
     (unpacked / "CelebA-HQ-to-CelebA-mapping.txt").rename(unpacked / mapping)
     expected = [list(range(45)), list(range(45, 54)), list(range(54, 60))]
     assert _numbers(CelebAHQ(str(unpacked), split="24183-2993-2824").splits()) == expected
     assert _numbers(CelebAHQ(str(unpacked), split="24000-3176-2824").splits())[2] == expected[2]
 
 
-def test_a_split_without_its_list_says_what_is_missing(unpacked: Path) -> None:
+def test_the_error_for_a_split_without_its_list_names_the_list(unpacked: Path) -> None:
     (unpacked / "CelebA-HQ-to-CelebA-mapping.txt").unlink()
     with pytest.raises(UserError, match=r"needs CelebA-HQ-to-CelebA-mapping\.txt .* --data\.split 27000-3000$") as caught:
         CelebAHQ(str(unpacked), split="24183-2993-2824").prepare_data()
@@ -85,19 +85,19 @@ def test_a_split_without_its_list_says_what_is_missing(unpacked: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["28000-2000", "26000-2000-2000"])
-def test_deepfills_list_says_what_is_tested_on(split: Split, unpacked: Path) -> None:
+def test_deepfills_list_determines_the_test_images(split: SplitName, unpacked: Path) -> None:
     (unpacked / "val_shuffled.flist").write_text("17.jpg\n./celebahq/3.png\r\n00041.jpg\n")
     data = CelebAHQ(str(unpacked), split=split)
     train, val, test = _numbers(data.splits())
     assert test == [3, 17, 41]
     assert (len(train), len(val)) == ((57, 3) if split == "28000-2000" else (53, 4))
     assert not {*train} & {*val, *test}
-    assert "3 tested on as val_shuffled.flist says, the others drawn by seed 0" in data.describe()
+    assert "3 test images listed in val_shuffled.flist, the others drawn by seed 0" in data.describe()
 
 
-def test_other_copies_of_the_images_are_divided_alike(unpacked: Path, pack: Pack, tmp_path: Path) -> None:
-    """Counted from one and padded, in a zip, as a plain folder: always the same people."""
-    expected = {split: _numbers(CelebAHQ(str(unpacked), split=split).splits()) for split in get_args(Split)}
+def test_other_copies_of_the_images_have_the_same_splits(unpacked: Path, pack: Pack, tmp_path: Path) -> None:
+    """Counted from one and zero-padded, in a zip, in any folder: always the same people."""
+    expected = {split: _numbers(CelebAHQ(str(unpacked), split=split).splits()) for split in get_args(SplitName)}
     copy = tmp_path / "copy" / "data256x256"
     copy.mkdir(parents=True)
     for number in range(COUNT):
@@ -126,23 +126,23 @@ def test_the_mapping_is_found_in_the_zip(unpacked: Path, pack: Pack, tmp_path: P
         assert _numbers(CelebAHQ(str(root), split="24183-2993-2824").splits()) == expected
 
 
-def test_two_copies_in_one_folder_are_told(unpacked: Path, write: Write) -> None:
+def test_two_copies_in_one_folder_are_refused(unpacked: Path, write: Write) -> None:
     write("hq/CelebA-HQ-img/7.png", 7)
     with pytest.raises(UserError, match=r"goes by the numbers .* the same in .*7\.jpg, .*7\.png; keep one copy"):
         CelebAHQ(str(unpacked), split="24183-2993-2824").splits()
 
 
-def test_a_folder_divided_by_hand_stays_so(write: Write, tmp_path: Path) -> None:
+def test_split_folders_are_kept(write: Write, tmp_path: Path) -> None:
     for number in range(COUNT):
         write(f"{'train' if number < 50 else 'test'}/{number}.png", number, size=(2, 2))
-    lists = CelebAHQ(str(tmp_path)).splits()
-    assert [len(lists.train), len(lists.val), len(lists.test)] == [50, 10, 10]
-    assert re.match(r"no CelebA-HQ-img or other copy of all 60 images, so not the split 27000-3000: val is test", lists.note)
+    splits = CelebAHQ(str(tmp_path)).splits()
+    assert [len(splits.train), len(splits.val), len(splits.test)] == [50, 10, 10]
+    assert re.match(r"no CelebA-HQ-img or other copy of all 60 images, so not the split 27000-3000: val is test", splits.note)
 
 
-def test_a_part_of_the_images_is_divided_in_proportion(unpacked: Path) -> None:
+def test_an_incomplete_copy_is_split_in_proportion(unpacked: Path) -> None:
     for number in range(20, COUNT):
         (unpacked / "CelebA-HQ-img" / f"{number}.jpg").unlink()
     with pytest.warns(UserWarning, match="20 of the 60 official images"):
-        lists = CelebAHQ(str(unpacked)).splits()
-    assert np.array_equal([len(lists.train), len(lists.test)], [18, 2])
+        splits = CelebAHQ(str(unpacked)).splits()
+    assert np.array_equal([len(splits.train), len(splits.test)], [18, 2])

@@ -9,42 +9,42 @@ import pytest
 from lit_inpaint.data import ADE20K, FFHQ, CelebA, CelebAHQ, DemoPhotos, Folder, InpaintingData, ListFile, Oxford, Places2
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.data.splits import Splits, random_subset
-from lit_inpaint.data.transforms.crops import RandomResizedCrop, ResizedCenterCrop
+from lit_inpaint.data.transforms import RandomResizedCrop, ResizedCenterCrop
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import Center
 
 Write = Callable[..., Path]
 
 
-def _names(lists: Splits) -> list[list[str]]:
-    return [[path.stem for path in files] for files in (lists.train, lists.val, lists.test)]
+def _names(splits: Splits) -> list[list[str]]:
+    return [[path.stem for path in files] for files in (splits.train, splits.val, splits.test)]
 
 
-def test_a_plain_folder_is_split_90_5_5_by_the_seed(write: Write, tmp_path: Path) -> None:
+def test_a_folder_is_split_90_5_5_by_the_seed(write: Write, tmp_path: Path) -> None:
     for i in range(40):
         write(f"{i:02}.png", i, size=(2, 2))
-    lists = Folder(str(tmp_path)).splits()
-    train, val, test = _names(lists)
+    splits = Folder(str(tmp_path)).splits()
+    train, val, test = _names(splits)
     assert [len(train), len(val), len(test)] == [36, 2, 2]
     assert sorted(train + val + test) == [f"{i:02}" for i in range(40)]
-    assert Folder(str(tmp_path)).splits() == lists != Folder(str(tmp_path), seed=1).splits()
+    assert Folder(str(tmp_path)).splits() == splits != Folder(str(tmp_path), seed=1).splits()
 
 
 @pytest.mark.parametrize("number", [2, 3, 19])
-def test_few_images_keep_one_for_validation_and_test(write: Write, tmp_path: Path, number: int) -> None:
+def test_of_few_images_one_is_for_validation_and_test(write: Write, tmp_path: Path, number: int) -> None:
     for i in range(number):
         write(f"{i}.png", size=(2, 2))
-    lists = Folder(str(tmp_path)).splits()
-    assert [len(lists.train), len(lists.val)] == [number - 1, 1]
-    assert lists.test == lists.val
-    assert not set(lists.train) & set(lists.val)
+    splits = Folder(str(tmp_path)).splits()
+    assert [len(splits.train), len(splits.val)] == [number - 1, 1]
+    assert splits.test == splits.val
+    assert not set(splits.train) & set(splits.val)
 
 
-def test_a_single_image_is_everything_and_warns(write: Write, tmp_path: Path) -> None:
+def test_a_single_image_is_in_every_split_with_a_warning(write: Write, tmp_path: Path) -> None:
     path = write("only.png")
     with pytest.warns(UserWarning, match="only image"):
-        lists = Folder(str(tmp_path)).splits()
-    assert lists.train == lists.val == lists.test == ImageFiles.from_paths([path])
+        splits = Folder(str(tmp_path)).splits()
+    assert splits.train == splits.val == splits.test == ImageFiles.from_paths([path])
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_single_image_is_everything_and_warns(write: Write, tmp_path: Path) ->
         ("test", [[], ["test"], ["test"]]),
     ],
 )
-def test_named_folders_are_the_split(write: Write, tmp_path: Path, folders: str, expected: list[list[str]]) -> None:
+def test_split_folders_are_the_splits(write: Write, tmp_path: Path, folders: str, expected: list[list[str]]) -> None:
     for name in folders.split():
         write(f"{name}/deep/{name}.png")
     assert _names(Folder(str(tmp_path)).splits()) == expected
@@ -65,12 +65,12 @@ def test_named_folders_are_the_split(write: Write, tmp_path: Path, folders: str,
 def test_a_train_folder_alone_is_split(write: Write, tmp_path: Path) -> None:
     for i in range(4):
         write(f"train/{i}.png")
-    lists = Folder(str(tmp_path)).splits()
-    assert [len(lists.train), len(lists.val)] == [3, 1]
+    splits = Folder(str(tmp_path)).splits()
+    assert [len(splits.train), len(splits.val)] == [3, 1]
 
 
 @pytest.mark.parametrize("kind", [Folder, ADE20K, CelebA, CelebAHQ, DemoPhotos, FFHQ, Oxford, Places2])
-def test_a_missing_or_empty_folder_is_one_line_that_says_what_belongs_there(kind: type[InpaintingData], tmp_path: Path) -> None:
+def test_the_error_for_a_missing_or_empty_folder_has_the_expected_layout(kind: type[InpaintingData], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "no images").mkdir()
     (tmp_path / "no images" / "a.txt").write_text("text")
@@ -81,7 +81,7 @@ def test_a_missing_or_empty_folder_is_one_line_that_says_what_belongs_there(kind
         assert "\n" not in str(caught.value)
 
 
-def test_a_folder_without_root_says_so() -> None:
+def test_a_missing_root_is_refused() -> None:
     with pytest.raises(UserError, match=r"Folder needs --data\.root"):
         Folder().prepare_data()
 
@@ -120,7 +120,7 @@ def test_places2_reads_the_official_folders(write: Write, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", [ADE20K, CelebA, CelebAHQ, FFHQ, Oxford, Places2])
-def test_other_folders_fall_back_on_the_plain_rule_and_say_so(kind: type[InpaintingData], write: Write, tmp_path: Path) -> None:
+def test_other_folders_are_split_as_by_folder_with_a_note(kind: type[InpaintingData], write: Write, tmp_path: Path) -> None:
     for name in ("train/1.png", "val/2.png"):
         write(name)
     data = kind(root=str(tmp_path))
@@ -132,7 +132,7 @@ def test_other_folders_fall_back_on_the_plain_rule_and_say_so(kind: type[Inpaint
     assert "\n" not in data.describe()
 
 
-def test_demo_photographs_exist_and_none_is_on_both_sides() -> None:
+def test_demo_photos_exist_and_none_is_in_two_splits() -> None:
     train, val, test = _names(DemoPhotos().splits())
     assert len(train) == 7
     assert val == test == ["chelsea", "coffee"]
@@ -140,7 +140,7 @@ def test_demo_photographs_exist_and_none_is_on_both_sides() -> None:
     assert {"motorcycle_left", "motorcycle_right"} <= set(train)
 
 
-def test_demo_with_a_root_is_a_folder(write: Write, tmp_path: Path) -> None:
+def test_demo_photos_with_a_root_is_a_folder(write: Write, tmp_path: Path) -> None:
     write("train/1.png")
     write("val/2.png")
     data = DemoPhotos(str(tmp_path))
@@ -148,7 +148,7 @@ def test_demo_with_a_root_is_a_folder(write: Write, tmp_path: Path) -> None:
     assert (data.repeat, data.val_crops, data.cache) == (1, 1, False)
 
 
-def test_chosen_images_follow_the_seed_and_keep_their_order() -> None:
+def test_a_random_subset_depends_on_the_seed_and_keeps_its_order() -> None:
     files = ImageFiles.from_paths(Path(f"{i:02}.png") for i in range(30))
     chosen = random_subset(files, 10, seed=0)
     assert len(chosen) == 10
@@ -160,7 +160,7 @@ def test_chosen_images_follow_the_seed_and_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize("kind", [ADE20K, CelebAHQ, ListFile])
-def test_a_data_set_with_arguments_of_its_own_takes_all_others(kind: type[InpaintingData]) -> None:
+def test_a_data_set_with_its_own_arguments_accepts_all_others(kind: type[InpaintingData]) -> None:
     shared, own = (inspect.signature(each).parameters for each in (InpaintingData, kind))
     assert {name: own[name] for name in shared if name in own} == dict(shared)
     values = {

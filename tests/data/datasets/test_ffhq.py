@@ -20,26 +20,26 @@ def unpacked(write: Write, tmp_path: Path) -> Path:
     return tmp_path / "ffhq"
 
 
-def test_the_first_sixty_thousand_train_and_the_others_validate(unpacked: Path) -> None:
+def test_the_first_60000_are_to_train_and_the_others_to_validate(unpacked: Path) -> None:
     data = FFHQ(str(unpacked))
-    lists = data.splits()
-    assert [Path(name).stem for name in lists.train.names()] == ["00000", "00999", "01000", "59999"]
-    assert [Path(name).stem for name in lists.val.names()] == ["60000", "69999"]
-    assert lists.test == lists.val
+    splits = data.splits()
+    assert [Path(name).stem for name in splits.train.names()] == ["00000", "00999", "01000", "59999"]
+    assert [Path(name).stem for name in splits.val.names()] == ["60000", "69999"]
+    assert splits.test == splits.val
     assert "official split, 6 of the 70,000 official images, test is val" in data.describe()
-    assert FFHQ(str(unpacked / "thumbnails128x128")).splits() == lists
+    assert FFHQ(str(unpacked / "thumbnails128x128")).splits() == splits
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_the_zip_is_as_good_as_the_folder_whether_or_not_it_is_inside(
+def test_a_zip_equals_the_folder_whether_or_not_the_folder_is_inside(
     inside: bool, unpacked: Path, pack: Pack, tmp_path: Path
 ) -> None:
     expected = FFHQ(str(unpacked)).splits()
     pack("zips/thumbnails128x128.zip", "ffhq" if inside else "ffhq/thumbnails128x128")
-    lists = FFHQ(str(tmp_path / "zips")).splits()
-    assert lists.note == expected.note
+    splits = FFHQ(str(tmp_path / "zips")).splits()
+    assert splits.note == expected.note
     for part in ("train", "val"):
-        ours, theirs = getattr(lists, part), getattr(expected, part)
+        ours, theirs = getattr(splits, part), getattr(expected, part)
         assert ours.digest() == theirs.digest()
         assert torch.equal(ours.read(0), theirs.read(0))
 
@@ -49,9 +49,9 @@ def test_large_images_come_before_thumbnails(unpacked: Path, write: Write) -> No
     assert list(FFHQ(str(unpacked)).splits().train.names()) == ["00000/00007.png"]
 
 
-def test_any_copy_of_all_images_is_divided(unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_complete_copy_is_split(unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (unpacked / "thumbnails128x128").rename(unpacked / "my copy")
     assert FFHQ(str(unpacked)).splits().note.startswith("no images1024x1024 or other copy of all 70,000 images")
     monkeypatch.setattr(ffhq, "IMAGES", len(NUMBERS))
-    lists = FFHQ(str(unpacked)).splits()
-    assert [len(lists.train), len(lists.val)] == [4, 2]
+    splits = FFHQ(str(unpacked)).splits()
+    assert [len(splits.train), len(splits.val)] == [4, 2]

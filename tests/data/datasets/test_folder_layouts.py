@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_inpaint.data.datasets.folder_layouts import numbers_of
+from lit_inpaint.data.datasets.folder_layouts import file_numbers
 from lit_inpaint.data.image_source import ImageFiles
 
 
@@ -18,5 +18,5 @@ from lit_inpaint.data.image_source import ImageFiles
         ("20240101123456789012.jpg", -1),
     ],
 )
-def test_numbers_of_names(name: str, number: int) -> None:
-    assert numbers_of(ImageFiles.from_names(Path("top"), [name, "12.jpg"])).tolist() == [number, 12]
+def test_file_numbers(name: str, number: int) -> None:
+    assert file_numbers(ImageFiles.from_names(Path("top"), [name, "12.jpg"])).tolist() == [number, 12]

@@ -22,16 +22,16 @@ def _list(path: Path, *lines: str, end: str = "\n") -> str:
     return str(path)
 
 
-def test_lists_are_the_split_in_their_own_order(root: Path) -> None:
+def test_lists_are_the_splits_and_keep_their_order(root: Path) -> None:
     train = _list(root / "train.flist", "faces/0/4.png", "faces/1/1.png", "", "faces/0/4.png", f"{root}/faces/0/0.png")
     val = _list(root / "faces" / "val.txt", "1/3.png", end="\r\n")
     data = ListFile(train=train, val=val)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        lists = data.splits()
-    assert [path.stem for path in lists.train] == ["4", "1", "0"]
-    assert [path.stem for path in lists.val] == [path.stem for path in lists.test] == ["3"]
-    assert lists.note == "test is val; from train.flist, val.txt"
+        splits = data.splits()
+    assert [path.stem for path in splits.train] == ["4", "1", "0"]
+    assert [path.stem for path in splits.val] == [path.stem for path in splits.test] == ["3"]
+    assert splits.note == "test is val; from train.flist, val.txt"
     assert [path.stem for path in ListFile(test=val).splits().test] == ["3"]
     data.setup("fit")
     assert len(next(iter(data.train_dataloader()))["name"]) == 8
@@ -39,16 +39,16 @@ def test_lists_are_the_split_in_their_own_order(root: Path) -> None:
 
 def test_a_training_list_alone_is_split(root: Path) -> None:
     train = _list(root / "train.txt", *(f"faces/{number % 2}/{number}.png" for number in range(6)))
-    lists = ListFile(train=train).splits()
-    assert [len(lists.train), len(lists.val)] == [5, 1]
+    splits = ListFile(train=train).splits()
+    assert [len(splits.train), len(splits.val)] == [5, 1]
 
 
-def test_with_a_root_paths_are_below_it(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_with_a_root_paths_are_relative_to_it(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("lists") / "train.txt"
-    lists = ListFile(
+    splits = ListFile(
         str(root / "faces"), train=_list(elsewhere, "0/2.png", "1/5.png"), val=_list(root / "v", "1/3.png")
     ).splits()
-    assert [path.stem for path in lists.train] == ["2", "5"]
+    assert [path.stem for path in splits.train] == ["2", "5"]
 
 
 def test_paths_of_another_machine_are_found_below_a_root(root: Path) -> None:
@@ -60,11 +60,11 @@ def test_paths_of_another_machine_are_found_below_a_root(root: Path) -> None:
     with pytest.raises(UserError, match=expected):
         ListFile(train=train).prepare_data()
     for folder in (root, root / "faces"):
-        lists = ListFile(str(folder), train=train, val=_list(root / "val.flist", lines[3])).splits()
-        assert [path.stem for path in lists.train] == list("012345")
+        splits = ListFile(str(folder), train=train, val=_list(root / "val.flist", lines[3])).splits()
+        assert [path.stem for path in splits.train] == list("012345")
 
 
-def test_classes_behind_the_paths_are_left_out(root: Path) -> None:
+def test_class_numbers_after_the_paths_are_ignored(root: Path) -> None:
     """As in Places2's lists."""
     train = _list(root / "train.txt", "/0/2.png 17", "/1/5.png 3")
     assert [
@@ -77,18 +77,18 @@ def test_absolute_and_relative_paths_together(root: Path, monkeypatch: pytest.Mo
     train = _list(root / "train.txt", f"{root}/faces/0/0.png", "1/1.png", "0/2.png")
     val = _list(root / "val.txt", f"{root}/faces/1/1.png")
     with pytest.warns(UserWarning, match="1 images are listed both"):
-        lists = ListFile("faces", train=train, val=val).splits()
-    assert [path.stem for path in lists.train] == ["0", "1", "2"]
-    assert [lists.train.name(number) for number in range(3)] == ["0/0", "1/1", "0/2"]
+        splits = ListFile("faces", train=train, val=val).splits()
+    assert [path.stem for path in splits.train] == ["0", "1", "2"]
+    assert [splits.train.name(number) for number in range(3)] == ["0/0", "1/1", "0/2"]
 
 
-def test_an_image_on_both_sides_is_told(root: Path) -> None:
+def test_an_image_in_two_splits_causes_a_warning(root: Path) -> None:
     train, val = _list(root / "train.txt", "faces/0/2.png", "faces/1/1.png"), _list(root / "val.txt", "faces/0/2.png")
     with pytest.warns(UserWarning, match=r"1 images are listed both to train on and to evaluate on: .*faces/0/2\.png"):
         ListFile(train=train, val=val).splits()
 
 
-def test_mistakes_are_one_line(root: Path) -> None:
+def test_errors_are_one_line(root: Path) -> None:
     with pytest.raises(UserError, match=r"ListFile needs a text file of image paths: --data\.train FILE"):
         ListFile().prepare_data()
     with pytest.raises(UserError, match=r"no list of images at nowhere\.txt"):
@@ -97,7 +97,7 @@ def test_mistakes_are_one_line(root: Path) -> None:
         ListFile(train=_list(root / "empty.txt", "", " ")).prepare_data()
     train = _list(root / "train.txt", "faces/0/2.png", "faces/0/no.png")
     with pytest.raises(
-        UserError, match=r"names 1 of 2 files that are not there: .*faces/0/no\.png; mend the list, or name the folder"
+        UserError, match=r"names 1 of 2 files that are not there: .*faces/0/no\.png; fix the list, or name the folder"
     ):
         ListFile(train=train).prepare_data()
     with pytest.raises(UserError, match=r"ListFile: no folder at .*gone; put the images that the lists name"):

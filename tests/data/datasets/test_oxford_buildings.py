@@ -20,17 +20,17 @@ def unpacked(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path / "oxford"
 
 
-def test_as_many_images_as_deepgins_are_drawn_to_test_on(unpacked: Path) -> None:
+def test_as_many_images_as_deepgins_are_chosen_to_test_on(unpacked: Path) -> None:
     data = Oxford(str(unpacked))
-    lists = data.splits()
-    assert [len(lists.train), len(lists.test)] == [16, 4]
-    assert lists.val == lists.test
-    assert not {*lists.train} & {*lists.test}
+    splits = data.splits()
+    assert [len(splits.train), len(splits.test)] == [16, 4]
+    assert splits.val == splits.test
+    assert not {*splits.train} & {*splits.test}
     assert "20 of the 20 official images, 4 of them drawn by seed 0, test is val" in data.describe()
-    assert Oxford(str(unpacked), seed=1).splits().test != lists.test
+    assert Oxford(str(unpacked), seed=1).splits().test != splits.test
 
 
-def test_a_broken_picture_of_the_archive_is_named_and_left_out(unpacked: Path) -> None:
+def test_a_broken_image_of_the_archive_is_named_and_left_out(unpacked: Path) -> None:
     train = Oxford(str(unpacked)).splits().train
     Path(train.location(3)).write_bytes(b"")
     data = Oxford(str(unpacked), size=8, batch_size=15, workers=0)
@@ -39,7 +39,7 @@ def test_a_broken_picture_of_the_archive_is_named_and_left_out(unpacked: Path) -
     assert train.name(3) not in next(iter(data.train_dataloader()))["name"]
 
 
-def test_the_archive_says_how_to_unpack_it(unpacked: Path, pack: Pack, tmp_path: Path) -> None:
+def test_the_error_for_the_archive_has_the_unpack_command(unpacked: Path, pack: Pack, tmp_path: Path) -> None:
     (tmp_path / "tgz").mkdir()
     (tmp_path / "tgz" / "oxbuild_images.tgz").write_bytes(b"compressed")
     with pytest.raises(UserError, match=r"oxbuild_images\.tgz has to be unpacked, .*: tar -xzf \S+ -C \S+$"):
@@ -48,9 +48,9 @@ def test_the_archive_says_how_to_unpack_it(unpacked: Path, pack: Pack, tmp_path:
     assert Oxford(str(tmp_path / "tar")).splits().test.digest() == Oxford(str(unpacked)).splits().test.digest()
 
 
-def test_images_unpacked_without_a_folder_are_known_by_their_count(unpacked: Path, write: Write) -> None:
+def test_images_unpacked_without_a_folder_are_recognized_by_their_count(unpacked: Path, write: Write) -> None:
     flat = unpacked / "oxbuild_images"
     flat.rename(unpacked / "flat")
     assert len(Oxford(str(unpacked / "flat")).splits().test) == 4
     write("oxford/flat/another.jpg")
-    assert Oxford(str(unpacked / "flat")).splits().note.startswith("no oxbuild_images: drawn split 90:5:5")
+    assert Oxford(str(unpacked / "flat")).splits().note.startswith("no oxbuild_images: random split 90:5:5")

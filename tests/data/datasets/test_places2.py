@@ -22,8 +22,8 @@ def unpacked(write: Write, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("folder", ["data_256_standard", "data_256", ""])
-def test_the_tars_are_as_good_as_what_they_unpack_to(folder: str, unpacked: Path, pack: Pack, tmp_path: Path) -> None:
-    """Whatever the copy of the training archive is called, and its folder inside."""
+def test_tars_equal_the_unpacked_folders(folder: str, unpacked: Path, pack: Pack, tmp_path: Path) -> None:
+    """Whatever the names of the training archive and of its folder."""
     expected = Places2(str(unpacked)).splits()
     parts = ("train", "val", "test")
     seconds = [getattr(expected, part).read(1) for part in parts]
@@ -36,31 +36,31 @@ def test_the_tars_are_as_good_as_what_they_unpack_to(folder: str, unpacked: Path
         ("test_256", "test_256"),
     ):
         pack(f"tars/{archive}.tar", f"parts/{name}")
-    lists = Places2(str(tmp_path / "tars")).splits()
-    assert lists.note == expected.note
+    splits = Places2(str(tmp_path / "tars")).splits()
+    assert splits.note == expected.note
     assert (
-        "train, val and test folders; 3 of the 365 official classes, 4 of the 1,803,460 official training images" in lists.note
+        "train, val and test folders; 3 of the 365 official classes, 4 of the 1,803,460 official training images" in splits.note
     )
-    assert "2 of the 36,500 official validation images, 2 of the 328,500 official test images" in lists.note
+    assert "2 of the 36,500 official validation images, 2 of the 328,500 official test images" in splits.note
     for part, second in zip(parts, seconds, strict=True):
-        ours, theirs = getattr(lists, part), getattr(expected, part)
+        ours, theirs = getattr(splits, part), getattr(expected, part)
         assert [ours.name(i) for i in range(len(ours))] == [theirs.name(i) for i in range(len(theirs))]
         assert torch.equal(ours.read(1), second)
 
 
-def test_the_easy_format_has_all_in_one_archive(write: Write, pack: Pack, tmp_path: Path) -> None:
+def test_the_easy_format_has_all_splits_in_one_archive(write: Write, pack: Pack, tmp_path: Path) -> None:
     for name in ("train/abbey/00000001.jpg", "train/beach/00000001.jpg", "val/abbey/Places365_val_00000001.jpg"):
-        write(f"pictures/places365_standard/{name}")
+        write(f"images/places365_standard/{name}")
     archive = pack("places365standard_easyformat.tar")
-    (tmp_path / "pictures").rename(tmp_path / "elsewhere")
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
     for root in (tmp_path, archive, tmp_path / "elsewhere"):
-        lists = Places2(str(root)).splits()
-        assert [len(lists.train), len(lists.val)] == [2, 1]
-        assert lists.test == lists.val
+        splits = Places2(str(root)).splits()
+        assert [len(splits.train), len(splits.val)] == [2, 1]
+        assert splits.test == splits.val
 
 
 def test_small_images_come_before_large_ones(write: Write, tmp_path: Path) -> None:
     for name in ("data_large_standard/a/abbey/1.jpg", "data_256_standard/a/abbey/2.jpg", "val_large/3.jpg", "val_256/4.jpg"):
         write(name)
-    lists = Places2(str(tmp_path)).splits()
-    assert [Path(part.location(0)).stem for part in (lists.train, lists.val)] == ["2", "4"]
+    splits = Places2(str(tmp_path)).splits()
+    assert [Path(part.location(0)).stem for part in (splits.train, splits.val)] == ["2", "4"]

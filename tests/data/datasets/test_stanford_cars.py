@@ -18,17 +18,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*of the 16,185 official images"
 
 
 def annotate(path: Path, names: Sequence[str], corners: Sequence[Corners], column: str = "fname") -> None:
-    """A file of boxes as the authors of the set save them: a structure whose fields hold small integers and text."""
+    """Write a box file as the authors of the set do: a structure with fields of small integers and text."""
     fields = [*(f"bbox_{corner}" for corner in ("x1", "y1", "x2", "y2")), "class", column]
     table = np.zeros((1, len(names)), [(field, object) for field in fields])
-    for place, (name, box) in enumerate(zip(names, corners, strict=True)):
-        table[0, place] = (*(np.uint16(corner) for corner in box), np.uint8(1), name)
+    for row, (name, box) in enumerate(zip(names, corners, strict=True)):
+        table[0, row] = (*(np.uint16(corner) for corner in box), np.uint8(1), name)
     path.parent.mkdir(parents=True, exist_ok=True)
     savemat(path, {"annotations": table, "class_names": np.array(["a"], object)})
 
 
-def shown(lists: Splits) -> dict[str, torch.Tensor]:
-    parts = {id(part): part for part in (lists.train, lists.val, lists.test)}.values()
+def images_by_name(splits: Splits) -> dict[str, torch.Tensor]:
+    parts = {id(part): part for part in (splits.train, splits.val, splits.test)}.values()
     return {
         part.location(index).rsplit("/", 2)[-2] + "/" + part.name(index).rsplit("/", 1)[-1]: part.read(index)
         for part in parts
@@ -54,7 +54,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_cars_of_both_parts_are_cut_and_split_together(write: Write, tmp_path: Path, layout: str) -> None:
+def test_cars_of_both_folders_are_cropped_and_split_together(write: Write, tmp_path: Path, layout: str) -> None:
     """Boxes count from 1 and include both corners: (11, 6)-(20, 12) is ten wide and seven high."""
     train, train_boxes, test, test_boxes = LAYOUTS[layout]
     names = [f"{number:05}.jpg" for number in range(1, 16)]
@@ -62,33 +62,33 @@ def test_cars_of_both_parts_are_cut_and_split_together(write: Write, tmp_path: P
         for number, name in enumerate(names):
             write(f"{folder}/{name}", first + number, size=(40, 30))
         annotate(tmp_path / boxes, names, [(11, 6, 20, 12)] * 14 + [(1, 1, 40, 30)])
-    lists = StanfordCars(str(tmp_path)).splits()
-    assert [len(part) for part in (lists.train, lists.val, lists.test)] == [18, 6, 6]
-    cut = "squares around the cars, 2 of them cut to the picture's shorter side"
-    assert lists.note == f"{cut}; 30 of the 16,185 official images; drawn split 60:20:20, seed 0"
-    cars = shown(lists)
+    splits = StanfordCars(str(tmp_path)).splits()
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [18, 6, 6]
+    cut = "square crops of the cars, 2 of them reduced to the image's shorter side"
+    assert splits.note == f"{cut}; 30 of the 16,185 official images; random split 60:20:20, seed 0"
+    cars = images_by_name(splits)
     assert len(cars) == 30
     for folder in (train, test):
         key = folder.rsplit("/", 1)[-1]
-        picture = read_image(tmp_path / folder / names[3])
-        assert torch.equal(cars[f"{key}/00004"], picture[:, 3:13, 10:20])
-        picture = read_image(tmp_path / folder / names[14])
-        assert torch.equal(cars[f"{key}/00015"], picture[:, :, 5:35])
+        image = read_image(tmp_path / folder / names[3])
+        assert torch.equal(cars[f"{key}/00004"], image[:, 3:13, 10:20])
+        image = read_image(tmp_path / folder / names[14])
+        assert torch.equal(cars[f"{key}/00015"], image[:, :, 5:35])
 
 
-@pytest.mark.parametrize("place", ["cars_annos.mat", "devkit/cars_annos.mat"])
-def test_the_single_folder_of_all_cars_is_read(write: Write, tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("box_file", ["cars_annos.mat", "devkit/cars_annos.mat"])
+def test_the_single_folder_of_all_cars_is_read(write: Write, tmp_path: Path, box_file: str) -> None:
     names = [f"car_ims/{number:06}.jpg" for number in range(1, 5)]
     for number, name in enumerate(names):
         write(name, number, size=(40, 30))
-    annotate(tmp_path / place, names, [(number, 1, number + 9, 10) for number in range(1, 5)], "relative_im_path")
-    lists = StanfordCars(str(tmp_path)).splits()
-    assert "4 of the 16,185 official images" in lists.note
-    assert torch.equal(shown(lists)["car_ims/000003"], read_image(tmp_path / names[2])[:, :10, 2:12])
+    annotate(tmp_path / box_file, names, [(number, 1, number + 9, 10) for number in range(1, 5)], "relative_im_path")
+    splits = StanfordCars(str(tmp_path)).splits()
+    assert "4 of the 16,185 official images" in splits.note
+    assert torch.equal(images_by_name(splits)["car_ims/000003"], read_image(tmp_path / names[2])[:, :10, 2:12])
 
 
 def test_one_car_is_read(write: Write, tmp_path: Path) -> None:
-    """Of one box the file holds no list."""
+    """With one box, the file has a scalar in place of a list."""
     write("car_ims/1.jpg", size=(40, 30))
     annotate(tmp_path / "cars_annos.mat", ["car_ims/1.jpg"], [(1, 1, 10, 10)], "relative_im_path")
     with pytest.warns(UserWarning, match="only image"):
@@ -96,20 +96,20 @@ def test_one_car_is_read(write: Write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("with_train", [False, True])
-def test_without_boxes_whole_pictures_are_taken_and_it_says_so(write: Write, tmp_path: Path, with_train: bool) -> None:
+def test_without_boxes_whole_images_are_used_with_a_note(write: Write, tmp_path: Path, with_train: bool) -> None:
     for number in range(4):
         write(f"cars_train/{number}.jpg", number, size=(40, 30))
         write(f"cars_test/{number}.jpg", number, size=(40, 30))
     if with_train:
         annotate(tmp_path / "devkit" / "cars_train_annos.mat", [f"{n}.jpg" for n in range(4)], [(1, 1, 5, 5)] * 4)
-    lists = StanfordCars(str(tmp_path)).splits()
-    assert {picture.shape for picture in shown(lists).values()} == {(3, 30, 40)}
-    assert len(shown(lists)) == 8
+    splits = StanfordCars(str(tmp_path)).splits()
+    assert {image.shape for image in images_by_name(splits).values()} == {(3, 30, 40)}
+    assert len(images_by_name(splits)) == 8
     without = "cars_test/" if with_train else "cars_train and cars_test/"
-    assert lists.note.startswith(f"whole pictures, as there are no boxes for {without}; drawn split")
+    assert splits.note.startswith(f"whole images, as there are no boxes for {without}; random split")
 
 
-def test_boxes_of_images_that_are_not_there_are_counted_and_named(write: Write, tmp_path: Path) -> None:
+def test_missing_images_with_boxes_are_counted_and_named(write: Write, tmp_path: Path) -> None:
     write("car_ims/1.jpg")
     annotate(tmp_path / "cars_annos.mat", [f"car_ims/{n}.jpg" for n in range(1, 4)], [(1, 1, 5, 5)] * 3, "relative_im_path")
     with pytest.raises(
@@ -120,7 +120,7 @@ def test_boxes_of_images_that_are_not_there_are_counted_and_named(write: Write, 
 
 
 @pytest.mark.parametrize("content", ["text", "other", "cut"])
-def test_a_broken_file_of_boxes_is_one_line(write: Write, tmp_path: Path, content: str) -> None:
+def test_the_error_for_a_broken_box_file_is_one_line(write: Write, tmp_path: Path, content: str) -> None:
     write("car_ims/1.jpg")
     path = tmp_path / "cars_annos.mat"
     if content == "text":
@@ -144,13 +144,13 @@ def test_a_box_without_width_is_refused(write: Write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["car_ims.tgz", "cars_train.tgz"])
-def test_a_packed_archive_is_answered_with_the_command_that_unpacks_it(tmp_path: Path, name: str) -> None:
+def test_the_error_for_a_packed_archive_has_the_unpack_command(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(UserError, match=rf"tar -xzf .*{name}"):
         StanfordCars(str(tmp_path)).splits()
 
 
-def test_any_other_folder_is_taken_as_it_is_and_says_so(write: Write, tmp_path: Path) -> None:
+def test_any_other_folder_is_split_as_by_folder_with_a_note(write: Write, tmp_path: Path) -> None:
     for name in ("train/1.png", "val/2.png"):
         write(name)
     assert re.search(r"\(no car_ims/ or cars_train/, .*test is val\)", StanfordCars(str(tmp_path)).describe())

@@ -13,76 +13,76 @@ from lit_inpaint.data.image_decode import UnreadableImageError
 from lit_inpaint.errors import UserError
 
 Write = Callable[..., Path]
-PICTURE = 3 * 96 * 96
+IMAGE_BYTES = 3 * 96 * 96
 
 
 @pytest.fixture
 def five(tmp_path: Path) -> Path:
-    """Five pictures of noise in the layout of STL-10."""
+    """Five noise images in the layout of STL-10."""
     path = tmp_path / "stl10_binary" / "unlabeled_X.bin"
     path.parent.mkdir()
-    np.random.default_rng(0).integers(0, 256, 5 * PICTURE, dtype=np.uint8).tofile(path)
+    np.random.default_rng(0).integers(0, 256, 5 * IMAGE_BYTES, dtype=np.uint8).tofile(path)
     return path
 
 
 @pytest.fixture
 def whole(tmp_path: Path) -> Path:
-    """A file of the official size, a hole but for pictures 0 and 99,999, whose pixels are 1 and 2."""
+    """A sparse file of the official size: images 0 and 99,999 have pixels 1 and 2, all others 0."""
     path = tmp_path / "unlabeled_X.bin"
     with path.open("wb") as file:
-        file.write(b"\1" * PICTURE)
-        file.seek(99_999 * PICTURE)
-        file.write(b"\2" * PICTURE)
+        file.write(b"\1" * IMAGE_BYTES)
+        file.seek(99_999 * IMAGE_BYTES)
+        file.write(b"\2" * IMAGE_BYTES)
     return path
 
 
-def test_pictures_are_torchvisions_pixel_for_pixel(five: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_equal_torchvisions_pixel_for_pixel(five: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets.STL10, "_check_integrity", lambda self: True)
     theirs = torchvision.datasets.STL10(str(five.parents[1]), split="unlabeled")
     ours = STL10Binary(five, np.arange(5))
     assert len(theirs) == len(ours)
     for index in range(5):
-        picture = ours.read(index)
-        assert np.array_equal(picture.permute(1, 2, 0).numpy(), np.asarray(theirs[index][0]))
-        assert picture.stride() == (1, 288, 3)  # channels side by side, as of every picture that is read
+        image = ours.read(index)
+        assert np.array_equal(image.permute(1, 2, 0).numpy(), np.asarray(theirs[index][0]))
+        assert image.stride() == (1, 288, 3)  # channels-last, as every image that is read
 
 
-def test_taken_pictures_keep_place_name_and_origin(five: Path) -> None:
-    pictures = STL10Binary(five, np.arange(5))
-    taken = pictures.take(np.array([4, 2, 1])).take(np.array([2, 0]))
+def test_take_keeps_position_name_and_location(five: Path) -> None:
+    images = STL10Binary(five, np.arange(5))
+    taken = images.take(np.array([4, 2, 1])).take(np.array([2, 0]))
     assert [taken.name(index) for index in range(len(taken))] == ["unlabeled_000001", "unlabeled_000004"]
-    assert torch.equal(taken.read(1), pictures.read(4))
+    assert torch.equal(taken.read(1), images.read(4))
     assert taken.location(0) == f"{five}, image 1"
-    assert taken.digest() == pictures.take(np.array([1, 4])).digest() != pictures.take(np.array([4, 1])).digest()
+    assert taken.digest() == images.take(np.array([1, 4])).digest() != images.take(np.array([4, 1])).digest()
 
 
-def test_what_goes_to_loader_processes_holds_no_pixels(five: Path) -> None:
-    pictures = STL10Binary(five, np.arange(5))
-    first = pictures.read(3)
-    handed = pickle.dumps(pictures)
-    assert len(handed) < PICTURE / 10
-    assert torch.equal(pickle.loads(handed).read(3), first)
+def test_a_pickled_source_has_no_pixels(five: Path) -> None:
+    images = STL10Binary(five, np.arange(5))
+    first = images.read(3)
+    pickled = pickle.dumps(images)
+    assert len(pickled) < IMAGE_BYTES / 10
+    assert torch.equal(pickle.loads(pickled).read(3), first)
 
 
-def test_a_picture_may_be_written_to_without_reaching_the_file(five: Path) -> None:
-    pictures = STL10Binary(five, np.arange(5))
+def test_writing_to_an_image_does_not_change_the_file(five: Path) -> None:
+    images = STL10Binary(five, np.arange(5))
     before = five.read_bytes()
-    pictures.read(0).zero_()
-    assert pictures.read(0).any()
+    images.read(0).zero_()
+    assert images.read(0).any()
     assert five.read_bytes() == before
 
 
-def test_the_unlabelled_images_are_split_80_10_10_by_the_seed(whole: Path, tmp_path: Path) -> None:
+def test_the_unlabeled_images_are_split_80_10_10_by_the_seed(whole: Path, tmp_path: Path) -> None:
     data = STL10(str(tmp_path), size=16, batch_size=4, workers=0, val_images=3)
-    lists = data.splits()
-    parts = [part.indices for part in (lists.train, lists.val, lists.test) if isinstance(part, STL10Binary)]
+    splits = data.splits()
+    parts = [part.indices for part in (splits.train, splits.val, splits.test) if isinstance(part, STL10Binary)]
     assert [len(part) for part in parts] == [80_000, 10_000, 10_000]
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(100_000))
     assert all((np.diff(part) > 0).all() for part in parts)
     other = STL10(str(tmp_path), seed=1).splits().val
     assert isinstance(other, STL10Binary)
     assert not np.array_equal(other.indices, parts[1])
-    assert "80,000 train, 3 val, 10,000 test images (drawn split 80:10:10, seed 0)" in data.describe()
+    assert "80,000 train, 3 val, 10,000 test images (random split 80:10:10, seed 0)" in data.describe()
     everything = STL10Binary(whole, np.arange(100_000))
     assert everything.read(0).unique().tolist() == [1]
     assert everything.read(99_999).unique().tolist() == [2]
@@ -102,29 +102,29 @@ def test_the_layout_of_torchvision_is_found(tmp_path: Path, whole: Path) -> None
     assert len(STL10(str(tmp_path)).splits().train) == 80_000
 
 
-def test_a_truncated_binary_is_one_line_with_both_sizes(five: Path, tmp_path: Path) -> None:
+def test_the_error_for_a_truncated_binary_has_both_sizes(five: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has 138,240 bytes instead of 2,764,800,000, so it is not whole") as caught:
         STL10(str(tmp_path)).splits()
     assert "\n" not in str(caught.value)
     assert str(five) in str(caught.value)
 
 
-def test_a_binary_that_shrinks_later_is_an_unreadable_picture(five: Path) -> None:
-    pictures = STL10Binary(five, np.arange(6))
+def test_an_image_beyond_the_end_of_the_file_is_unreadable(five: Path) -> None:
+    images = STL10Binary(five, np.arange(6))
     with pytest.raises(UnreadableImageError, match=r"unlabeled_X\.bin, image 5 lies beyond the end"):
-        pictures.read(5)
+        images.read(5)
     with pytest.raises(UnreadableImageError, match=r"cannot read .*nowhere"):
         STL10Binary(Path("nowhere"), np.arange(1)).read(0)
 
 
-def test_a_packed_archive_is_answered_with_the_command_that_unpacks_it(tmp_path: Path) -> None:
+def test_the_error_for_a_packed_archive_has_the_unpack_command(tmp_path: Path) -> None:
     (tmp_path / "stl10_binary.tar.gz").write_bytes(b"")
     with pytest.raises(UserError, match=r"tar -xzf .*stl10_binary\.tar\.gz") as caught:
         STL10(str(tmp_path)).splits()
     assert "\n" not in str(caught.value)
 
 
-def test_any_other_folder_is_taken_as_it_is_and_says_so(write: Write, tmp_path: Path) -> None:
+def test_any_other_folder_is_split_as_by_folder_with_a_note(write: Write, tmp_path: Path) -> None:
     for name in ("train/1.png", "val/2.png"):
         write(name)
     data = STL10(str(tmp_path))
