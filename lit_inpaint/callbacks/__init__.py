@@ -1,4 +1,4 @@
-"""Lightning callbacks: checkpoints, validation metrics, sample grids, EMA, training log, progress bar, NaN guard."""
+"""Lightning callbacks: checkpoints, validation metrics, sample grids, EMA, training log, MACs, progress bar, NaN guard."""
 
 from lit_inpaint.callbacks.ema import GeneratorEMA
 from lit_inpaint.callbacks.log_macs import LogMACs

@@ -1,4 +1,4 @@
-"""An exponential moving average of the generator, used wherever images are made; training goes on with the raw weights."""
+"""Exponential moving average (EMA) of the generator's weights, used in validation, test and `lit_inpaint.load`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from lit_inpaint.errors import UserError
 
 
 class GeneratorEMA(Callback):
-    """average = decay * average + (1 - decay) * weights after each batch, parameters and floating buffers alike.
+    """Updates EMA weights = decay * EMA weights + (1 - decay) * weights after each batch, floating-point buffers included.
 
-    Only the generator is averaged. The checkpoint's `state_dict` holds the raw weights; the average stands in the callback's
-    state and `lit_inpaint.load` puts it in place.
+    Training continues with the raw weights, which the checkpoint's `state_dict` holds. The EMA weights are in the callback's
+    state; `lit_inpaint.load` loads them into the generator.
 
     Args:
-        decay: share of the old average kept at each batch, in [0, 1).
+        decay: fraction of the old EMA weights kept at each batch, in [0, 1).
+
+    Attributes:
+        weights: the EMA weights, a state dict of the generator; empty before training starts.
+        updates: number of updates.
+
+    Raises:
+        UserError: `decay` is outside [0, 1).
     """
 
     def __init__(self, decay: float = 0.999) -> None:
@@ -27,61 +34,61 @@ class GeneratorEMA(Callback):
             raise UserError(f"ema decay is {decay}; give a number from 0 up to, not including, 1")
         self.decay = decay
         self.updates = 0
-        self.average: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}
         self._raw: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start from the weights in hand, unless a checkpoint brought an average."""
+        """Start from the current weights, unless a checkpoint contained EMA weights."""
         current = _generator(pl_module).state_dict()
-        if not self.average:
-            self.average = {name: tensor.detach().clone() for name, tensor in current.items()}
-        self.average = {name: tensor.to(current[name].device) for name, tensor in self.average.items()}
+        if not self.weights:
+            self.weights = {name: tensor.detach().clone() for name, tensor in current.items()}
+        self.weights = {name: tensor.to(current[name].device) for name, tensor in self.weights.items()}
 
     @torch.no_grad()
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """One batch, one update, whatever the update order."""
+        """Update once per batch, whatever the update order."""
         for name, tensor in _generator(pl_module).state_dict().items():
             if tensor.is_floating_point():
-                self.average[name].lerp_(tensor, 1 - self.decay)
+                self.weights[name].lerp_(tensor, 1 - self.decay)
             else:
-                self.average[name].copy_(tensor)
+                self.weights[name].copy_(tensor)
         self.updates += 1
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the average, if there is one: a model that was not trained here has none."""
-        if not self.average:
+        """Swap the EMA weights in; a model that was not trained with this callback has none."""
+        if not self.weights:
             return
         generator = _generator(pl_module)
         self._raw = {name: tensor.detach().clone() for name, tensor in generator.state_dict().items()}
-        generator.load_state_dict(self.average)
+        generator.load_state_dict(self.weights)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Train the raw weights."""
+        """Swap the raw weights back in."""
         if self._raw:
             _generator(pl_module).load_state_dict(self._raw)
             self._raw = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the average in `trainer.test` too."""
+        """Swap the EMA weights in."""
         self.on_validation_start(trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the raw weights back."""
+        """Swap the raw weights back in."""
         self.on_validation_end(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """An interrupted validation must not leave the average in the raw weights' place."""
+        """Swap the raw weights back in after an interrupted validation."""
         self.on_validation_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """The average and how often it was updated."""
-        return {"decay": self.decay, "updates": self.updates, "average": self.average}
+        """Return the EMA weights and the number of updates."""
+        return {"decay": self.decay, "updates": self.updates, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the average of the checkpoint."""
-        self.updates, self.average = state_dict["updates"], state_dict["average"]
+        """Restore the EMA weights of a checkpoint."""
+        self.updates, self.weights = state_dict["updates"], state_dict["weights"]
 
 
 def _generator(module: LightningModule) -> torch.nn.Module:

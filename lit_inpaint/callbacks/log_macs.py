@@ -1,4 +1,4 @@
-"""What the network costs, beside what it achieves."""
+"""Log the generator's number of parameters and MACs once per run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from lit_inpaint.callbacks.training_log import log
 
 
 class LogMACs(Callback):
-    """Logs `cost/parameters` and `cost/macs` of the generator once, so that runs can be drawn by their cost.
+    """Logs `cost/parameters` and `cost/macs` at the first step, so that dashboards can plot metrics over cost.
 
-    With the first batch learnt from, not before: until then a run may be refused, and leaves nothing behind.
+    Not earlier: a run that fails before its first step leaves no log behind.
 
     Args:
-        parameters: numbers that are learnt.
-        macs: for one image of the size that the run trains on.
+        parameters: number of trainable parameters.
+        macs: for one image of the training size.
     """
 
     def __init__(self, parameters: int, macs: int) -> None:
@@ -25,6 +25,6 @@ class LogMACs(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """A run that goes on has said so before."""
+        """Log at step 1; a resumed run has logged already."""
         if trainer.global_step == 1:
             log(trainer, self.values)

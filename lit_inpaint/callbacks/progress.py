@@ -1,4 +1,4 @@
-"""One bar for the whole run: batches done and left, speed, time left, losses."""
+"""Show one progress bar for the whole run: batches, speed, remaining time, stage and losses."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-from lit_inpaint.callbacks.training_log import stage_name
 from lit_inpaint.engine.inpainter import Inpainter
-from lit_inpaint.visualization.progress_bar import update_interval
+from lit_inpaint.visualization.progress_bar import progress_bar, update_interval
 
 
 class RunProgress(ProgressBar):
-    """A tqdm bar over all batches of the run (not of an epoch), and a short one for a validation that takes long.
+    """A tqdm bar over all batches of the run (not of an epoch), and a second one for a long validation.
 
-    In a file instead of a terminal it writes a line every 10 seconds.
+    In a log file it writes a line every 10 seconds.
 
     Args:
-        every_seconds: least time between two refreshes in a terminal; reading a loss waits for the device, so not each batch.
+        every_seconds: min time between two updates on a terminal; reading a loss waits for the device.
     """
 
     def __init__(self, every_seconds: float = 0.5) -> None:
@@ -32,19 +31,19 @@ class RunProgress(ProgressBar):
         self._validation: tqdm[Any] | None = None
 
     def disable(self) -> None:
-        """Lightning asks this of all ranks but the first."""
+        """Disable the bars; Lightning calls this on all ranks but the first."""
         self._enabled = False
 
     def enable(self) -> None:
-        """The opposite of `disable`."""
+        """Enable the bars."""
         self._enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar where the run stands."""
+        """Open the bar at the current step."""
         self._bar = tqdm(
             total=cast(Inpainter, pl_module).stage_schedule.length,
             initial=trainer.global_step,
-            desc=stage_name(trainer, pl_module),
+            desc=_stage_name(trainer, pl_module),
             unit="it",
             dynamic_ncols=True,
             mininterval=self.every_seconds,
@@ -56,28 +55,28 @@ class RunProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """One batch further."""
+        """Advance the bar by one batch."""
         if self._bar is None or not self._bar.update(1) or not isinstance(outputs, Mapping):
             return
-        self._bar.set_description(stage_name(trainer, pl_module), refresh=False)
+        self._bar.set_description(_stage_name(trainer, pl_module), refresh=False)
         losses = {name: f"{float(value):.3f}" for name, value in outputs.items() if name not in ("generator", "discriminator")}
         self._bar.set_postfix(losses, refresh=False)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show that the pause is a validation."""
+        """Open the validation's bar."""
         total = trainer.num_val_batches
         batches = int(sum(total)) if isinstance(total, list) else int(total)
-        self._validation = tqdm(total=batches, desc="validation", unit="it", leave=False, delay=2, disable=not self._enabled)
+        self._validation = progress_bar(description="validation", unit="it", total=batches, disable=not self._enabled)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """One validation batch further."""
+        """Advance the validation's bar by one batch."""
         if self._validation is not None:
             self._validation.update(1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the short bar."""
+        """Close the validation's bar."""
         if self._validation is not None:
             self._validation.close()
 
@@ -86,12 +85,17 @@ class RunProgress(ProgressBar):
         tqdm.write(" ".join(str(arg) for arg in args), file=sys.stdout)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the finished bar on the screen."""
+        """Close the bar and leave it on the screen."""
         if self._bar is not None:
             self._bar.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the screen in order."""
+        """Close both bars."""
         for bar in (self._validation, self._bar):
             if bar is not None:
                 bar.close()
+
+
+def _stage_name(trainer: Trainer, module: LightningModule) -> str:
+    """Return the name of the stage that the next batch belongs to."""
+    return cast(Inpainter, module).stage_name(trainer.global_step)

@@ -1,4 +1,4 @@
-"""The same validation images again and again: `samples/step_<n>.png`, W&B and TensorBoard at the same step."""
+"""Save a grid of sample images at validations, as `samples/step_<n>.png` and in W&B and TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ COLUMNS = ("masked input", "output", "composite", "target")
 
 
 class SampleGrids(Callback):
-    """One row for each of `count` validation samples spread evenly over the set: masked input, output, composite, target.
+    """Draws one row for each of `count` validation samples: masked input, output, composite, target.
+
+    The samples are evenly spaced over the validation set and the same at every validation.
 
     Args:
-        folder: where the PNGs go.
-        count: rows.
-        every: batches at least between two grids; 0 for one at each validation.
+        folder: for the PNG files.
+        count: number of rows.
+        every: min batches between two grids; 0 for one at each validation.
 
     Raises:
         UserError: one of the numbers is negative.
@@ -36,45 +38,45 @@ class SampleGrids(Callback):
         self.count = count
         self.every = every
         self._rows: list[GridRow] = []
-        self._position = 0
-        self._wanted: frozenset[int] = frozenset()
+        self._index = 0
+        self._selected: frozenset[int] = frozenset()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Choose the rows; rank 0 draws from its own share of the set."""
-        self._rows, self._position = [], 0
-        draws = trainer.is_global_zero and self._due(trainer.global_step)
+        """Select the samples, among those of rank 0."""
+        self._rows, self._index = [], 0
+        draws = trainer.is_global_zero and self._is_due(trainer.global_step)
         total = len(cast(Any, trainer.val_dataloaders).sampler) if draws else 0
-        self._wanted = frozenset(evenly_spaced(total, self.count))
+        self._selected = frozenset(evenly_spaced(total, self.count))
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Keep the rows that this batch holds."""
-        start, self._position = self._position, self._position + len(batch["name"])
-        for position in sorted(self._wanted.intersection(range(start, self._position))):
-            i = position - start
+        """Add rows for the selected samples of this batch."""
+        start, self._index = self._index, self._index + len(batch["name"])
+        for index in sorted(self._selected.intersection(range(start, self._index))):
+            i = index - start
             image, mask, output = batch["image"][i], batch["mask"][i], outputs["image"][i].float()
-            whole = composite(image[None], output[None].clamp(0, 1), mask[None])
-            label = f"{batch['name'][i]}\nmask ratio {float(mask.mean()):.0%}\n{float(psnr(whole, image[None])):.1f} dB"
-            self._rows.append(GridRow(label, [x.cpu() for x in (overlay_mask(image, mask), output, whole[0], image)]))
+            completed = composite(image[None], output[None].clamp(0, 1), mask[None])
+            label = f"{batch['name'][i]}\nmask ratio {float(mask.mean()):.0%}\n{float(psnr(completed, image[None])):.1f} dB"
+            self._rows.append(GridRow(label, [x.cpu() for x in (overlay_mask(image, mask), output, completed[0], image)]))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw."""
+        """Draw the grid, save it and log it."""
         if not self._rows:
             return
         step = trainer.global_step
-        page = draw_grid(self._rows, COLUMNS, title=f"{type(pl_module).__name__}, step {step}")
+        grid = draw_grid(self._rows, COLUMNS, title=f"{type(pl_module).__name__}, step {step}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        page.save(self.folder / f"step_{step:07d}.png")
+        grid.save(self.folder / f"step_{step:07d}.png")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_image("val/samples", [page], step=step)
+                logger.log_image("val/samples", [grid], step=step)
             elif isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("val/samples", np.asarray(page.convert("RGB")), step, dataformats="HWC")
+                logger.experiment.add_image("val/samples", np.asarray(grid.convert("RGB")), step, dataformats="HWC")
         self._rows = []
 
-    def _due(self, step: int) -> bool:
-        """Judged by the grids that lie in the folder, so that a run that goes on draws at the steps it would have drawn at."""
-        steps = (path.stem.removeprefix("step_") for path in self.folder.glob("step_*.png"))
-        drawn = (int(text) for text in steps if text.isdecimal())  # a copy that somebody made is not ours
-        return all(step - before >= self.every for before in drawn if before < step)
+    def _is_due(self, step: int) -> bool:
+        """Compare `step` with the grids on disk, so that a resumed run draws at the same steps as an uninterrupted one."""
+        names = (path.stem.removeprefix("step_") for path in self.folder.glob("step_*.png"))
+        steps = (int(name) for name in names if name.isdecimal())  # ignores files such as step_copy.png
+        return all(step - before >= self.every for before in steps if before < step)

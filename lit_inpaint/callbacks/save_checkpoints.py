@@ -1,4 +1,4 @@
-"""`last.ckpt` to go on from and `best.ckpt` to use; never truncated, never stale, never a second name."""
+"""Save `last.ckpt`, to resume from, and `best.ckpt`, atomically."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from lit_inpaint.storage.atomic_write import atomic_write
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames, so a reader (or a kill) never meets half a file."""
+    """Writes to a temporary file and renames it, so that neither a reader nor a kill finds a truncated checkpoint."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write `checkpoint` to `path` whole, or leave `path` as it was."""
+        """Write `checkpoint` to `path` completely, or leave `path` unchanged."""
         target = Path(path)
         with atomic_write(target) as part:
             super().save_checkpoint(checkpoint, part, storage_options)
@@ -29,18 +29,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class RunCheckpoint(Checkpoint):
-    """Saves `last.ckpt` every so many batches, around each validation and on demand, and `best.ckpt` by one logged value.
+    """Saves `last.ckpt` every `every_n_steps` batches, around each validation and on demand, and `best.ckpt` by one logged value.
 
-    A checkpoint written just before a validation says that the validation is still due, so a run killed in the middle of it
-    measures again on resuming, as if nothing had happened.
+    A checkpoint written just before a validation marks it as due. A run killed during the validation repeats it on resuming
+    and equals the uninterrupted run.
 
     Args:
-        folder: where both files live.
+        folder: for both files.
         every_n_steps: batches between two saves of `last.ckpt`.
-        monitor: the value that `best.ckpt` maximises, as logged by a callback before this one.
+        monitor: logged value that `best.ckpt` maximizes; a callback before this one must log it.
 
     Attributes:
-        validation_due: the newest `last.ckpt` was written when a validation was to follow that has not ended yet.
+        validation_due: whether a validation that was due at the newest `last.ckpt` has not ended yet.
+        best_value: max of the monitored value so far, None before the first validation.
+        best_step: step of `best.ckpt`.
 
     Raises:
         UserError: `every_n_steps` is below 1.
@@ -61,13 +63,13 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when it is time, before a validation, and at the last step."""
+        """Save at the interval, before a validation, and at the last step."""
         step = trainer.global_step
         if _validates_now(trainer) or step % self.every_n_steps == 0 or step == trainer.max_steps:
             self.save_batch(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the best, then the last: a kill in between repeats the validation and decides the same."""
+        """Save the best, then the last: a kill in between repeats the validation with the same result."""
         if trainer.sanity_checking:
             return
         self.validation_due = False
@@ -76,17 +78,17 @@ class RunCheckpoint(Checkpoint):
             self.best_value, self.best_step = value, trainer.global_step
             self._save(trainer, self.best)
             if trainer.is_global_zero:
-                _duplicate(self.best, self.last)
+                _link_or_copy(self.best, self.last)
         else:
             self._save(trainer, self.last)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The end of a run is always saved."""
+        """Save the last step."""
         if self._saved_step != trainer.global_step:
             self._save(trainer, self.last)
 
     def save_batch(self, trainer: Trainer) -> None:
-        """Write `last.ckpt` at the end of a batch, before the validation that may be due."""
+        """Save `last.ckpt` at the end of a batch, before the validation that may be due."""
         if self._saved_step != trainer.global_step:
             self.validation_due = _validates_now(trainer)
             self._save(trainer, self.last)
@@ -96,7 +98,7 @@ class RunCheckpoint(Checkpoint):
         self._saved_step = trainer.global_step
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Mark a validation that is still due, in Lightning's own terms for "stopped in the middle of validation"."""
+        """Mark a due validation as Lightning marks a run that was stopped during validation."""
         if not self.validation_due:
             return
         loops = checkpoint["loops"]["fit_loop"]
@@ -109,23 +111,23 @@ class RunCheckpoint(Checkpoint):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far, and whether a validation was to follow."""
+        """Return the best value and step so far, and whether a validation is due."""
         return {"best_value": self.best_value, "best_step": self.best_step, "validation_due": self.validation_due}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on comparing with the best so far."""
+        """Restore the best value and step."""
         self.best_value, self.best_step = state_dict["best_value"], state_dict["best_step"]
         self.validation_due = state_dict.get("validation_due", False)
 
 
 def _validates_now(trainer: Trainer) -> bool:
-    """Whether Lightning will validate after the batch in hand; private names of 2.6, the resume tests fail if they change."""
+    """Return whether Lightning validates after this batch; private names of 2.6, the resume tests fail if they change."""
     fetcher = trainer.fit_loop._data_fetcher
     return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
 
 
-def _duplicate(source: Path, target: Path) -> None:
-    """A second name for the same bytes where the file system has hard links, a copy elsewhere; atomic either way."""
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Create a hard link, or a copy on a file system without hard links, atomically."""
     with atomic_write(target) as part:
         part.unlink(missing_ok=True)
         try:

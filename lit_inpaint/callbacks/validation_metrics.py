@@ -1,4 +1,4 @@
-"""PSNR, SSIM and L1 of the composites over the validation set, for each range of damage."""
+"""Log PSNR, SSIM and L1 of the composites at every validation, overall and per mask-ratio bucket."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from lit_inpaint.metrics import LPI, BucketedMeans, Protocol, score
 
 
 class ValidationMetrics(Callback):
-    """Logs `val/<measure>` over all samples and `val/<bucket>/<measure>` at every validation.
+    """Logs `val/<metric>` over all samples and `val/<bucket>/<metric>`, and prints the overall values.
 
-    Counts each sample once, whatever the number of processes: the loaders do not pad, and the means are of sums over all ranks.
+    Each sample counts once, whatever the number of processes: the loaders do not pad, and sums are reduced over all ranks.
 
     Args:
-        protocol: what is measured, and how.
+        protocol: metrics and mask-ratio buckets.
     """
 
     def __init__(self, protocol: Protocol = LPI) -> None:
         self.protocol = protocol
-        self.tally = BucketedMeans(protocol)
+        self.means = BucketedMeans(protocol)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start counting on the model's device; the tally is the callback's, so no checkpoint, EMA or DDP sees it."""
-        self.tally = self.tally.to(pl_module.device)
-        self.tally.reset()
+        """Reset the means, on the model's device; the callback holds them, so they are in no checkpoint, EMA or DDP."""
+        self.means = self.means.to(pl_module.device)
+        self.means.reset()
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Take in a batch."""
+        """Update the means."""
         scores = score(self.protocol, batch["image"], outputs["image"], batch["mask"])
-        self.tally.update(scores, batch["mask"].mean(dim=(1, 2, 3)))
+        self.means.update(scores, batch["mask"].mean(dim=(1, 2, 3)))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the means; `trainer.callback_metrics` gets them too, for whoever monitors one."""
+        """Log the means, to `trainer.callback_metrics` too, from where `RunCheckpoint` reads its monitored value."""
         values = {}
-        for (bucket, measure), mean in self.tally.compute().items():
+        for (bucket, metric), mean in self.means.compute().items():
             if mean.value is not None:
-                values[f"val/{measure}" if bucket == "all" else f"val/{bucket}/{measure}"] = mean.value
+                values[f"val/{metric}" if bucket == "all" else f"val/{bucket}/{metric}"] = mean.value
         log(trainer, values)
         for name, value in values.items():
             pl_module.log(name, value, logger=False, batch_size=1)
         summary = ", ".join(
-            f"{measure.name.upper()} {values[f'val/{measure.name}']:.3f}{measure.unit and ' ' + measure.unit}"
-            for measure in self.protocol.metrics
-            if f"val/{measure.name}" in values
+            f"{metric.name.upper()} {values[f'val/{metric.name}']:.3f}{metric.unit and ' ' + metric.unit}"
+            for metric in self.protocol.metrics
+            if f"val/{metric.name}" in values
         )
-        if trainer.is_global_zero:  # `print` by itself goes by the local rank: a line for each node
+        if trainer.is_global_zero:  # `trainer.print` alone checks the local rank: one line per node
             trainer.print(f"step {trainer.global_step}: {summary} (validation composites)")

@@ -1,4 +1,4 @@
-"""`metrics.csv`: every number of a run, one row for each time something was logged, always written."""
+"""Logger of `metrics.csv`: one row per call, with every logged number and text."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lit_inpaint.storage.atomic_write import atomic_write
 
 
 class CSVLogger(Logger):
-    """Appends rows; a value with a new name rewrites the file with one column more.
+    """Appends rows; a value with a new name rewrites the file with one more column.
 
-    Lightning's own logger empties its folder when a run goes on. This one keeps the rows, and `rewind` drops those that a
-    resumed run will write again.
+    Lightning's own logger empties its folder when a run resumes. This one keeps the rows; `rewind` drops those that a resumed
+    run logs again.
 
     Args:
         path: the file.
@@ -30,37 +30,37 @@ class CSVLogger(Logger):
         self._columns = ["step"]
         if path.exists():
             text = path.read_text()
-            reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))  # a crash may cut the last row off
+            reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))  # a crash may truncate the last row
             self._rows = [{key: value for key, value in row.items() if value} for row in reader]
             self._columns = list(reader.fieldnames or self._columns)
 
     @property
     def name(self) -> str:
-        """Lightning's name for a logger's folder."""
+        """Name of the logger."""
         return "csv"
 
     @property
     def version(self) -> str:
-        """One file, one version."""
+        """Empty: there is one file."""
         return ""
 
     @property
     def save_dir(self) -> str:
-        """The run folder."""
+        """The run directory."""
         return str(self.path.parent)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `config.yaml` beside the file holds them all."""
+        """Log nothing: `config.yaml` holds the configuration."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Append one row of numbers and words."""
+        """Append one row of numbers and text."""
         cells = {name: value if isinstance(value, str) else f"{float(value):.8g}" for name, value in metrics.items()}
         row = {"step": str(step), **cells}
         self._rows.append(row)
         repeated = [old for old in self._rows[:-1] if old["step"] == row["step"] and old.keys() == row.keys()]
-        for old in repeated:  # a validation that a kill cut off and a resumed run does again
+        for old in repeated:  # a resumed run repeats a validation that a kill interrupted
             self._rows.remove(old)
         new = [name for name in row if name not in self._columns]
         if new or repeated or not self.path.exists():
@@ -72,7 +72,7 @@ class CSVLogger(Logger):
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Forget rows later than `step`; those of a step that is not numbered stay."""
+        """Drop the rows of later steps than `step`."""
         self._rows = [row for row in self._rows if int(row["step"]) <= step]
         if self.path.exists():
             self._write_all()

@@ -1,4 +1,4 @@
-"""TensorBoard: the same numbers, words and grids, below the run folder."""
+"""TensorBoard logger of a run directory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from lit_inpaint.errors import UserError
 
 
 def tensorboard_logger(run_dir: Path, step: int | None) -> TensorBoardLogger:
-    """Event files in `tensorboard/`; a run that goes on appends one, and readers forget the numbers and images that it repeats.
+    """Create the logger of `tensorboard/`; a resumed run adds an event file, and TensorBoard drops what it repeats.
+
+    That holds for numbers and images. TensorBoard shows repeated text twice.
 
     Args:
-        run_dir: the run folder.
-        step: batches learnt from when the run goes on, None for a new one.
+        run_dir: the run directory.
+        step: number of trained batches of a resumed run, None for a new one.
 
     Raises:
         UserError: TensorBoard is not installed.

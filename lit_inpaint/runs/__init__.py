@@ -1,1 +1,1 @@
-"""One run on disk: its directory, checkpoints, initial weights, final evaluation and records of each launch."""
+"""One run on disk: its directory, checkpoints, initial weights, Trainer, final evaluation and launch records."""

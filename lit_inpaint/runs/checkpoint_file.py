@@ -74,7 +74,7 @@ def rebuild(content: dict[str, Any], path: str | Path, ema: bool = True) -> Inpa
     model.seed = description["seed"]
     try:
         model.load_state_dict(content["state_dict"])
-        if ema and (weights := content.get("callbacks", {}).get("GeneratorEMA", {}).get("average")):
+        if ema and (weights := content.get("callbacks", {}).get("GeneratorEMA", {}).get("weights")):
             model.generator.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()

@@ -1,4 +1,4 @@
-"""The last words of a run."""
+"""Evaluate the final weights of a run on the validation set, write `final_evaluation.json` and print the table."""
 
 from __future__ import annotations
 
@@ -26,25 +26,31 @@ if TYPE_CHECKING:
 def evaluate_final_weights(
     trainer: Trainer, model: Inpainter, data: InpaintingData, run: RunDir, baselines: bool, check_deadline: Callable[[], None]
 ) -> None:
-    """The table of the final weights (the average, where there is one), and where everything is.
+    """Evaluate `last.ckpt`, with EMA weights where the run has them; print the table and the contents of the run directory.
 
-    `check_deadline` is called before each completion, and may raise what ends all this.
+    Args:
+        trainer: of the run; training has ended.
+        model: the paper.
+        data: the data module.
+        run: the run directory.
+        baselines: also evaluate classical methods.
+        check_deadline: called before each completion; may raise to stop the evaluation.
     """
-    data.trainer = None  # this process alone measures, and so all samples
+    data.trainer = None  # the loader then holds the samples of all processes, not those of this one
     device = trainer.strategy.root_device
     final = load(run.last).to(device)
     name = type(model).__name__
     methods = {name: final.complete, **(dict(BASELINES) if baselines else {})}
-    methods = {name: _heeding(method, check_deadline) for name, method in methods.items()}
+    methods = {name: _with_deadline(method, check_deadline) for name, method in methods.items()}
     scores = evaluate(methods, data.val_dataloader(), LPI, device)
-    found = scores.rows()
+    rows = scores.rows()
     manifest = data.manifest("val")
     with write_output(run.manifest) as part:
         manifest.write(part)
-    write_json(run.final_evaluation, {"rows": [{**row, "manifest": manifest.digest} for row in found]})
+    write_json(run.final_evaluation, {"rows": [{**row, "manifest": manifest.digest} for row in rows]})
     title = f"{name} after {trainer.global_step} steps, validation set"
-    print_table(build_table(found, LPI, title, describe_evaluation(scores, data, manifest)))
-    for line in [*scores.notes(), *describe_comparison(found, LPI, name)]:
+    print_table(build_table(rows, LPI, title, describe_evaluation(scores, data, manifest)))
+    for line in [*scores.notes(), *describe_comparison(rows, LPI, name)]:
         print(line)
     print(f"\nRun directory: {run.path}")
     if run.samples.is_dir():
@@ -56,9 +62,9 @@ def evaluate_final_weights(
     print("  metrics.csv, final_evaluation.json, val_manifest.csv (the evaluated samples), config.yaml, launches.yaml")
 
 
-def _heeding(method: Method, check_deadline: Callable[[], None]) -> Method:
-    def fill(image: Tensor, mask: Tensor) -> Tensor:
+def _with_deadline(method: Method, check_deadline: Callable[[], None]) -> Method:
+    def complete(image: Tensor, mask: Tensor) -> Tensor:
         check_deadline()
         return method(image, mask)
 
-    return fill
+    return complete

@@ -1,4 +1,4 @@
-"""The weights a new run begins with, where they come from another run: `init_from`."""
+"""Initialize the weights of a new run from a checkpoint of another run (`init_from`)."""
 
 from __future__ import annotations
 
@@ -14,89 +14,88 @@ from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.runs.checkpoint_file import read_checkpoint
 
-_GROUPS = 6
-_SHAPES = 3
+_MAX_GROUPS = 6
+_MAX_SHAPES = 3
 
 
 @torch.no_grad()
 def init_from(model: Inpainter, path: str | Path) -> list[str]:
-    """Give `model` the weights of a checkpoint of ours that have the same name and shape here; nothing else is taken.
+    """Copy the tensors of a checkpoint that have the same name and shape in `model`; nothing else is taken from it.
 
-    The checkpoint may be of another paper or of the same with other arguments. Of the generator its moving average is taken
-    where the run kept one, as `lit_inpaint.load` does. What finds no counterpart stays as it was initialised.
+    The checkpoint may be of another paper, or of the same with other arguments. The generator's EMA weights are used where the
+    run has them, as in `lit_inpaint.load`. Other tensors of `model` keep their initial values.
 
     Args:
-        model: freshly built; neither its optimizers nor its average exist yet.
-        path: a `.ckpt` of ours.
+        model: newly built; neither its optimizers nor its EMA weights exist yet.
+        path: a `.ckpt` of this package.
 
     Returns:
-        What was taken and what was not, in lines to print.
+        Lines to print: which tensors matched and which did not.
 
     Raises:
-        UserError: the file cannot be read, is not ours, or nothing in it matches.
+        UserError: the file cannot be read, is not of this package, or no tensor matches.
     """
     try:
         content = read_checkpoint(path)
     except UserError as error:
         raise UserError(f"init_from: {error}") from error
-    theirs, averaged = _weights(content)
+    theirs, uses_ema = _weights(content)
     ours = _tensors(model.state_dict())
     matched = [name for name, tensor in ours.items() if name in theirs and theirs[name].shape == tensor.shape]
-    paper, here = str(content["lit_inpaint"]["paper"]).rpartition(".")[2], type(model).__name__
+    source, target = str(content["lit_inpaint"]["paper"]).rpartition(".")[2], type(model).__name__
     if not matched:
-        raise UserError(f"init_from: no tensor of {path}, which holds {paper}, has the name and shape of one of this {here}")
+        raise UserError(f"init_from: no tensor of {path}, which holds {source}, has the name and shape of one of this {target}")
     for name in matched:
-        ours[name].copy_(theirs[name])  # into the model: `state_dict` lends its tensors
+        ours[name].copy_(theirs[name])  # into the model: `state_dict` shares its tensors
 
-    source = f"{paper}, step {content.get('global_step', 'unknown')}" + (", the generator's moving average" if averaged else "")
-    taken, whole = (sum(ours[name].numel() for name in names) / 1e6 for names in (matched, ours))
+    source += f", step {content.get('global_step', 'unknown')}" + (", the generator's EMA" if uses_ema else "")
+    copied, total = (sum(ours[name].numel() for name in names) / 1e6 for names in (matched, ours))
     lines = [
-        f"Initialised from {path} ({source}): {len(matched)} of {len(ours)} tensors matched, "
-        f"{taken:.3g} of {whole:.3g} million values"
+        f"Initialized from {path} ({source}): {len(matched)} of {len(ours)} tensors matched, "
+        f"{copied:.3g} of {total:.3g} million values"
     ]
     if missing := [name for name in ours if name not in theirs]:
-        lines.append(f"  missing in the file, left as initialised ({len(missing)}): {_grouped(missing)}")
-    if idle := [name for name in theirs if name not in ours]:
-        lines.append(f"  in the file but not in this model ({len(idle)}): {_grouped(idle)}")
+        lines.append(f"  missing in the file, left as initialized ({len(missing)}): {_group(missing)}")
+    if unused := [name for name in theirs if name not in ours]:
+        lines.append(f"  in the file but not in this model ({len(unused)}): {_group(unused)}")
     if others := [name for name in ours if name in theirs and theirs[name].shape != ours[name].shape]:
         shapes = [
-            f"{name} {tuple(theirs[name].shape)} in the file, {tuple(ours[name].shape)} here" for name in others[:_SHAPES]
+            f"{name} {tuple(theirs[name].shape)} in the file, {tuple(ours[name].shape)} here" for name in others[:_MAX_SHAPES]
         ]
-        more = f"; and {len(others) - _SHAPES} more" if len(others) > _SHAPES else ""
-        lines.append(f"  other shape, left as initialised ({len(others)}): {'; '.join(shapes)}{more}")
+        more = f"; and {len(others) - _MAX_SHAPES} more" if len(others) > _MAX_SHAPES else ""
+        lines.append(f"  other shape, left as initialized ({len(others)}): {'; '.join(shapes)}{more}")
     return lines
 
 
 def _weights(content: Mapping[str, Any]) -> tuple[dict[str, Tensor], bool]:
-    """A checkpoint's weights by their names in the model, and whether the generator's are its average."""
-    average = content.get("callbacks", {}).get("GeneratorEMA", {}).get("average") or {}
-    averaged = {f"generator.{name}": tensor for name, tensor in average.items()}
-    return _tensors({**content["state_dict"], **averaged}), bool(averaged)
+    """Return the checkpoint's tensors by their names in the model, and whether the generator's are EMA weights."""
+    ema = content.get("callbacks", {}).get("GeneratorEMA", {}).get("weights") or {}
+    generator = {f"generator.{name}": tensor for name, tensor in ema.items()}
+    return _tensors({**content["state_dict"], **generator}), bool(generator)
 
 
 def _tensors(state: Mapping[str, object]) -> dict[str, Tensor]:
-    """Without what a module may keep there besides (`get_extra_state`)."""
+    """Drop entries that are not tensors (`get_extra_state`)."""
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def _grouped(names: Sequence[str]) -> str:
-    """Names of modules and tensors on one line: few as they are, many by the longest beginnings that make few groups."""
+def _group(names: Sequence[str]) -> str:
+    """Format names of tensors for one line: grouped by the longest prefixes that give at most `_MAX_GROUPS` groups."""
     for depth in range(max(name.count(".") for name in names) + 1, 0, -1):
         groups: dict[str, list[list[str]]] = {}
         for name in names:
             parts = name.split(".")
             groups.setdefault(".".join(parts[:depth]), []).append(parts)
-        if len(groups) <= _GROUPS:
+        if len(groups) <= _MAX_GROUPS:
             break
     shown = [
-        ".".join(members[0]) if len(members) == 1 else f"{'.'.join(_beginning(members))}.* ({len(members)})"
-        for members in islice(groups.values(), _GROUPS)
+        ".".join(members[0]) if len(members) == 1 else f"{'.'.join(_common_prefix(members))}.* ({len(members)})"
+        for members in islice(groups.values(), _MAX_GROUPS)
     ]
-    return ", ".join(shown) + (f", and {len(groups) - _GROUPS} groups more" if len(groups) > _GROUPS else "")
+    return ", ".join(shown) + (f", and {len(groups) - _MAX_GROUPS} groups more" if len(groups) > _MAX_GROUPS else "")
 
 
-def _beginning(names: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The parts with which all names begin."""
+def _common_prefix(names: Sequence[Sequence[str]]) -> Iterator[str]:
     for parts in zip(*names, strict=False):
         if len(set(parts)) > 1:
             return

@@ -41,5 +41,5 @@ def test_two_machines_leave_and_go_on_together_and_end_as_one_does(
     options = ["--wandb.mode", "disabled", "--run_dir", str(alone), "--data.batch_size", "2"]
     assert fit.main(["--experiment", "one.yaml", *options]) == 0
     assert difference(content(run)["state_dict"], content(alone)["state_dict"]) < 1e-4
-    averages = [content(path)["callbacks"]["GeneratorEMA"]["average"] for path in (run, alone)]
+    averages = [content(path)["callbacks"]["GeneratorEMA"]["weights"] for path in (run, alone)]
     assert difference(*averages) < 1e-4

@@ -46,7 +46,7 @@ def test_a_compiled_run_is_close_to_an_eager_one() -> None:
     assert (seen.compiled, sees.compiled) == ([False] * 2, [True] * 2)
     assert model.state_dict().keys() == eager.state_dict().keys()
     assert type(model.generator) is torch.nn.Sequential
-    for ours, theirs in ((model.state_dict(), eager.state_dict()), (averaged.average, average.average)):
+    for ours, theirs in ((model.state_dict(), eager.state_dict()), (averaged.weights, average.weights)):
         for name, tensor in theirs.items():
             torch.testing.assert_close(ours[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
     for ours, theirs in zip(says.seen, said.seen, strict=True):

@@ -143,7 +143,7 @@ def test_two_processes_end_where_one_with_whole_batches_does(
         assert (a["bucket"], a["metric"], a["n"]) == (b["bucket"], b["metric"], b["n"])
         assert a["n"] == 0 or a["value"] == pytest.approx(b["value"], rel=1e-4)
     assert difference(content(folder)["state_dict"], content(one)["state_dict"]) < 1e-4
-    averages = [content(path)["callbacks"]["GeneratorEMA"]["average"] for path in (folder, one)]
+    averages = [content(path)["callbacks"]["GeneratorEMA"]["weights"] for path in (folder, one)]
     assert difference(*averages) < 1e-4
 
 

@@ -100,7 +100,7 @@ def weights_of(folder: Path) -> State:
 def printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The account of what was taken."""
     lines = capsys.readouterr().out.splitlines()
-    first = [number for number, line in enumerate(lines) if line.startswith("Initialised from ")]
+    first = [number for number, line in enumerate(lines) if line.startswith("Initialized from ")]
     if not first:
         return []
     (number,) = first
@@ -123,7 +123,7 @@ def test_the_first_batch_meets_the_weights_of_the_file(
     assert not torch.equal(wanted["generator.to_rgb.weight"], raw["generator.to_rgb.weight"])  # the average is not the raw one
     values = size(wanted, set(wanted)) / 1e6
     assert printed(capsys) == [
-        f"Initialised from {last(averaged)} (LPINet, step 3, the generator's moving average): "
+        f"Initialized from {last(averaged)} (LPINet, step 3, the generator's EMA): "
         f"{len(wanted)} of {len(wanted)} tensors matched, {values:.3g} of {values:.3g} million values"
     ]
 
@@ -164,7 +164,7 @@ def test_into_a_larger_network(averaged: Path, tmp_path: Path, capsys: pytest.Ca
     figures = f"{len(common)} of {len(fresh.weights)} tensors matched, "
     figures += f"{size(there, common) / 1e6:.3g} of {size(fresh.weights, set(fresh.weights)) / 1e6:.3g} million values"
     assert first.endswith(figures)
-    assert missing.startswith(f"  missing in the file, left as initialised ({len(rest)}): generator.stages.0.* (")
+    assert missing.startswith(f"  missing in the file, left as initialized ({len(rest)}): generator.stages.0.* (")
     assert sum(int(count) for count in re.findall(r"\* \((\d+)\)", missing)) == len(rest)
     assert len(missing) < 250
 
@@ -198,13 +198,13 @@ def test_other_names_and_shapes_of_another_paper(large: Path, tmp_path: Path, ca
     assert_same(start.weights, {name: (fresh.weights if name in left else state)[name] for name in start.weights})
     first, missing, idle, shapes = printed(capsys)
     assert f"(Elsewhere, step 3): {len(fresh.weights) - len(left)} of {len(fresh.weights)} tensors matched" in first
-    assert missing == "  missing in the file, left as initialised (1): generator.to_rgb.weight"
+    assert missing == "  missing in the file, left as initialized (1): generator.to_rgb.weight"
     assert idle == "  in the file but not in this model (2): encoder.conv.weight, count"
     assert len(wide) > 4
     name = wide[1]
     here = tuple(fresh.weights[name].shape)
     first_of_them = f"{name} {(2 * here[0], *here[1:])} in the file, {here} here; generator.steps."
-    assert shapes.startswith(f"  other shape, left as initialised ({len(wide)}): {first_of_them}")
+    assert shapes.startswith(f"  other shape, left as initialized ({len(wide)}): {first_of_them}")
     assert shapes.endswith(f" here; and {len(wide) - 3} more")
 
 
@@ -326,7 +326,7 @@ def test_two_processes(averaged: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lit_inpaint.fit", *TINY, *options, "--init_from", last(averaged)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Initialised from ") == 1
+    assert done.stdout.count("Initialized from ") == 1
     wanted, found = weights_of(averaged), content(folder)["state_dict"]
     for name, _ in LPINet().named_parameters():  # spectral norm's buffers change with every batch
         torch.testing.assert_close(found[name], wanted[name], atol=1e-6, rtol=1e-6)

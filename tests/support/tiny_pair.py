@@ -174,7 +174,7 @@ def fit(case: Case, world: int) -> dict[str, Any]:
     model = make_model(case)
     data = loader(share(make_batches(STEPS, samples=WHOLE), rank, world))
     trainer.fit(model, data, loader(validation(case.validation, rank, world)) if case.validation else None)
-    average = trainer.callbacks[0].average if case.ema is not None else {}
+    average = trainer.callbacks[0].weights if case.ema is not None else {}
     return {
         "weights": model.state_dict(),
         "average": average,
