@@ -29,7 +29,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class RunCheckpoint(Checkpoint):
-    """Saves `last.ckpt` every `every_n_steps` batches, around each validation and on demand, and `best.ckpt` by one logged value.
+    """Saves `last.ckpt` every few batches, around each validation and on demand, and `best.ckpt` by one logged value.
 
     A checkpoint written just before a validation marks it as due. A run killed during the validation repeats it on resuming
     and equals the uninterrupted run.

@@ -70,12 +70,12 @@ def test_the_update_is_the_formula(decay: float, update: Any) -> None:
         for name, tensor in state.items():
             expected[name] = decay * expected[name] + (1 - decay) * tensor if tensor.is_floating_point() else tensor
     assert ema.updates == 10
-    assert ema.average.keys() == expected.keys()
+    assert ema.weights.keys() == expected.keys()
     assert {"1.running_mean", "1.running_var", "1.num_batches_tracked"} <= expected.keys(), "buffers are averaged too"
     for name, tensor in expected.items():
-        torch.testing.assert_close(ema.average[name], tensor, rtol=1e-5, atol=1e-7, msg=name)
-    assert int(ema.average["1.num_batches_tracked"]) == 10
-    assert same(ema.average, weights.trained[-1]) == (decay == 0)
+        torch.testing.assert_close(ema.weights[name], tensor, rtol=1e-5, atol=1e-7, msg=name)
+    assert int(ema.weights["1.num_batches_tracked"]) == 10
+    assert same(ema.weights, weights.trained[-1]) == (decay == 0)
 
 
 def test_the_average_does_not_change_the_training() -> None:
@@ -91,7 +91,7 @@ def test_validation_sees_the_average_and_training_the_raw_weights() -> None:
 
     class Average(Callback):
         def on_validation_batch_end(self, *arguments: Any) -> None:
-            averages.append({name: tensor.clone() for name, tensor in ema.average.items()})
+            averages.append({name: tensor.clone() for name, tensor in ema.weights.items()})
 
     fit(model, ema, weights, Average())
     assert len(weights.measured) == len(averages) == len(weights.after) == 2
@@ -136,9 +136,9 @@ def test_the_checkpoint_holds_raw_weights_and_the_average_beside_them(tmp_path: 
     content = torch.load(tmp_path / "ema.ckpt", weights_only=True)
     assert same(content["state_dict"], snapshot(model))
     state = content["callbacks"]["GeneratorEMA"]
-    assert state.keys() == {"decay", "updates", "average"}
+    assert state.keys() == {"decay", "updates", "weights"}
     assert (state["decay"], state["updates"]) == (0.9, 10)
-    assert same(state["average"], ema.average)
+    assert same(state["weights"], ema.weights)
 
 
 def test_resuming_goes_on_with_the_average(tmp_path: Path) -> None:
@@ -153,18 +153,18 @@ def test_resuming_goes_on_with_the_average(tmp_path: Path) -> None:
     resumed = GeneratorEMA(0.9)
     make_trainer(10, resumed).fit(make_tiny(seed=5), loader(batches), ckpt_path=tmp_path / "6.ckpt", weights_only=True)
     assert resumed.updates == whole.updates == 10
-    assert same(resumed.average, whole.average)
+    assert same(resumed.weights, whole.weights)
 
 
 def test_the_average_is_not_the_models_memory() -> None:
     """A copy, not a view: otherwise the average would silently follow the raw weights."""
     model, ema = make_tiny(), GeneratorEMA(0.9)
     fit(model, ema, steps=2)
-    before = copy.deepcopy(ema.average)
+    before = copy.deepcopy(ema.weights)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)
-    assert same(ema.average, before)
+    assert same(ema.weights, before)
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5])
@@ -181,7 +181,7 @@ def test_a_bare_trainer_measures_the_weights_in_hand() -> None:
     assert len(weights.measured) == 1
     assert same(weights.measured[0], snapshot(model.generator))
     assert same(snapshot(model), before)
-    assert (ema.average, ema.updates) == ({}, 0)
+    assert (ema.weights, ema.updates) == ({}, 0)
 
 
 def test_a_test_measures_the_average_as_a_validation_does() -> None:
@@ -198,6 +198,6 @@ def test_a_test_measures_the_average_as_a_validation_does() -> None:
     trainer.callbacks.append(Seen())
     trainer.test(model, loader(make_batches(2)), verbose=False)
     assert len(outputs) == 2
-    assert all(same(measured, ema.average) for measured in weights.measured)
-    assert not same(ema.average, snapshot(model.generator))
+    assert all(same(measured, ema.weights) for measured in weights.measured)
+    assert not same(ema.weights, snapshot(model.generator))
     assert same(snapshot(model), raw)

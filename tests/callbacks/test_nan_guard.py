@@ -15,7 +15,7 @@ from tiny_runs import run
 from torch import Tensor
 
 from lit_inpaint.callbacks import NaNGuard, RunCheckpoint
-from lit_inpaint.callbacks.nan_guard import _broken
+from lit_inpaint.callbacks.nan_guard import _any_non_finite
 from lit_inpaint.errors import UserError
 from lit_inpaint.papers import LPINet
 from lit_inpaint.settings import Stage, Training
@@ -153,19 +153,19 @@ def test_a_loss_stops_the_run_under_fp16_too(tmp_path: Path) -> None:
 def test_one_value_in_one_of_many_tensors_is_found(value: float) -> None:
     kinds = [torch.float32, torch.bfloat16, torch.float64]
     tensors = [torch.full((3, 4), 1e4, dtype=kind, requires_grad=True) for kind in kinds for _ in range(2)]
-    assert not _broken(tensors)
+    assert not _any_non_finite(tensors)
     for tensor in tensors:
         with torch.no_grad():
             tensor[1, 2] = value
-        assert _broken(tensors)
+        assert _any_non_finite(tensors)
         with torch.no_grad():
             tensor[1, 2] = 1.0
-    assert not _broken([])
+    assert not _any_non_finite([])
 
 
 def test_large_is_not_infinite() -> None:
     """Even where the sum of all values is more than their kind of number can hold."""
-    assert not _broken([torch.full((100,), 6e4, dtype=torch.float16), torch.full((100,), 3e38)])
+    assert not _any_non_finite([torch.full((100,), 6e4, dtype=torch.float16), torch.full((100,), 3e38)])
 
 
 def test_a_run_folder_keeps_what_the_guard_wrote(tmp_path: Path) -> None:

@@ -84,5 +84,5 @@ def test_negative_numbers_are_refused(tmp_path: Path, count: int, every: int) ->
 def test_a_file_that_is_not_ours_is_overlooked(tmp_path: Path) -> None:
     (tmp_path / "step_copy.png").touch()
     (tmp_path / "step_0000004.png").touch()
-    assert not SampleGrids(tmp_path, every=3)._due(6)
-    assert SampleGrids(tmp_path, every=3)._due(7)
+    assert not SampleGrids(tmp_path, every=3)._is_due(6)
+    assert SampleGrids(tmp_path, every=3)._is_due(7)

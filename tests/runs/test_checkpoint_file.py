@@ -115,7 +115,7 @@ def test_the_average_is_used_where_there_is_one(tmp_path: Path) -> None:
     path = fitted(tmp_path, model, ema)
     averaged, raw = load(path), load(path, ema=False)
     for name, tensor in averaged.generator.state_dict().items():
-        assert torch.equal(tensor, ema.average[name]), name
+        assert torch.equal(tensor, ema.weights[name]), name
     for name, tensor in raw.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name]), name
     assert not torch.equal(averaged.generator.to_rgb.weight, raw.generator.to_rgb.weight)
@@ -252,7 +252,7 @@ def test_weights_that_do_not_fit(tamper: Tamper) -> None:
     assert "generator.to_rgb.bias" in message
     assert "generator.to_rgb.bias" in tamper(lambda c: c["state_dict"].pop("generator.to_rgb.bias"))
     assert "generator.extra" in tamper(lambda c: c["state_dict"].update({"generator.extra": torch.zeros(1)}))
-    wrong = {"GeneratorEMA": {"average": {"to_rgb.bias": torch.zeros(3)}}}
+    wrong = {"GeneratorEMA": {"weights": {"to_rgb.bias": torch.zeros(3)}}}
     assert "do not fit" in tamper(lambda c: c["callbacks"].update(wrong))
 
 

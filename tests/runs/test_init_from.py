@@ -52,7 +52,7 @@ def stopped_at_the_start() -> Iterator[Start]:
         trainer: Any = self.trainer
         start.weights = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         for callback in (c for c in trainer.callbacks if isinstance(c, GeneratorEMA)):
-            start.average = {f"generator.{name}": tensor.clone() for name, tensor in callback.average.items()}
+            start.average = {f"generator.{name}": tensor.clone() for name, tensor in callback.weights.items()}
             start.updates = callback.updates
         start.optimizers = [dict(optimizer.state) for optimizer in trainer.optimizers]
         start.step, start.seed = trainer.global_step, self.seed
@@ -93,7 +93,7 @@ def last(folder: Path) -> str:
 def weights_of(folder: Path) -> State:
     """What `--init_from` should take from a run, read by hand."""
     saved = content(folder)
-    average = saved["callbacks"].get("GeneratorEMA", {"average": {}})["average"]
+    average = saved["callbacks"].get("GeneratorEMA", {"weights": {}})["weights"]
     return {**saved["state_dict"], **{f"generator.{name}": tensor for name, tensor in average.items()}}
 
 
