@@ -1,4 +1,4 @@
-"""The generator's moving average against a loop, and in whose place it stands when."""
+"""The generator's EMA against a plain loop, and when its weights are swapped in."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def same(first: State, second: State) -> bool:
 
 
 class Weights(Callback):
-    """The generator as it stands after each batch, in each validation batch, and once validation is over."""
+    """Records the generator's weights after each batch, in each validation batch, and after validation."""
 
     def __init__(self, break_at: int | None = None) -> None:
         self.trained: list[State] = []
@@ -61,7 +61,7 @@ def fit(model: TinyGAN, *callbacks: Callback, steps: int = 10, **options: Any) -
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("update", ["simultaneous", "alternating"])
-def test_the_update_is_the_formula(decay: float, update: Any) -> None:
+def test_the_update_matches_the_formula(decay: float, update: Any) -> None:
     model = make_tiny(stages=(Stage(update=update),))
     expected = snapshot(model.generator)
     ema, weights = GeneratorEMA(decay), Weights()
@@ -78,33 +78,33 @@ def test_the_update_is_the_formula(decay: float, update: Any) -> None:
     assert same(ema.weights, weights.trained[-1]) == (decay == 0)
 
 
-def test_the_average_does_not_change_the_training() -> None:
-    with_average, without = make_tiny(), make_tiny()
-    fit(with_average, GeneratorEMA(0.9))
+def test_ema_does_not_change_the_training() -> None:
+    with_ema, without = make_tiny(), make_tiny()
+    fit(with_ema, GeneratorEMA(0.9))
     fit(without)
-    assert same(snapshot(with_average), snapshot(without))
+    assert same(snapshot(with_ema), snapshot(without))
 
 
-def test_validation_sees_the_average_and_training_the_raw_weights() -> None:
+def test_validation_uses_ema_weights_and_training_the_raw_ones() -> None:
     model, ema, weights = make_tiny(), GeneratorEMA(0.9), Weights()
-    averages: list[State] = []
+    ema_weights: list[State] = []
 
-    class Average(Callback):
+    class Recorder(Callback):
         def on_validation_batch_end(self, *arguments: Any) -> None:
-            averages.append({name: tensor.clone() for name, tensor in ema.weights.items()})
+            ema_weights.append({name: tensor.clone() for name, tensor in ema.weights.items()})
 
-    fit(model, ema, weights, Average())
-    assert len(weights.measured) == len(averages) == len(weights.after) == 2
-    for measured, average, after, trained in zip(
-        weights.measured, averages, weights.after, weights.trained[3::4], strict=False
+    fit(model, ema, weights, Recorder())
+    assert len(weights.measured) == len(ema_weights) == len(weights.after) == 2
+    for measured, ema_state, after, trained in zip(
+        weights.measured, ema_weights, weights.after, weights.trained[3::4], strict=False
     ):
-        assert same(measured, average)
+        assert same(measured, ema_state)
         assert not same(measured, trained)
         assert same(after, trained)
     assert same(snapshot(model.generator), weights.trained[-1])
 
 
-def test_the_sanity_check_leaves_the_weights_alone() -> None:
+def test_the_sanity_check_does_not_change_the_weights() -> None:
     model = make_tiny()
     plain = make_tiny()
     fit(model, GeneratorEMA(0.9), num_sanity_val_steps=1)
@@ -112,7 +112,7 @@ def test_the_sanity_check_leaves_the_weights_alone() -> None:
     assert same(snapshot(model), snapshot(plain))
 
 
-def test_a_broken_validation_restores_the_raw_weights() -> None:
+def test_a_failed_validation_restores_the_raw_weights() -> None:
     model, ema, weights = make_tiny(), GeneratorEMA(0.9), Weights(break_at=4)
     with pytest.raises(RuntimeError, match="the disk is full"):
         fit(model, ema, weights)
@@ -120,7 +120,7 @@ def test_a_broken_validation_restores_the_raw_weights() -> None:
     assert not same(snapshot(model.generator), weights.measured[-1])
 
 
-def test_a_broken_batch_leaves_the_raw_weights() -> None:
+def test_a_failed_batch_leaves_the_raw_weights() -> None:
     """Outside a validation there is nothing to restore."""
     model, batches = make_tiny(), make_batches(4)
     batches[2] = {**batches[2], "mask": torch.zeros(1)}
@@ -130,7 +130,7 @@ def test_a_broken_batch_leaves_the_raw_weights() -> None:
     assert same(snapshot(model.generator), weights.trained[-1])
 
 
-def test_the_checkpoint_holds_raw_weights_and_the_average_beside_them(tmp_path: Path) -> None:
+def test_the_checkpoint_holds_raw_and_ema_weights(tmp_path: Path) -> None:
     model, ema = make_tiny(), GeneratorEMA(0.9)
     fit(model, ema).save_checkpoint(tmp_path / "ema.ckpt")
     content = torch.load(tmp_path / "ema.ckpt", weights_only=True)
@@ -141,8 +141,8 @@ def test_the_checkpoint_holds_raw_weights_and_the_average_beside_them(tmp_path: 
     assert same(state["weights"], ema.weights)
 
 
-def test_resuming_goes_on_with_the_average(tmp_path: Path) -> None:
-    batches = make_batches(1) * 10  # one batch over and over: the loader of this test cannot go on in the middle
+def test_resuming_restores_the_ema_weights(tmp_path: Path) -> None:
+    batches = make_batches(1) * 10  # the same batch ten times: this loader cannot resume in the middle
     whole, model = GeneratorEMA(0.9), make_tiny()
     make_trainer(10, whole).fit(model, loader(batches))
 
@@ -156,8 +156,8 @@ def test_resuming_goes_on_with_the_average(tmp_path: Path) -> None:
     assert same(resumed.weights, whole.weights)
 
 
-def test_the_average_is_not_the_models_memory() -> None:
-    """A copy, not a view: otherwise the average would silently follow the raw weights."""
+def test_ema_weights_do_not_share_memory_with_the_model() -> None:
+    """With shared memory they would silently follow the raw weights."""
     model, ema = make_tiny(), GeneratorEMA(0.9)
     fit(model, ema, steps=2)
     before = copy.deepcopy(ema.weights)
@@ -168,13 +168,13 @@ def test_the_average_is_not_the_models_memory() -> None:
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5])
-def test_a_decay_outside_its_range_is_refused(decay: float) -> None:
+def test_a_decay_outside_its_range_is_an_error(decay: float) -> None:
     with pytest.raises(UserError, match=f"ema decay is {decay}"):
         GeneratorEMA(decay)
 
 
-def test_a_bare_trainer_measures_the_weights_in_hand() -> None:
-    """Nothing was averaged yet, so there is nothing to put in their place."""
+def test_validation_without_training_uses_the_current_weights() -> None:
+    """There are no EMA weights yet."""
     model, ema, weights = make_tiny(), GeneratorEMA(0.9), Weights()
     before = snapshot(model)
     make_trainer(1, ema, weights).validate(model, loader(make_batches(1)), verbose=False)
@@ -184,7 +184,7 @@ def test_a_bare_trainer_measures_the_weights_in_hand() -> None:
     assert (ema.weights, ema.updates) == ({}, 0)
 
 
-def test_a_test_measures_the_average_as_a_validation_does() -> None:
+def test_a_test_uses_ema_weights_as_a_validation_does() -> None:
     model, ema, weights = make_tiny(), GeneratorEMA(0.9), Weights()
     trainer = fit(model, ema, steps=3)
     raw = snapshot(model)

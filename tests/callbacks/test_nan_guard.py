@@ -1,4 +1,4 @@
-"""A NaN or an infinity stops the run before it is saved, and leaves the batch that did it; nothing else does."""
+"""A NaN or infinity stops the run before it is saved and keeps the batch; finite values do not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Steep(torch.autograd.Function):
-    """Leaves a value as it is; its slope is infinite."""
+    """Identity with an infinite gradient."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -56,14 +56,14 @@ class Steeper(TinyGAN):
 
 
 def poisoned(value: float = NAN) -> list[Batch]:
-    """Eight batches of which the fifth holds one pixel that is no number."""
+    """Eight batches; one pixel of the fifth is not finite."""
     batches = make_batches(8)
     batches[4]["image"][0, 1, 2, 3] = value
     return batches
 
 
 def stopped(model: TinyGAN, batches: list[Batch], folder: Path, **options: Any) -> str:
-    """What the user is told."""
+    """Train until the guard stops the run; return its message."""
     guards = [NaNGuard(folder / "nan"), RunCheckpoint(folder / "checkpoints", every_n_steps=1)]
     with pytest.raises(UserError) as caught:
         make_trainer(8, *guards, enable_checkpointing=True, **options).fit(model, loader(batches))
@@ -73,7 +73,7 @@ def stopped(model: TinyGAN, batches: list[Batch], folder: Path, **options: Any) 
 
 @pytest.mark.parametrize("value", [NAN, INF])
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_loss_that_is_no_number_stops_the_run(order: str, value: float, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run(order: str, value: float, tmp_path: Path) -> None:
     batches = poisoned(value)
     message = stopped(make_tiny(seed=7, stages=(ORDERS[order][0],)), batches, tmp_path)
     path = tmp_path / "nan" / "step_0000005_rank_0.pt"
@@ -107,12 +107,12 @@ def test_an_infinite_gradient_behind_a_finite_loss(order: str, term: str, clip: 
     message = stopped(Steeper(term, stages=(ORDERS[order][0],), training=training), make_batches(8), tmp_path)
     assert message.startswith("step 5: ")
     saved = torch.load(tmp_path / "nan" / "step_0000005_rank_0.pt", weights_only=True)
-    if (order, term) != ("alternating, D thrice", "real"):  # whose next turn in the same batch feels it
+    if (order, term) != ("alternating, D thrice", "real"):  # the next update in the same batch has this loss non-finite
         assert torch.tensor(saved["losses"][term]).isfinite()
     assert_saved_is_from_before(tmp_path)
 
 
-def test_a_gradient_alone_is_named_as_such(tmp_path: Path) -> None:
+def test_a_gradient_alone_is_named(tmp_path: Path) -> None:
     torch.manual_seed(0)
     assert stopped(Steeper("l1"), make_batches(8), tmp_path).startswith(
         "step 5: a gradient is not finite; stopped before saving"
@@ -121,7 +121,7 @@ def test_a_gradient_alone_is_named_as_such(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_run_in_order_is_left_alone(order: str, precision: Any, tmp_path: Path) -> None:
+def test_a_finite_run_is_not_stopped(order: str, precision: Any, tmp_path: Path) -> None:
     trainer = make_trainer(8, NaNGuard(tmp_path / "nan"), precision=precision)
     trainer.fit(make_tiny(stages=(ORDERS[order][0],)), loader(make_batches(8)))
     assert trainer.global_step == 8
@@ -133,7 +133,7 @@ def fp16() -> MixedPrecision:
 
 
 def test_fp16_may_overflow(tmp_path: Path) -> None:
-    """The scaler leaves the step out and tries a smaller scale."""
+    """The scaler skips the step and reduces the scale."""
     torch.manual_seed(0)
     outputs, plugin = Outputs(), fp16()
     model = Steeper("l1", stages=(Stage(update="alternating"),))
@@ -164,12 +164,12 @@ def test_one_value_in_one_of_many_tensors_is_found(value: float) -> None:
 
 
 def test_large_is_not_infinite() -> None:
-    """Even where the sum of all values is more than their kind of number can hold."""
+    """Even where the sum of all values overflows their type."""
     assert not _any_non_finite([torch.full((100,), 6e4, dtype=torch.float16), torch.full((100,), 3e38)])
 
 
-def test_a_run_folder_keeps_what_the_guard_wrote(tmp_path: Path) -> None:
-    """Although nothing else came of the run, whose first batch this is."""
+def test_a_run_directory_keeps_the_file_of_the_guard(tmp_path: Path) -> None:
+    """Although the run, stopped at its first batch, has no other result."""
     losses = LPINet.generator_losses
 
     def no_number(self: LPINet, batch: Batch, prediction: Prediction) -> Terms:

@@ -16,7 +16,7 @@ class Net:
 
 
 def draw(folder: Path, total: int, batch_size: int, count: int) -> list[str]:
-    """The names in the rows that are drawn of `total` samples named by their number."""
+    """Return the names in the rows drawn from `total` samples, which are named by their index."""
     loader = SimpleNamespace(sampler=range(total))
     trainer = cast(Any, SimpleNamespace(val_dataloaders=loader, is_global_zero=True, global_step=7, loggers=[]))
     grids = SampleGrids(folder, count)
@@ -63,7 +63,7 @@ def test_grids_at_an_interval(every: int, drawn: list[int], resumed: bool, tmp_p
     grids = SampleGrids(tmp_path, 1, every)
     for step in (4, 8, 12, *((8, 12) if resumed else ()), 16, 20):
         if resumed:
-            grids = SampleGrids(tmp_path, 1, every)  # another process knows what the folder tells
+            grids = SampleGrids(tmp_path, 1, every)  # another process, as after a resume
         trainer = cast(Any, SimpleNamespace(
             val_dataloaders=SimpleNamespace(sampler=range(1)), is_global_zero=True, global_step=step, loggers=[]
         ))  # fmt: skip
@@ -76,12 +76,12 @@ def test_grids_at_an_interval(every: int, drawn: list[int], resumed: bool, tmp_p
 
 
 @pytest.mark.parametrize(("count", "every"), [(-1, 0), (8, -5)])
-def test_negative_numbers_are_refused(tmp_path: Path, count: int, every: int) -> None:
+def test_negative_numbers_are_an_error(tmp_path: Path, count: int, every: int) -> None:
     with pytest.raises(UserError, match="neither may be negative"):
         SampleGrids(tmp_path, count, every)
 
 
-def test_a_file_that_is_not_ours_is_overlooked(tmp_path: Path) -> None:
+def test_other_files_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "step_copy.png").touch()
     (tmp_path / "step_0000004.png").touch()
     assert not SampleGrids(tmp_path, every=3)._is_due(6)

@@ -49,7 +49,7 @@ def test_when_it_saves(tmp_path: Path) -> None:
     assert trainer.saved[4:] == [("last.ckpt", 8, True)]
 
 
-def test_the_best_is_the_best_over_interruptions(tmp_path: Path) -> None:
+def test_the_best_value_is_kept_over_interruptions(tmp_path: Path) -> None:
     callback = RunCheckpoint(tmp_path, every_n_steps=100)
     trainer = FakeTrainer(callback, validate=1)
     for value in (float("nan"), 20.0, 22.0, 22.0, 21.0):
@@ -72,7 +72,7 @@ def test_the_best_is_the_best_over_interruptions(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
-def test_last_is_no_part_of_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_last_does_not_change_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where hard links exist both names share their bytes until one of them is replaced; elsewhere they are copies."""
     for linkable in (True, False):
         if not linkable:

@@ -1,4 +1,4 @@
-"""What is written at step k: the losses of the batch that led there, and the schedules' values at k."""
+"""The row of step k holds the losses of the batch before it and the schedules' values at k."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def make_scheduled() -> TinyGAN:
 
 
 def formulas(k: int) -> dict[str, float]:
-    """All that changes, at step k."""
+    """Scheduled values at step k."""
     return {
         "lr_generator": 1e-2 * (1 - k / 12) if k < 5 else 0.02 + 0.08 * (1 + math.cos(math.pi * (k - 5) / 7)) / 2,
         "lr_discriminator": 2e-2 if k < 3 else 1e-2 if k < 8 else 5e-3,
@@ -51,7 +51,7 @@ def formulas(k: int) -> dict[str, float]:
 
 
 def fit(folder: Path, every: int = 1, start: int | None = None, stop: int | None = None) -> list[dict[str, str]]:
-    """Train for 12 steps, or `stop` short of them, or go on from the `start` where that was; the rows of metrics.csv so far."""
+    """Train for 12 steps, or up to `stop`, or resume at `start`; return the rows of metrics.csv."""
     path, table = folder / "stopped.ckpt", CSVLogger(folder / "metrics.csv")
     if start is not None:
         table.rewind(start)
@@ -62,7 +62,7 @@ def fit(folder: Path, every: int = 1, start: int | None = None, stop: int | None
 
 
 class Stop(Callback):
-    """Saves after some steps and breaks off."""
+    """Saves a checkpoint at `step` and stops."""
 
     def __init__(self, step: int | None, path: Path) -> None:
         self.step, self.path = step, path
@@ -82,16 +82,16 @@ def assert_formulas(rows: list[dict[str, str]]) -> None:
 
 
 @pytest.mark.parametrize("every", [1, 4])
-def test_scheduled_numbers_at_step_k_are_the_formulas_at_k(every: int, tmp_path: Path) -> None:
+def test_scheduled_values_match_the_formulas(every: int, tmp_path: Path) -> None:
     rows = fit(tmp_path, every)
     assert [int(row["step"]) for row in rows] == list(range(every, STEPS + 1, every))
     assert_formulas(rows)
     assert {"train/l1", "train/generator", "train/images_per_second"} <= rows[0].keys()
-    assert "train/weight_real" not in rows[0], "a constant is none of them"
+    assert "train/weight_real" not in rows[0], "a constant weight is not logged"
 
 
 @pytest.mark.parametrize("stopped", [3, 5, 7])
-def test_and_after_a_resume(stopped: int, tmp_path: Path) -> None:
+def test_scheduled_values_after_a_resume(stopped: int, tmp_path: Path) -> None:
     assert len(fit(tmp_path, stop=stopped)) == stopped
     rows = fit(tmp_path, start=stopped)
     assert [int(row["step"]) for row in rows] == list(range(1, STEPS + 1))
@@ -99,7 +99,7 @@ def test_and_after_a_resume(stopped: int, tmp_path: Path) -> None:
 
 
 class Numbers(DummyLogger):
-    """A logger of another make."""
+    """A logger that takes numbers only."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,8 +109,8 @@ class Numbers(DummyLogger):
         self.rows.append((step, metrics))
 
 
-class Words(WandbLogger):
-    """W&B's logger, but for W&B."""
+class Texts(WandbLogger):
+    """W&B's logger without W&B."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[int, dict[str, Any]]] = []
@@ -119,17 +119,17 @@ class Words(WandbLogger):
         self.rows.append((step or 0, dict(metrics)))
 
 
-def test_words_go_only_to_loggers_that_can_read(tmp_path: Path) -> None:
-    numbers, words, table = Numbers(), Words(), CSVLogger(tmp_path / "metrics.csv")
-    trainer: Any = SimpleNamespace(loggers=[numbers, words, table], global_step=7)
+def test_text_goes_to_loggers_that_take_it(tmp_path: Path) -> None:
+    numbers, texts, table = Numbers(), Texts(), CSVLogger(tmp_path / "metrics.csv")
+    trainer: Any = SimpleNamespace(loggers=[numbers, texts, table], global_step=7)
     log(trainer, {"train/l1": 0.5, "train/stage": "both"})
     assert numbers.rows == [(7, {"train/l1": 0.5})]
-    assert words.rows == [(7, {"train/l1": 0.5, "train/stage": "both"})]
+    assert texts.rows == [(7, {"train/l1": 0.5, "train/stage": "both"})]
     assert table.path.read_text() == "step,train/l1,train/stage\n7,0.5,both\n"
 
 
 @pytest.mark.parametrize(("every", "steps"), [(5, [5, 10]), (100, []), (0, [])])
-def test_how_often(every: int, steps: list[int]) -> None:
+def test_interval(every: int, steps: list[int]) -> None:
     numbers = Numbers()
     make_trainer(STEPS, TrainingLog(), logger=numbers, log_every_n_steps=every).fit(make_tiny(), loader(make_batches(STEPS)))
     assert [step for step, _ in numbers.rows] == steps

@@ -10,9 +10,11 @@ from lit_inpaint.types import composite
 
 
 def measure(batch_size: int, first: bool = True) -> tuple[dict[str, float], dict[str, float], str]:
-    """Logged for twelve samples with holes of 8 % to 45 %, given to `trainer.callback_metrics`, and printed.
+    """Return what is logged, kept in `trainer.callback_metrics` and printed for twelve samples with mask ratios of 8% to 45%.
 
-    `first`: in the first process of the run.
+    Args:
+        batch_size: of the validation batches.
+        first: whether this is rank 0.
     """
     generator = torch.Generator().manual_seed(0)
     image, output = torch.rand(12, 3, 20, 20, generator=generator), torch.rand(12, 3, 20, 20, generator=generator)
@@ -25,24 +27,24 @@ def measure(batch_size: int, first: bool = True) -> tuple[dict[str, float], dict
     logger = SimpleNamespace(log_metrics=lambda values, step: logged.update(values))
     trainer = cast(Any, SimpleNamespace(loggers=[logger], global_step=3, is_global_zero=first, print=printed.append))
     module = cast(Any, SimpleNamespace(device="cpu", log=lambda name, value, **_: kept.update({name: value})))
-    quality = ValidationMetrics()
-    for _ in range(2):  # the second validation starts from nothing
-        quality.on_validation_start(trainer, module)
+    callback = ValidationMetrics()
+    for _ in range(2):  # the second validation starts anew
+        callback.on_validation_start(trainer, module)
         for start in range(0, 12, batch_size):
             part = slice(start, start + batch_size)
             batch = {"image": image[part], "mask": mask[part]}
-            quality.on_validation_batch_end(trainer, module, {"image": output[part]}, batch, 0)
-        quality.on_validation_epoch_end(trainer, module)
-    whole = composite(image, output.clamp(0, 1).mul(255).round().div(255), mask)
-    shares = mask.mean(dim=(1, 2, 3))
-    values = psnr(whole, image)
+            callback.on_validation_batch_end(trainer, module, {"image": output[part]}, batch, 0)
+        callback.on_validation_epoch_end(trainer, module)
+    composites = composite(image, output.clamp(0, 1).mul(255).round().div(255), mask)
+    mask_ratios = mask.mean(dim=(1, 2, 3))
+    values = psnr(composites, image)
     assert logged["val/psnr"] == pytest.approx(float(values.mean()), rel=1e-3)
-    chosen = (shares > 0.1) & (shares <= 0.2)
+    chosen = (mask_ratios > 0.1) & (mask_ratios <= 0.2)
     assert logged["val/10-20%/psnr"] == pytest.approx(float(values[chosen].mean()), rel=1e-3)
     return logged, kept, printed[-1] if printed else ""
 
 
-def test_each_sample_counts_once_however_they_are_batched() -> None:
+def test_each_sample_counts_once_for_any_batch_size() -> None:
     one, kept, printed = measure(12)
     assert kept == one
     assert set(one) >= {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from by_hand import Nodes
 from slurm import Slurm, missing
+from torchrun_nodes import Nodes
 
 INSTALL = "LIT_INPAINT_INSTALL_SLURM"
 PACKAGES = ("slurm-wlm", "munge")
@@ -16,7 +16,7 @@ PACKAGES = ("slurm-wlm", "munge")
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Slurm]:
-    """A real one; where it is not installed, and may not be, the tests are skipped and say why."""
+    """A real SLURM; the tests are skipped with a reason where it is not installed and may not be."""
     why = f"{INSTALL}=1 installs them"
     if missing() and os.environ.get(INSTALL) == "1":
         why = install()
@@ -27,9 +27,9 @@ def slurm() -> Iterator[Slurm]:
 
 
 def install() -> str:
-    """Install the packages where that can be done; returns what was in the way, nothing if all went well."""
+    """Install the packages; return the reason of a failure, empty on success."""
     if os.getuid() != 0 or shutil.which("apt-get") is None:
-        return f"{INSTALL}=1 takes root and apt-get"
+        return f"{INSTALL}=1 needs root and apt-get"
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
         try:
@@ -45,9 +45,9 @@ def install() -> str:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder to start from: `one.yaml` and `two.yaml`, which differ in their seed, and these tests' Python as its `.venv`."""
+    """A working directory with `one.yaml` and `two.yaml`, which differ in their seed, and this Python as its `.venv`."""
     folder = tmp_path_factory.mktemp("project")
-    adam = {"eps": 1e-3}  # with the usual 1e-8 a step of Adam is as large for rounding as for a gradient
+    adam = {"eps": 1e-3}  # with the default 1e-8, rounding errors give Adam steps as large as gradients do
     settings = {
         "base": str(Path(__file__).parents[2] / "experiments" / "lpi_demo.yaml"),
         "model": {"init_args": {"generator_optimizer": adam, "discriminator_optimizer": adam}},
@@ -82,8 +82,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(project: Path) -> Path:
-    """The run folder of `one.yaml`, trained to its end by two processes of one machine."""
-    with Nodes(project, 1, "--wandb.mode", "disabled", "--run_dir", "runs/undisturbed", GPUS="2") as nodes:
+def uninterrupted(project: Path) -> Path:
+    """Run directory of `one.yaml`, trained by two processes on one node."""
+    with Nodes(project, 1, "--wandb.mode", "disabled", "--run_dir", "runs/uninterrupted", GPUS="2") as nodes:
         assert nodes.statuses() == [0], nodes.logs()
-    return project / "runs" / "undisturbed"
+    return project / "runs" / "uninterrupted"

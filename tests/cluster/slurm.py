@@ -1,11 +1,11 @@
-"""A SLURM of one's own: a controller and two nodes on this machine, without systemd, for any user; nothing is left behind.
+"""Run a private SLURM: a controller and two nodes on this machine, without systemd, for any user.
 
-python tests/cluster/slurm.py                                  a shell in which sbatch, squeue, scancel … speak to it
-python tests/cluster/slurm.py sbatch --wait job.sbatch         one command; its exit status is this one's
+python tests/cluster/slurm.py                                  a shell in which sbatch, squeue, scancel … use it
+python tests/cluster/slurm.py sbatch --wait job.sbatch         one command, with its exit status
 
-Needs `slurmctld`, `slurmd` and `munged` (Debian, Ubuntu: `apt-get install slurm-wlm munge`). Configuration and services that a
-machine has of its own are neither read nor touched. The nodes, 127.0.0.1 and 127.0.0.2, claim 64 CPUs and 4 GPUs each, so that
-job files for real clusters are accepted; SLURM binds no process to any of them. A requeued job starts again after 6 seconds
+Needs `slurmctld`, `slurmd` and `munged` (Debian, Ubuntu: `apt-get install slurm-wlm munge`). The machine's own
+configuration and services are neither read nor changed. The nodes, 127.0.0.1 and 127.0.0.2, claim 64 CPUs and 4 GPUs each, so
+that job files for real clusters are accepted; SLURM binds no process to them. A requeued job starts again after 6 seconds
 instead of two minutes.
 """
 
@@ -34,20 +34,20 @@ _SYSTEM_FOLDERS = "/usr/sbin:/sbin:/usr/local/sbin"
 
 
 def missing() -> list[str]:
-    """The programs that are not there."""
+    """Return the names of the missing programs."""
     return [name for name in PROGRAMS if _find(name) is None]
 
 
 class Slurm:
-    """A controller and its nodes, from `with` to its end.
+    """Starts a controller and its nodes in a `with` block, and removes everything at its end.
 
     Attributes:
-        folder: of the cluster; its logs are `*.log` there.
-        environment: of a process that speaks to the cluster.
+        folder: directory of the cluster, with `*.log`.
+        environment: environment variables for commands of the cluster.
     """
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # short, as a socket's path has at most 107 letters
+        self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # short: a socket's path has at most 107 characters
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
         self.environment["SLURM_CONF"] = str(self.folder / "slurm.conf")
         self._ending = ExitStack()
@@ -55,7 +55,7 @@ class Slurm:
     def __enter__(self) -> Slurm:
         with ExitStack() as ending:
             ending.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            ending.callback(self._kill_what_stayed)
+            ending.callback(self._kill_remaining)
             self._configure()
             self._start(ending, "munged", *self._munge_options())
             self._wait_for("munged", lambda: (self.folder / "munge.socket").exists())
@@ -73,32 +73,32 @@ class Slurm:
         self._ending.close()
 
     def run(self, *command: str, folder: Path | None = None) -> str:
-        """Run a command that speaks to the cluster; returns what it prints.
+        """Run a command of the cluster; return its output.
 
         Args:
-            command: with its arguments.
-            folder: to run it in, by default this one.
+            command: command and arguments.
+            folder: working directory, by default the current one.
 
         Raises:
-            AssertionError: it fails; says what it wrote.
+            AssertionError: it fails; holds its stderr.
         """
         done = subprocess.run(command, cwd=folder, env=self.environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout.strip()
 
     def logs(self) -> str:
-        """What the daemons wrote."""
+        """Return the logs of the daemons."""
         return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')}" for path in sorted(self.folder.glob("*.log")))
 
     def _configure(self) -> None:
-        self.folder.chmod(0o755)  # munged wants to see that others may reach its socket
+        self.folder.chmod(0o755)  # munged requires that other users can reach its socket
         key = self.folder / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(secrets.token_bytes(128))
         for name in ("state", *(f"spool-{node}" for node in NODES)):
             (self.folder / name).mkdir()
         user = pwd.getpwuid(os.getuid()).pw_name
-        with ExitStack() as held:  # all at once, so that no port is given twice
+        with ExitStack() as held:  # all at once, so that no port is assigned twice
             sockets = [held.enter_context(socket.socket()) for _ in range(1 + len(NODES))]
             for each in sockets:
                 each.bind(("127.0.0.1", 0))
@@ -116,7 +116,7 @@ class Slurm:
             f"StateSaveLocation={self.folder}/state",
             f"SlurmdSpoolDir={self.folder}/spool-%n",
             "AuthType=auth/munge",
-            # A requeued job waits until no credential of its first start can be valid any more; 5 is the least there is.
+            # A requeued job waits until every credential of its first start has expired; 5 seconds is the min.
             f"AuthInfo=socket={self.folder}/munge.socket,cred_expire=5",
             "ProctrackType=proctrack/linuxproc",
             "TaskPlugin=task/none",
@@ -125,13 +125,13 @@ class Slurm:
             "SelectType=select/cons_tres",
             "SelectTypeParameters=CR_CPU",
             "SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1",
-            "SlurmdParameters=config_overrides",  # more CPUs than the machine has
+            "SlurmdParameters=config_overrides",  # allow more CPUs than the machine has
             "MpiDefault=none",
             "MailProg=/bin/true",
             "ReturnToService=2",
             "JobRequeue=1",
-            "KillOnBadExit=1",  # as some clusters have it, and
-            "WaitTime=1",  # seconds that tasks may be left when one has ended: a job file must say that it does not want either
+            "KillOnBadExit=1",  # the setting of some clusters, as is
+            "WaitTime=1",  # seconds that tasks may run on after one has ended: a job file has to disable both
             "GresTypes=gpu",
             *(
                 f"NodeName={node} NodeAddr={node} NodeHostname=localhost Port={port} CPUs={CPUS} RealMemory={MEGABYTES} "
@@ -148,7 +148,7 @@ class Slurm:
         return ["--foreground", "--force", *(f"--{option}={self.folder}/munge.{ending}" for option, ending in names.items())]
 
     def _start(self, ending: ExitStack, name: str, *options: str) -> None:
-        """Start a daemon, which ends with this process, however that ends."""
+        """Start a daemon that ends with this process, however that ends."""
         with (self.folder / f"{name}.out").open("ab") as output:
             process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", str(_find(name)), *options],
@@ -168,7 +168,7 @@ class Slurm:
             time.sleep(0.1)
 
     def _ask(self, *command: str) -> str:
-        """What a command prints, nothing while the controller does not answer."""
+        """Return the output of a command, empty while the controller does not answer."""
         try:
             return self.run(*command)
         except (AssertionError, subprocess.TimeoutExpired):
@@ -180,8 +180,8 @@ class Slurm:
         with suppress(RuntimeError):
             self._wait_for("the queue's end", lambda: not self._ask("squeue", "--noheader"), seconds=15)
 
-    def _kill_what_stayed(self) -> None:
-        """End processes that still belong to this cluster: those that have its configuration in their environment."""
+    def _kill_remaining(self) -> None:
+        """Kill processes that have this cluster's configuration in their environment."""
         mark = f"SLURM_CONF={self.environment['SLURM_CONF']}\0".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Signals: what a run does when it is asked to stop, and when it is not asked at all."""
+"""A run that a signal stops saves, exits and resumes to the result of an uninterrupted run; so does a killed one."""
 
 import os
 import signal
@@ -23,8 +23,8 @@ LONG = ["--trainer.max_steps", "24", "--trainer.val_check_interval", "8", "--che
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
     assert run(folder) == 0
     return folder
 
@@ -39,25 +39,25 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param(signal.SIGTERM, 0, "configure_optimizers", 1, id="SIGTERM before the first batch"),
     ],
 )
-def test_a_signal_saves_and_leaves(
+def test_a_signal_saves_and_exits(
     number: signal.Signals,
     step: int,
     hook: str,
     saved: int,
-    undisturbed: Path,
+    uninterrupted: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     folder = tmp_path / "run"
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with at(step, hook, signalling(number)), pytest.raises(SystemExit) as left, caplog.at_level("INFO"):
+    with at(step, hook, signalling(number)), pytest.raises(SystemExit) as exit_, caplog.at_level("INFO"):
         run(folder)
-    assert left.value.code == 128 + number
+    assert exit_.value.code == 128 + number
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     assert content(folder)["global_step"] == saved
     assert f"{number.name}: saved {folder / 'checkpoints' / 'last.ckpt'} at step {saved}" in caplog.text
     assert run(folder) == 0
-    assert_same_run(folder, undisturbed)
+    assert_same_run(folder, uninterrupted)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_a_signal_saves_and_leaves(
         pytest.param(signal.SIGTERM, 5, "training_step", 6, id="preempted"),
     ],
 )
-def test_a_job_comes_back_and_goes_on(
+def test_a_job_is_requeued_and_resumes(
     number: signal.Signals,
     step: int,
     hook: str,
     saved: int,
-    undisturbed: Path,
+    uninterrupted: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -81,9 +81,9 @@ def test_a_job_comes_back_and_goes_on(
     calls = fake_scontrol(tmp_path / "bin")
     in_job(monkeypatch, tmp_path / "bin")
     folder = tmp_path / "run"
-    with at(step, hook, signalling(number)), pytest.raises(SystemExit) as left:
+    with at(step, hook, signalling(number)), pytest.raises(SystemExit) as exit_:
         run(folder)
-    assert left.value.code == 128 + number
+    assert exit_.value.code == 128 + number
     assert content(folder)["global_step"] == saved
     assert calls.read_text().splitlines() == ["show job --oneliner 17", "requeue 17"]
     assert capsys.readouterr().out.endswith("job 17 is requeued and resumes when SLURM starts it again\n")
@@ -91,11 +91,11 @@ def test_a_job_comes_back_and_goes_on(
     assert run(folder) == 0
     assert "SLURM job   17, start 2 (requeued 1 time)" in capsys.readouterr().out
     assert len(calls.read_text().splitlines()) == 2
-    assert_same_run(folder, undisturbed)
+    assert_same_run(folder, uninterrupted)
 
 
-def test_a_job_whose_closing_table_takes_too_long_comes_back_for_it(
-    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_job_whose_final_evaluation_takes_too_long_is_requeued_for_it(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = fake_scontrol(tmp_path / "bin")
     in_job(monkeypatch, tmp_path / "bin")
@@ -103,49 +103,49 @@ def test_a_job_whose_closing_table_takes_too_long_comes_back_for_it(
     with monkeypatch.context() as slow:
         slow.setattr(signal_handlers, "GRACE_S", -1.0)
         slow.setattr(final_evaluation, "load", lambda path: (os.kill(os.getpid(), signal.SIGUSR1), load(path))[1])
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as exit_:
             run(folder)
-    assert left.value.code == 128 + signal.SIGUSR1
+    assert exit_.value.code == 128 + signal.SIGUSR1
     assert calls.read_text().splitlines()[-1] == "requeue 17"
     assert not (folder / "final_evaluation.json").exists()
     in_job(monkeypatch, tmp_path / "bin", restarts=1)
     assert run(folder) == 0
-    assert_same_run(folder, undisturbed)
+    assert_same_run(folder, uninterrupted)
 
 
-def test_a_cancelled_job_stays_away(
+def test_a_cancelled_job_is_not_requeued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls = fake_scontrol(tmp_path / "bin", state="CANCELLED")
     in_job(monkeypatch, tmp_path / "bin")
-    with at(1, "training_step", signalling(signal.SIGTERM)), pytest.raises(SystemExit) as left:
+    with at(1, "training_step", signalling(signal.SIGTERM)), pytest.raises(SystemExit) as exit_:
         run(tmp_path / "run")
-    assert left.value.code == 128 + signal.SIGTERM
+    assert exit_.value.code == 128 + signal.SIGTERM
     assert "requeue 17" not in calls.read_text()
     assert "job 17 is not requeued: it is CANCELLED" in capsys.readouterr().out
     assert content(tmp_path / "run")["global_step"] == 2
 
 
-def test_a_warning_while_the_data_is_listed_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_while_the_data_is_listed_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fake_scontrol(tmp_path / "bin")
     in_job(monkeypatch, tmp_path / "bin")
     original = InpaintingData.prepare_data
 
-    def warned(self: InpaintingData) -> None:
+    def signaled(self: InpaintingData) -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
         original(self)
 
-    monkeypatch.setattr(InpaintingData, "prepare_data", warned)
-    with pytest.raises(SystemExit) as left:
+    monkeypatch.setattr(InpaintingData, "prepare_data", signaled)
+    with pytest.raises(SystemExit) as exit_:
         run(tmp_path / "run")
-    assert left.value.code == 128 + signal.SIGUSR1
+    assert exit_.value.code == 128 + signal.SIGUSR1
     assert content(tmp_path / "run")["global_step"] == 1
     assert "requeue 17" in calls.read_text()
 
 
-@pytest.mark.parametrize("when", ["after the last validation", "while the table is made"])
-def test_a_run_that_is_about_to_end_does_so(
-    when: str, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("when", ["after the last validation", "during the final evaluation"])
+def test_a_run_that_is_about_to_end_is_completed(
+    when: str, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = fake_scontrol(tmp_path / "bin")
     in_job(monkeypatch, tmp_path / "bin")
@@ -156,15 +156,15 @@ def test_a_run_that_is_about_to_end_does_so(
     )
     original = getattr(owner, name)
 
-    def warned(*given: Any) -> Any:
+    def signaled(*given: Any) -> Any:
         if name == "describe_comparison" or given[1].global_step == 8:
             os.kill(os.getpid(), signal.SIGUSR1)
         return original(*given)
 
-    monkeypatch.setattr(owner, name, warned)
+    monkeypatch.setattr(owner, name, signaled)
     assert run(tmp_path / "run") == 0
     assert not calls.read_text()
-    assert_same_run(tmp_path / "run", undisturbed)
+    assert_same_run(tmp_path / "run", uninterrupted)
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
@@ -179,12 +179,12 @@ def wait_for(folder: Path, ready: Callable[[], bool], process: subprocess.Popen[
         if ready() or process.poll() is not None:
             return
         time.sleep(0.05)
-    raise AssertionError(f"nothing came of {folder}")
+    raise AssertionError(f"no progress in {folder}")
 
 
 def test_sigkill_at_any_moment_and_sigterm_to_the_whole_group(tmp_path: Path) -> None:
-    """The group includes the loader's workers, as with Ctrl-C in a terminal or under Slurm."""
-    assert run(tmp_path / "undisturbed", *LONG) == 0
+    """The group includes the loader's workers, as with Ctrl-C in a terminal or under SLURM."""
+    assert run(tmp_path / "uninterrupted", *LONG) == 0
     folder = tmp_path / "run"
     for step, number in ((3, signal.SIGKILL), (8, signal.SIGTERM), (14, signal.SIGKILL), (18, signal.SIGINT)):
         process = start(folder, *LONG, "--data.workers", "2")
@@ -200,4 +200,4 @@ def test_sigkill_at_any_moment_and_sigterm_to_the_whole_group(tmp_path: Path) ->
         if (folder / "checkpoints" / "last.ckpt").exists():
             read_checkpoint(folder / "checkpoints" / "last.ckpt")
     assert run(folder, *LONG) == 0
-    assert_same_run(folder, tmp_path / "undisturbed")
+    assert_same_run(folder, tmp_path / "uninterrupted")

@@ -14,43 +14,43 @@ def send(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def test_signals_are_noted_and_given_back() -> None:
-    found = Signals()
+def test_signals_are_recorded_and_handlers_restored() -> None:
+    signals = Signals()
     watched = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
     before = [signal.getsignal(number) for number in watched]
-    with found.handling(signal.SIGUSR1):
-        with found.handling(signal.SIGTERM, signal.SIGUSR1):
+    with signals.handling(signal.SIGUSR1):
+        with signals.handling(signal.SIGTERM, signal.SIGUSR1):
             for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1):
-                send(number)  # again at once is the same request: torchrun hands on what SLURM has sent to all
+                send(number)  # a repeat at once is the same request: torchrun forwards what SLURM sends to all
         assert signal.getsignal(signal.SIGTERM) == before[1]
-        send(signal.SIGUSR1)  # the outer one still listens
-    assert found.received == signal.SIGUSR1
+        send(signal.SIGUSR1)  # the outer handler is still installed
+    assert signals.received == signal.SIGUSR1
     assert [signal.getsignal(number) for number in watched] == before
 
 
 @pytest.mark.parametrize(("number", "status"), [("SIGTERM", -signal.SIGTERM), ("SIGUSR1", 3)])
-def test_a_late_second_one_means_now(number: str, status: int) -> None:
-    """But for SIGUSR1, which nobody sends in impatience."""
+def test_a_second_signal_after_a_pause_ends_the_process(number: str, status: int) -> None:
+    """SIGUSR1 does not: no user sends it by hand."""
     code = (
-        "import os, signal, sys, time; from lit_inpaint.cluster import signal_handlers as signals; signals.REPEAT_S = 0.05\n"
-        f"with signals.Signals().handling(signal.{number}):\n"
+        "import os, signal, sys, time; from lit_inpaint.cluster import signal_handlers; signal_handlers.REPEAT_S = 0.05\n"
+        f"with signal_handlers.Signals().handling(signal.{number}):\n"
         f"    os.kill(os.getpid(), signal.{number}); time.sleep(0.1); os.kill(os.getpid(), signal.{number}); sys.exit(3)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == status
 
 
-def test_the_status_of_a_run_that_leaves() -> None:
+def test_the_exit_status_after_a_signal() -> None:
     assert signal_handlers.GracefulExit(signal.SIGUSR1).code == 138
 
 
-def test_work_that_cannot_be_saved_gets_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    noted = Signals()
-    noted.check_deadline()
-    with noted.handling(signal.SIGUSR1):
+def test_the_deadline_is_half_a_minute_after_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    signals = Signals()
+    signals.check_deadline()
+    with signals.handling(signal.SIGUSR1):
         os.kill(os.getpid(), signal.SIGUSR1)
-        noted.check_deadline()
+        signals.check_deadline()
         now = time.monotonic()
         monkeypatch.setattr(time, "monotonic", lambda: now + 31)
-        with pytest.raises(GracefulExit) as left:
-            noted.check_deadline()
-    assert (left.value.number, left.value.complete) == (signal.SIGUSR1, False)
+        with pytest.raises(GracefulExit) as exit_:
+            signals.check_deadline()
+    assert (exit_.value.number, exit_.value.complete) == (signal.SIGUSR1, False)

@@ -1,4 +1,4 @@
-"""The job file of `experiments/cluster/` on a real SLURM: an array, preemption, cancellation, a contradiction."""
+"""The job file of `experiments/cluster/` on a real SLURM: array, preemption, cancellation, contradicting options."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ TEMPLATE = Path(__file__).parents[2] / "experiments" / "cluster" / "fit.sbatch"
 
 @dataclass(frozen=True)
 class Job:
-    """A job of the template."""
+    """A job of the job file."""
 
     slurm: Slurm
     project: Path
@@ -28,21 +28,21 @@ class Job:
         return file.read_text() if file.exists() else ""
 
     def __getitem__(self, field: str) -> str:
-        """What SLURM knows of it."""
-        said = self.slurm.run("scontrol", "show", "job", "--oneliner", self.number).splitlines()[0]
-        return dict(word.split("=", 1) for word in said.split() if "=" in word)[field]
+        """Return a field of `scontrol show job`."""
+        line = self.slurm.run("scontrol", "show", "job", "--oneliner", self.number).splitlines()[0]
+        return dict(word.split("=", 1) for word in line.split() if "=" in word)[field]
 
     def wait_for(self, what: str, there: Callable[[], bool], seconds: float = 120) -> None:
         end = time.monotonic() + seconds
         while not there():
-            assert time.monotonic() < end, f"{what} not reached after {seconds} s; job {self['JobState']}:\n{self.log}"
+            assert time.monotonic() < end, f"{what} not reached within {seconds} s; job {self['JobState']}:\n{self.log}"
             time.sleep(0.05)
 
     def wait_for_step(self, run: Path, step: int) -> None:
         self.wait_for(f"step {step}", lambda: steps_logged(run) >= step)
 
     def end(self) -> str:
-        """Its state once it has ended."""
+        """Wait for the end of the job and return its state."""
         self.wait_for("the end", lambda: self["JobState"] not in ("PENDING", "RUNNING", "COMPLETING"))
         return self["JobState"]
 
@@ -52,8 +52,8 @@ def submit(slurm: Slurm, project: Path, *experiments: str, sbatch: tuple[str, ..
     return Job(slurm, project, slurm.run(*command, folder=project))
 
 
-def test_a_preempted_job_comes_back_and_ends_as_if_nothing_had_happened(slurm: Slurm, project: Path, undisturbed: Path) -> None:
-    """On two nodes; the undisturbed run had one."""
+def test_a_preempted_job_is_requeued_and_equals_the_uninterrupted_run(slurm: Slurm, project: Path, uninterrupted: Path) -> None:
+    """On two nodes; the uninterrupted run has one."""
     settings = ("--wandb.mode", "offline")
     job = submit(slurm, project, "one.yaml", sbatch=("--nodes=2", "--ntasks-per-node=1"), settings=settings)
     run = project / "runs" / "one" / job.number
@@ -71,7 +71,7 @@ def test_a_preempted_job_comes_back_and_ends_as_if_nothing_had_happened(slurm: S
         assert word not in log
     assert log.count("step 12: PSNR") == 1
     assert list((project / "runs" / "one").iterdir()) == [run]
-    assert_same_run(run, undisturbed)
+    assert_same_run(run, uninterrupted)
 
     number = (run / "wandb" / "run_id.txt").read_text().strip()
     parts = list((run / "wandb").glob("offline-run-*"))
@@ -79,7 +79,7 @@ def test_a_preempted_job_comes_back_and_ends_as_if_nothing_had_happened(slurm: S
     assert {path.name.rpartition("-")[2] for path in parts} == {number}
 
 
-def test_an_array_trains_two_experiments_and_a_cancelled_one_does_not_come_back(slurm: Slurm, project: Path) -> None:
+def test_an_array_trains_two_experiments_and_a_cancelled_one_is_not_requeued(slurm: Slurm, project: Path) -> None:
     options = ("--array=0-1", "--ntasks-per-node=1")
     settings = ("--wandb.mode", "disabled", "--data.val_crops", "1")
     array = submit(slurm, project, "one.yaml", "two.yaml", sbatch=options, settings=settings)
@@ -108,7 +108,7 @@ def test_tasks_that_do_not_fit_the_devices_are_one_line(slurm: Slurm, project: P
 
 
 @pytest.mark.parametrize(
-    ("names", "options", "said"),
+    ("names", "options", "message"),
     [
         ((), (), "error: 0 experiments; name one"),
         (("one.yaml", "two.yaml"), (), "error: 2 experiments; name one, or several and sbatch --array=0-1"),
@@ -116,9 +116,9 @@ def test_tasks_that_do_not_fit_the_devices_are_one_line(slurm: Slurm, project: P
     ],
 )
 def test_experiments_that_do_not_fit_the_array_are_one_line(
-    slurm: Slurm, project: Path, names: tuple[str, ...], options: tuple[str, ...], said: str
+    slurm: Slurm, project: Path, names: tuple[str, ...], options: tuple[str, ...], message: str
 ) -> None:
     job = submit(slurm, project, *names, sbatch=options)
     assert job.end() == "FAILED"
-    assert job.log.startswith(said)
+    assert job.log.startswith(message)
     assert job.log.count("\n") == 1

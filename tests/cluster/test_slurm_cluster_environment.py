@@ -22,7 +22,7 @@ def test_a_step_of_a_larger_job(monkeypatch: pytest.MonkeyPatch) -> None:
     assert srun.creates_processes_externally
 
 
-def test_steps_of_a_job_have_ports_of_their_own_and_all_tasks_of_one_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_step_of_a_job_has_its_own_port_for_all_its_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     starts = [step(rank, 2, SLURM_STEP_ID=number) for number in ("0", "1") for rank in (0, 1)]
     starts.append(step(0, 2, SLURM_RESTART_COUNT="1"))
     first, same, second, _, restarted = (use(monkeypatch, variables).main_port for variables in starts)

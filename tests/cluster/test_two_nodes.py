@@ -1,21 +1,21 @@
-"""Two machines without a scheduler, started by the line of `experiments/cluster/torchrun.sh` on each."""
+"""Two nodes without a scheduler, each started with `experiments/cluster/torchrun.sh`."""
 
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from by_hand import Nodes
 from tiny_pair import difference
 from tiny_runs import assert_same_run, content, steps_logged
+from torchrun_nodes import Nodes
 
 from lit_inpaint import fit
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
 
-def test_two_machines_leave_and_go_on_together_and_end_as_one_does(
-    project: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_two_nodes_stop_and_resume_together_and_equal_one_node(
+    project: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
     settings = ("--wandb.mode", "disabled", "--run_dir", str(run))
@@ -34,7 +34,7 @@ def test_two_machines_leave_and_go_on_together_and_end_as_one_does(
     with Nodes(project, 2, *settings) as nodes:
         assert nodes.statuses() == [0, 0], nodes.logs()
         assert f"resumed at step {saved}" in nodes.logs()
-    assert_same_run(run, undisturbed)
+    assert_same_run(run, uninterrupted)
 
     monkeypatch.chdir(project)
     alone = tmp_path / "alone"

@@ -1,4 +1,4 @@
-"""What is said of processes that hang; that they are found at all is in `tests/test_two_processes.py`."""
+"""The watchdog's messages; `tests/engine/test_two_processes.py` tests that it detects hanging processes."""
 
 import os
 import time
@@ -13,8 +13,8 @@ from lit_inpaint.cluster import watchdog
 from lit_inpaint.cluster.watchdog import Heartbeat, Watchdog, current_activity, stragglers
 
 
-def beat(rank: int, step: int, doing: str = "training step", waiting: bool = False) -> Heartbeat:
-    return Heartbeat(rank, "node", 100 + rank, step, doing, waiting, progress=0, beat=0)
+def beat(rank: int, step: int, activity: str = "training step", waiting: bool = False) -> Heartbeat:
+    return Heartbeat(rank, "node", 100 + rank, step, activity, waiting, progress=0, beat=0)
 
 
 @pytest.mark.parametrize(
@@ -22,16 +22,16 @@ def beat(rank: int, step: int, doing: str = "training step", waiting: bool = Fal
     [
         ([beat(0, 5, waiting=True), beat(1, 4, "loading a batch"), beat(2, 5, waiting=True)], [1]),
         ([beat(0, 5, waiting=True), beat(1, 5), beat(2, 5, waiting=True), beat(3, 5)], [1, 3]),
-        ([beat(1, 5, waiting=True), beat(0, 5, waiting=True)], [0, 1]),  # nobody can be blamed for the others
+        ([beat(1, 5, waiting=True), beat(0, 5, waiting=True)], [0, 1]),  # all wait: every process is named
         ([beat(0, 5), beat(1, 4, waiting=True)], [1]),
     ],
 )
-def test_who_is_behind(beats: list[Heartbeat], expected: list[int]) -> None:
+def test_stragglers(beats: list[Heartbeat], expected: list[int]) -> None:
     assert [found.rank for found in stragglers(beats)] == expected
 
 
 def stack(*functions: tuple[str, str]) -> Any:
-    """What a frame looks like to whoever reads files and names: calls of functions of these files, the innermost last."""
+    """Build a stack frame with the attributes that are read: file and function of each call, the innermost last."""
     frame = None
     for file, name in functions:
         frame = SimpleNamespace(f_code=SimpleNamespace(co_filename=file, co_name=name), f_back=frame)
@@ -44,7 +44,7 @@ VALIDATION = ("/x/lightning/pytorch/loops/evaluation_loop.py", "run")
 
 
 @pytest.mark.parametrize(
-    ("functions", "doing", "waiting"),
+    ("functions", "activity", "waiting"),
     [
         ([LOOP, ("/x/lightning/pytorch/loops/fetchers.py", "__next__"), ("/x/select.py", "select")], "loading a batch", False),
         ([LOOP, STEP, ("/x/torch/nn/modules/conv.py", "forward")], "training step", False),
@@ -61,8 +61,8 @@ VALIDATION = ("/x/lightning/pytorch/loops/evaluation_loop.py", "run")
         ([("/x/main.py", "main")], "between two batches", False),
     ],
 )
-def test_what_a_process_does_is_read_off_its_stack(functions: list[tuple[str, str]], doing: str, waiting: bool) -> None:
-    assert current_activity(stack(*functions)) == (doing, waiting)
+def test_the_activity_is_read_from_the_stack(functions: list[tuple[str, str]], activity: str, waiting: bool) -> None:
+    assert current_activity(stack(*functions)) == (activity, waiting)
 
 
 def test_one_process_is_not_watched(tmp_path: Path) -> None:
@@ -72,16 +72,16 @@ def test_one_process_is_not_watched(tmp_path: Path) -> None:
     assert not (tmp_path / "ranks").exists()
 
 
-def test_slurm_ends_the_processes_that_cannot_end_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scancel, said = tmp_path / "scancel", tmp_path / "said"
-    scancel.write_text(f'#!/bin/sh\necho "$@" >> {said}\n')
+def test_slurm_kills_processes_that_cannot_end_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scancel, calls = tmp_path / "scancel", tmp_path / "calls"
+    scancel.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
     scancel.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     watchdog._cancel_slurm_step({"SLURM_JOB_ID": "17"})
     watchdog._cancel_slurm_step({"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "3"})
     until = time.monotonic() + 10
-    while not said.exists() and time.monotonic() < until:
+    while not calls.exists() and time.monotonic() < until:
         time.sleep(0.05)
-    assert said.read_text() == "--signal=KILL 17.3\n"
+    assert calls.read_text() == "--signal=KILL 17.3\n"
     monkeypatch.setenv("PATH", "")
-    watchdog._cancel_slurm_step({"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "3"})  # no scancel: nothing to be done
+    watchdog._cancel_slurm_step({"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "3"})  # without scancel nothing happens

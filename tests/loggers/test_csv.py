@@ -25,7 +25,7 @@ def test_new_names_become_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("step", "left"), [(-1, 0), (1, 1), (2, 3), (9, 4)])
-def test_rewinding(step: int, left: int, tmp_path: Path) -> None:
+def test_rewind(step: int, left: int, tmp_path: Path) -> None:
     log = CSVLogger(tmp_path / "metrics.csv")
     for values, at in (({"a": 1.0}, 1), ({"a": 2.0}, 2), ({"b": 3.0}, 2), ({"a": 4.0}, 3)):
         log.log_metrics(values, at)
@@ -37,7 +37,7 @@ def test_rewinding(step: int, left: int, tmp_path: Path) -> None:
     assert len(read(log.path)) == left + 1
 
 
-def test_a_validation_that_is_done_again_counts_once(tmp_path: Path) -> None:
+def test_a_repeated_validation_is_logged_once(tmp_path: Path) -> None:
     log = CSVLogger(tmp_path / "metrics.csv")
     log.log_metrics({"train/l1": 1.0}, 4)
     log.log_metrics({"val/psnr": 20.0}, 4)
@@ -45,7 +45,7 @@ def test_a_validation_that_is_done_again_counts_once(tmp_path: Path) -> None:
     assert read(log.path) == [{"step": "4", "train/l1": "1"}, {"step": "4", "val/psnr": "20"}]
 
 
-def test_a_row_that_a_crash_cut_off(tmp_path: Path) -> None:
+def test_a_truncated_row_is_dropped(tmp_path: Path) -> None:
     log = CSVLogger(tmp_path / "metrics.csv")
     log.log_metrics({"a": 1.0, "b": 2.0}, 1)
     with log.path.open("a") as file:
@@ -55,6 +55,6 @@ def test_a_row_that_a_crash_cut_off(tmp_path: Path) -> None:
     assert read(log.path) == [{"step": "1", "a": "1", "b": "2"}]
 
 
-def test_nothing_is_written_before_there_is_something(tmp_path: Path) -> None:
+def test_no_file_without_a_row(tmp_path: Path) -> None:
     CSVLogger(tmp_path / "metrics.csv").rewind(-1)
     assert not any(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""What TensorBoard finds: the numbers of metrics.csv and the grids of samples/, at the same steps, over interruptions."""
+"""TensorBoard shows the numbers of metrics.csv and the grids of samples/ at the same steps, over interruptions."""
 
 import io
 import math
@@ -17,7 +17,7 @@ from lit_inpaint.loggers.tensorboard import tensorboard_logger
 
 @pytest.fixture(scope="module")
 def folder(tiny_experiment: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was killed in step 7 and went on from the checkpoint of step 4."""
+    """A run that was killed in step 7 and resumed from the checkpoint of step 4."""
     path = tmp_path_factory.mktemp("tensorboard") / "run"
     options = [*tiny_experiment, "--tensorboard", "true"]
     run_killed(path, 7, "training_step", *options)
@@ -57,13 +57,13 @@ def test_the_grids_of_samples(folder: Path, events: EventAccumulator) -> None:
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(image.encoded_image_string)).convert("RGB")), drawn)
 
 
-def test_words(events: EventAccumulator) -> None:
-    said = events.Tensors("train/stage/text_summary")
-    assert {event.step for event in said} == set(range(1, 9))  # readers forget what is repeated of numbers and images only
-    assert {event.tensor_proto.string_val[0] for event in said} == {b"adversarial"}
+def test_text(events: EventAccumulator) -> None:
+    texts = events.Tensors("train/stage/text_summary")
+    assert {event.step for event in texts} == set(range(1, 9))  # TensorBoard drops repeated numbers and images only
+    assert {event.tensor_proto.string_val[0] for event in texts} == {b"adversarial"}
 
 
-def test_not_unless_asked_for_and_not_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(UserError, match=r"tensorboard is not installed; run pip install 'lit_inpaint\[tensorboard\]'"):
         tensorboard_logger(tmp_path, None)

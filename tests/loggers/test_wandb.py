@@ -1,4 +1,4 @@
-"""What W&B has on disk and what a server gets of it, with a server on this machine in place of W&B's own."""
+"""W&B's files on disk, and what it uploads to a fake server on this machine."""
 
 import os
 import shutil
@@ -28,23 +28,23 @@ ALL = ["--wandb.tags", "[tiny]", "--wandb.group", "small", "--wandb.notes", "a t
 
 @pytest.fixture(autouse=True)
 def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither this machine's account nor its settings."""
+    """Hide this machine's W&B account and settings."""
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_experiment: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(tiny_experiment: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of eight steps without W&B."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
     assert run(folder, *tiny_experiment) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
 def folder(tiny_experiment: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An offline run that was killed in steps 5, 7 and 8 and went on three times, from the checkpoint of step 4."""
+    """An offline run that was killed in steps 5, 7 and 6 and resumed three times, from the checkpoint of step 4."""
     path = tmp_path_factory.mktemp("offline") / "run"
     options = [*tiny_experiment, *ALL, "--wandb.mode", "auto", "--wandb.watch", "all"]
     with pytest.MonkeyPatch.context() as patch:
@@ -55,7 +55,7 @@ def folder(tiny_experiment: list[str], tmp_path_factory: pytest.TempPathFactory)
             with at(step, "training_step", kill), pytest.raises(Killed):
                 run(path, *options)
         assert run(path, *options) == 0
-        assert "WANDB_MODE" not in os.environ  # or the next run in this process would be offline too
+        assert "WANDB_MODE" not in os.environ  # otherwise the next run in this process would be offline too
     assert wandb.run is None
     return path
 
@@ -69,7 +69,7 @@ def test_one_run_over_three_interruptions(folder: Path) -> None:
     assert {tuple(start.tags) for start in starts} == {("tiny",)}
 
 
-def test_the_whole_configuration_and_what_it_was_run_on(folder: Path) -> None:
+def test_the_complete_configuration_and_the_environment(folder: Path) -> None:
     config = yaml.safe_load((folder / "config.yaml").read_text())
     for path in files(folder):
         found = configuration(path)
@@ -79,7 +79,7 @@ def test_the_whole_configuration_and_what_it_was_run_on(folder: Path) -> None:
         assert found["machine"]["host"] == socket.gethostname()
 
 
-def test_images_and_numbers_share_a_step_and_none_is_lost(folder: Path) -> None:
+def test_images_and_numbers_have_the_same_step_and_none_is_lost(folder: Path) -> None:
     parts = [history(path) for path in files(folder)]
     trained = ([1, 2, 3, 4, 5], [5, 6, 7], [5, 6], [5, 6, 7, 8])
     for part, steps, validations in zip(parts, trained, ([4], [], [], [8]), strict=True):
@@ -107,18 +107,18 @@ def test_watches_gradients_and_weights(folder: Path) -> None:
             assert any(f"{kind}/{network}." in key for key in keys), (kind, network)
 
 
-def test_the_best_checkpoint_once_for_each_step(folder: Path) -> None:
+def test_the_best_checkpoint_is_logged_once_per_step(folder: Path) -> None:
     logged = [r.artifact for path in files(folder) for r in records(path) if r.HasField("artifact")]
     step = content(folder, "best")["global_step"]
     (artifact,) = [found for found in logged if found.type == "model"]
     assert artifact.name == f"best-{(folder / 'wandb' / 'run_id.txt').read_text().strip()}"
     assert {"best", f"step-{step}"} <= set(artifact.aliases)
     (file,) = artifact.manifest.contents
-    assert Path(file.local_path).is_relative_to(folder)  # in no cache at home
+    assert Path(file.local_path).is_relative_to(folder)  # not in a cache in the home directory
     assert Path(file.local_path).read_bytes() == (folder / "checkpoints" / "best.ckpt").read_bytes()
 
 
-def test_sync_makes_one_run_of_them(folder: Path, tmp_path: Path) -> None:
+def test_sync_uploads_one_run(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)
     with FakeWandb() as server:
@@ -138,28 +138,28 @@ def test_sync_makes_one_run_of_them(folder: Path, tmp_path: Path) -> None:
 
 
 def online(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb.teardown()  # its helper process keeps the address that it was started with
+    wandb.teardown()  # the service process keeps the address that it was started with
     monkeypatch.setenv("WANDB_BASE_URL", server)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
 
 
-def assert_undisturbed(folder: Path, undisturbed: Path) -> None:
-    assert_same(content(folder)["state_dict"], content(undisturbed)["state_dict"])
+def assert_uninterrupted(folder: Path, uninterrupted: Path) -> None:
+    assert_same(content(folder)["state_dict"], content(uninterrupted)["state_dict"])
 
 
-def test_online(tiny_experiment: list[str], undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_online(tiny_experiment: list[str], uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeWandb() as server:
         online(server.url, monkeypatch)
         assert run(tmp_path / "run", *tiny_experiment, "--wandb.mode", "auto") == 0
         (uploaded,) = server.runs.values()
     assert [row["trainer/global_step"] for row in uploaded.history.values() if "train/l1" in row] == list(range(1, 9))
-    assert (uploaded.exit_code, uploaded.about["displayName"]) == (0, "tiny/run")
-    assert_undisturbed(tmp_path / "run", undisturbed)
+    assert (uploaded.exit_code, uploaded.description["displayName"]) == (0, "tiny/run")
+    assert_uninterrupted(tmp_path / "run", uninterrupted)
 
 
-def test_a_server_that_goes_away_costs_the_upload_alone(
+def test_training_continues_when_the_server_disappears(
     tiny_experiment: list[str],
-    undisturbed: Path,
+    uninterrupted: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -171,10 +171,10 @@ def test_a_server_that_goes_away_costs_the_upload_alone(
             assert run(tmp_path / "run", *tiny_experiment, "--wandb.mode", "online", "--wandb.finish_timeout", "2") == 0
         assert time.perf_counter() - started < 30
     assert "W&B: not everything was uploaded" in capsys.readouterr().err
-    assert_undisturbed(tmp_path / "run", undisturbed)
+    assert_uninterrupted(tmp_path / "run", uninterrupted)
     (file,) = files(tmp_path / "run", "run")
     assert [row["trainer/global_step"] for row in history(file) if "train/l1" in row] == list(range(1, 9))
-    with FakeWandb() as server:  # and what it did not get can be sent later
+    with FakeWandb() as server:  # the rest can be uploaded later
         environment = os.environ | {"WANDB_BASE_URL": server.url}
         command = [str(Path(sys.executable).with_name("wandb")), "sync", "--yes", "--include-online"]
         subprocess.run(command, cwd=tmp_path / "run", env=environment, capture_output=True, timeout=60, check=True)
@@ -182,9 +182,9 @@ def test_a_server_that_goes_away_costs_the_upload_alone(
     assert [row["trainer/global_step"] for row in uploaded.history.values() if "train/l1" in row] == list(range(1, 9))
 
 
-def test_no_server_at_the_start_means_offline(
+def test_offline_without_a_server_at_the_start(
     tiny_experiment: list[str],
-    undisturbed: Path,
+    uninterrupted: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -193,28 +193,28 @@ def test_no_server_at_the_start_means_offline(
     started = time.perf_counter()
     assert run(tmp_path / "run", *tiny_experiment, "--wandb.mode", "auto", "--wandb.init_timeout", "1") == 0
     assert time.perf_counter() - started < 30
-    said = capsys.readouterr()
-    assert said.err.count("W&B: the server cannot be reached") == 1
-    assert f"W&B: offline; to upload it: cd {tmp_path / 'run'} && wandb sync" in said.out
+    printed = capsys.readouterr()
+    assert printed.err.count("W&B: the server cannot be reached") == 1
+    assert f"W&B: offline; to upload it: cd {tmp_path / 'run'} && wandb sync" in printed.out
     (file,) = files(tmp_path / "run")
     assert [row["trainer/global_step"] for row in history(file) if "train/l1" in row] == list(range(1, 9))
     assert not files(tmp_path / "run", "run")
-    assert_undisturbed(tmp_path / "run", undisturbed)
+    assert_uninterrupted(tmp_path / "run", uninterrupted)
 
 
-def test_the_helper_process_may_die(
-    tiny_experiment: list[str], undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_training_continues_when_the_service_process_ends(
+    tiny_experiment: list[str], uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wandb.teardown()
-    with at(3, "training_step", kill_helper):
+    with at(3, "training_step", kill_service):
         assert run(tmp_path / "run", *tiny_experiment, "--wandb.mode", "offline") == 0
     assert "training continues without it" in capsys.readouterr().err
-    assert_undisturbed(tmp_path / "run", undisturbed)
+    assert_uninterrupted(tmp_path / "run", uninterrupted)
     wandb.teardown()
 
 
-def kill_helper() -> None:
-    """End W&B's own process, which this one has started."""
+def kill_service() -> None:
+    """Kill the service process of this process."""
     for status in Path("/proc").glob("[0-9]*/status"):
         lines = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
         if lines["Name"].startswith("wandb-core") and int(lines["PPid"]) == os.getpid():
@@ -223,8 +223,8 @@ def kill_helper() -> None:
     raise AssertionError("no wandb-core below this process")
 
 
-def test_the_id_is_written_once_and_may_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`wandb agent` has made the run before its program starts."""
+def test_the_id_is_written_once_and_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`wandb agent` creates the run before its program starts."""
     monkeypatch.setenv("WANDB_RUN_ID", "agents0")
     for _ in range(2):
         logger = Wandb(mode="offline").logger(tmp_path, "name", {})
@@ -256,12 +256,12 @@ def test_modes(
     logger = Wandb(mode=mode).logger(tmp_path, "name", {})
     assert (logger is None) == (resolved == "disabled")
     assert logger is None or logger.mode == resolved
-    assert not (tmp_path / "wandb").exists()  # nothing before the start: the other processes of a run have a logger too
+    assert not (tmp_path / "wandb").exists()  # not before `start`: the other processes of a run have a logger too
 
 
 @pytest.mark.parametrize("machine", ["api.forge.coreweave.com", "api.wandb.ai"])
-def test_online_never_asks_for_a_key(machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb.teardown()  # which server an earlier test of this process spoke to, W&B would remember
+def test_online_never_prompts_for_a_key(machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb.teardown()  # W&B would remember the server of an earlier test in this process
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with pytest.raises(UserError, match="no W&B key is known here"):
         Wandb(mode="online").logger(tmp_path, "name", {})
@@ -275,13 +275,13 @@ def test_online_never_asks_for_a_key(machine: str, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("setting", ["init_timeout", "finish_timeout"])
-def test_no_wait_without_end(setting: str) -> None:
+def test_timeouts_are_positive(setting: str) -> None:
     make: Callable[..., Wandb] = Wandb
     with pytest.raises(UserError, match=f"wandb.{setting} is 0"):
         make(**{setting: 0})
 
 
-def test_a_mode_that_wandb_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_mode_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "foo")
     with pytest.raises(UserError, match="WANDB_MODE is 'foo'; set it to online, offline or disabled"):
         Wandb().logger(tmp_path, "a", {})

@@ -1,4 +1,4 @@
-"""Reading checkpoints of ours: what comes back, and what a user is told when it does not."""
+"""Reading checkpoints: weights and settings are restored; every unreadable file gives a one-line error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lit_inpaint.schedules import Cosine, Linear, Steps
 from lit_inpaint.settings import SGD, Adam, AdamW, Stage, Training
 
 Content = dict[str, Any]
-PLAN = (
+STAGES = (
     Stage("warm-up", discriminator=False, iterations=1, weights={"adversarial": 0.0, "l1": Linear(2.0)}),
     Stage(
         update="alternating",
@@ -49,17 +49,17 @@ def types_in(value: object) -> set[type]:
     return {type(value)}
 
 
-def test_it_says_what_it_is_in_plain_data(content: Content) -> None:
-    about = content["lit_inpaint"]
-    assert about.keys() == {"paper", "settings", "seed", "versions", "config"}
-    assert types_in(about) <= {dict, list, str, int, float, bool, type(None)}
-    json.dumps(about)
-    assert about["paper"] == "lit_inpaint.papers.lpi_net.LPINet"
-    assert about["versions"].keys() == {"lit_inpaint", "torch", "lightning", "numpy"}
-    assert about["versions"]["lit_inpaint"] == lit_inpaint.__version__
-    assert about["settings"]["blocks"] == about["config"]["model"]["init_args"]["blocks"]
-    assert about["seed"] == about["config"]["seed"]
-    assert about["config"]["data"]["init_args"]["size"] == 32
+def test_the_description_is_plain_data(content: Content) -> None:
+    description = content["lit_inpaint"]
+    assert description.keys() == {"paper", "settings", "seed", "versions", "config"}
+    assert types_in(description) <= {dict, list, str, int, float, bool, type(None)}
+    json.dumps(description)
+    assert description["paper"] == "lit_inpaint.papers.lpi_net.LPINet"
+    assert description["versions"].keys() == {"lit_inpaint", "torch", "lightning", "numpy"}
+    assert description["versions"]["lit_inpaint"] == lit_inpaint.__version__
+    assert description["settings"]["blocks"] == description["config"]["model"]["init_args"]["blocks"]
+    assert description["seed"] == description["config"]["seed"]
+    assert description["config"]["data"]["init_args"]["size"] == 32
     assert content["global_step"] == 2
 
 
@@ -69,7 +69,7 @@ def test_it_holds_both_networks_and_both_optimizers_only(content: Content) -> No
     assert not [key for key in content if key.startswith(("hyper_parameters", "hparams", "datamodule"))]
 
 
-def test_load_brings_back_weights_and_settings(checkpoint: Path, content: Content) -> None:
+def test_load_restores_weights_and_settings(checkpoint: Path, content: Content) -> None:
     model = lit_inpaint.load(checkpoint)  # lazily imported
     assert type(model) is LPINet
     assert not model.training
@@ -88,39 +88,39 @@ def fitted(tmp_path: Path, model: LPINet, *callbacks: GeneratorEMA) -> Path:
     return tmp_path / "model.ckpt"
 
 
-def test_settings_come_back_typed(tmp_path: Path) -> None:
+def test_settings_are_restored_with_their_types(tmp_path: Path) -> None:
     model = LPINet(
         blocks=2,
         weights=Weights(l1=2.5),
         generator_optimizer=Adam(lr=3e-4, betas=(0.1, 0.2), weight_decay=0.5),
         discriminator_optimizer=SGD(lr=Cosine(0.1, length=7), momentum=0.5),
-        stages=PLAN,
+        stages=STAGES,
         training=Training(clip_generator=1.5, channels_last=False),
     )
     model.seed = 77
-    back = load(fitted(tmp_path, model))
-    assert isinstance(back, LPINet)
-    assert back.weights == Weights(l1=2.5)
-    assert back.generator_optimizer == Adam(lr=3e-4, betas=(0.1, 0.2), weight_decay=0.5)
-    assert back.discriminator_optimizer == SGD(lr=Cosine(0.1, length=7), momentum=0.5)
-    assert back.stages() == PLAN
-    assert back.training_settings == Training(clip_generator=1.5, channels_last=False)
-    assert back.seed == 77
+    restored = load(fitted(tmp_path, model))
+    assert isinstance(restored, LPINet)
+    assert restored.weights == Weights(l1=2.5)
+    assert restored.generator_optimizer == Adam(lr=3e-4, betas=(0.1, 0.2), weight_decay=0.5)
+    assert restored.discriminator_optimizer == SGD(lr=Cosine(0.1, length=7), momentum=0.5)
+    assert restored.stages() == STAGES
+    assert restored.training_settings == Training(clip_generator=1.5, channels_last=False)
+    assert restored.seed == 77
     image, mask = torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
-    assert torch.equal(back.complete(image, mask), model.eval().complete(image, mask))
+    assert torch.equal(restored.complete(image, mask), model.eval().complete(image, mask))
 
 
-def test_the_average_is_used_where_there_is_one(tmp_path: Path) -> None:
+def test_ema_weights_are_used_where_there_are_some(tmp_path: Path) -> None:
     ema, model = GeneratorEMA(0.5), LPINet()
     path = fitted(tmp_path, model, ema)
-    averaged, raw = load(path), load(path, ema=False)
-    for name, tensor in averaged.generator.state_dict().items():
+    ema_model, raw = load(path), load(path, ema=False)
+    for name, tensor in ema_model.generator.state_dict().items():
         assert torch.equal(tensor, ema.weights[name]), name
     for name, tensor in raw.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name]), name
-    assert not torch.equal(averaged.generator.to_rgb.weight, raw.generator.to_rgb.weight)
-    assert averaged.discriminator is not None
-    for name, tensor in averaged.discriminator.state_dict().items():
+    assert not torch.equal(ema_model.generator.to_rgb.weight, raw.generator.to_rgb.weight)
+    assert ema_model.discriminator is not None
+    for name, tensor in ema_model.discriminator.state_dict().items():
         assert torch.equal(tensor, raw.state_dict()[f"discriminator.{name}"]), name
 
 
@@ -145,11 +145,11 @@ def test_missing(tmp_path: Path) -> None:
     assert "no checkpoint at" in one_line(tmp_path)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
-def test_truncated(checkpoint: Path, tmp_path: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.001, 0.5, 0.99])
+def test_truncated(checkpoint: Path, tmp_path: Path, fraction: float) -> None:
     whole = checkpoint.read_bytes()
     path = tmp_path / "cut.ckpt"
-    path.write_bytes(whole[: int(len(whole) * share)])
+    path.write_bytes(whole[: int(len(whole) * fraction)])
     assert "may be truncated or of another program" in one_line(path)
 
 
@@ -181,15 +181,15 @@ def test_foreign_files(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("byte", range(0, 256, 5))
-def test_no_first_byte_gets_through(byte: int, tmp_path: Path) -> None:
-    """A pickle is a program of one-byte instructions: a file that begins with any of them must be refused in one line too."""
+def test_every_first_byte_gives_an_error(byte: int, tmp_path: Path) -> None:
+    """A pickle consists of one-byte instructions: a file that begins with any of them gives a one-line error too."""
     path = tmp_path / "noise.ckpt"
     path.write_bytes(bytes([byte, 40, byte, 113, 1, 46]))
     one_line(path)
 
 
 class Tamper:
-    """Writes the real checkpoint with one thing changed."""
+    """Writes the checkpoint with one change and returns the error of loading it."""
 
     def __init__(self, content: Content, path: Path) -> None:
         self.content, self.path = content, path
@@ -211,7 +211,7 @@ def tamper(content: Content, tmp_path: Path) -> Tamper:
     [
         ("os.system", "names os.system, which is no paper of lit_inpaint"),
         ("lit_inpaint.engine.inpainter.Inpainter", "no paper of lit_inpaint"),
-        ("lit_inpaint.papersx.Evil", "no paper of lit_inpaint"),
+        ("lit_inpaint.papersx.Foreign", "no paper of lit_inpaint"),
         ("LPINet", "no paper of lit_inpaint"),
         ("", "no paper of lit_inpaint"),
         ("lit_inpaint.papers.lpi_net.LPIGenerator", "no paper of lit_inpaint"),
@@ -221,7 +221,7 @@ def tamper(content: Content, tmp_path: Path) -> Tamper:
         ("lit_inpaint.papers.gone.Gone", "this version of lit_inpaint does not have"),
     ],
 )
-def test_only_our_papers_are_named(tamper: Tamper, paper: str, message: str) -> None:
+def test_only_papers_of_the_package_are_imported(tamper: Tamper, paper: str, message: str) -> None:
     assert message in tamper(lambda c: c["lit_inpaint"].update(paper=paper))
 
 
@@ -235,12 +235,14 @@ def test_settings_that_do_not_fit(tamper: Tamper) -> None:
 
 
 @pytest.mark.parametrize("place", ["generator_optimizer", "weights", "stages"])
-def test_settings_name_our_classes_only(tamper: Tamper, place: str) -> None:
+def test_only_classes_of_the_package_are_imported_from_settings(tamper: Tamper, place: str) -> None:
     def change(content: Content) -> None:
-        settings, evil = content["lit_inpaint"]["settings"], {"class_path": "antigravity.Fly", "init_args": {}}
-        settings[place] = {"generator_optimizer": evil, "weights": {"l1": evil}, "stages": [{"generator_optimizer": evil}]}[
-            place
-        ]
+        settings, foreign = content["lit_inpaint"]["settings"], {"class_path": "antigravity.Fly", "init_args": {}}
+        settings[place] = {
+            "generator_optimizer": foreign,
+            "weights": {"l1": foreign},
+            "stages": [{"generator_optimizer": foreign}],
+        }[place]
 
     assert "names antigravity.Fly in its settings, which is not of lit_inpaint" in tamper(change)
     assert "antigravity" not in sys.modules
@@ -257,7 +259,7 @@ def test_weights_that_do_not_fit(tamper: Tamper) -> None:
 
 
 @pytest.mark.parametrize("key", ["paper", "settings", "seed"])
-def test_an_incomplete_account(tamper: Tamper, key: str) -> None:
+def test_an_incomplete_description(tamper: Tamper, key: str) -> None:
     assert key in tamper(lambda c: c["lit_inpaint"].pop(key))
 
 

@@ -1,4 +1,4 @@
-"""`--init_from`: a new run that starts from the weights of another, and takes nothing else from it."""
+"""`--init_from`: a new run starts from the weights of another run and takes nothing else from it."""
 
 import math
 import re
@@ -33,10 +33,10 @@ State = dict[str, Tensor]
 
 @dataclass
 class Start:
-    """What a run had in hand when it was about to learn from its first batch."""
+    """State of a run just before its first batch."""
 
     weights: State = field(default_factory=dict)
-    average: State = field(default_factory=dict)
+    ema: State = field(default_factory=dict)
     optimizers: list[Any] = field(default_factory=list)
     step: int = -1
     updates: int = -1
@@ -52,7 +52,7 @@ def stopped_at_the_start() -> Iterator[Start]:
         trainer: Any = self.trainer
         start.weights = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         for callback in (c for c in trainer.callbacks if isinstance(c, GeneratorEMA)):
-            start.average = {f"generator.{name}": tensor.clone() for name, tensor in callback.weights.items()}
+            start.ema = {f"generator.{name}": tensor.clone() for name, tensor in callback.weights.items()}
             start.updates = callback.updates
         start.optimizers = [dict(optimizer.state) for optimizer in trainer.optimizers]
         start.step, start.seed = trainer.global_step, self.seed
@@ -71,16 +71,16 @@ def started(folder: Path, *options: str) -> Start:
 
 
 @pytest.fixture(scope="module")
-def averaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of LPI-Net with a moving average, under another seed than the runs that start from it."""
-    folder = tmp_path_factory.mktemp("averaged") / "run"
+def with_ema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run directory of LPI-Net with EMA weights, under another seed than the runs that start from it."""
+    folder = tmp_path_factory.mktemp("with_ema") / "run"
     assert run(folder, *SHORT) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same of LPI-Large, without a moving average."""
+    """Run directory of LPI-Large without EMA weights."""
     folder = tmp_path_factory.mktemp("large") / "run"
     assert run(folder, *SHORT, "--model.blocks", "4", "--ema", "null") == 0
     return folder
@@ -91,14 +91,14 @@ def last(folder: Path) -> str:
 
 
 def weights_of(folder: Path) -> State:
-    """What `--init_from` should take from a run, read by hand."""
+    """Return the weights that `--init_from` should take from a run."""
     saved = content(folder)
-    average = saved["callbacks"].get("GeneratorEMA", {"weights": {}})["weights"]
-    return {**saved["state_dict"], **{f"generator.{name}": tensor for name, tensor in average.items()}}
+    ema = saved["callbacks"].get("GeneratorEMA", {"weights": {}})["weights"]
+    return {**saved["state_dict"], **{f"generator.{name}": tensor for name, tensor in ema.items()}}
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The account of what was taken."""
+    """Return the printed lines about the matched tensors."""
     lines = capsys.readouterr().out.splitlines()
     first = [number for number, line in enumerate(lines) if line.startswith("Initialized from ")]
     if not first:
@@ -111,51 +111,53 @@ def size(state: State, names: set[str]) -> int:
     return sum(math.prod(state[name].shape) for name in names)
 
 
-# What is taken ---------------------------------------------------------------------------------------------------------------
+# Matching tensors ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_batch_meets_the_weights_of_the_file(
-    averaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_first_batch_uses_the_weights_of_the_file(
+    with_ema: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    start = started(tmp_path / "run", "--init_from", last(averaged))
-    wanted, raw = weights_of(averaged), content(averaged)["state_dict"]
+    start = started(tmp_path / "run", "--init_from", last(with_ema))
+    wanted, raw = weights_of(with_ema), content(with_ema)["state_dict"]
     assert_same(start.weights, dict(wanted))
-    assert not torch.equal(wanted["generator.to_rgb.weight"], raw["generator.to_rgb.weight"])  # the average is not the raw one
+    assert not torch.equal(
+        wanted["generator.to_rgb.weight"], raw["generator.to_rgb.weight"]
+    )  # EMA weights are not the raw weights
     values = size(wanted, set(wanted)) / 1e6
     assert printed(capsys) == [
-        f"Initialized from {last(averaged)} (LPINet, step 3, the generator's EMA): "
+        f"Initialized from {last(with_ema)} (LPINet, step 3, the generator's EMA): "
         f"{len(wanted)} of {len(wanted)} tensors matched, {values:.3g} of {values:.3g} million values"
     ]
 
 
-def test_nothing_but_weights_is_taken(averaged: Path, tmp_path: Path) -> None:
-    before = content(averaged)
+def test_nothing_but_weights_is_taken(with_ema: Path, tmp_path: Path) -> None:
+    before = content(with_ema)
     assert before["global_step"] == 3
     assert all(state["state"] for state in before["optimizer_states"])
-    start = started(tmp_path / "run", "--init_from", last(averaged))
+    start = started(tmp_path / "run", "--init_from", last(with_ema))
     assert (start.step, start.updates, start.seed) == (0, 0, 0)
     assert len(start.optimizers) >= 2
     assert not any(start.optimizers)
     assert before["lit_inpaint"]["seed"] == 5
 
 
-def test_the_average_of_the_new_run_begins_with_them(averaged: Path, tmp_path: Path) -> None:
-    start = started(tmp_path / "run", "--init_from", last(averaged))
+def test_the_ema_of_the_new_run_starts_from_them(with_ema: Path, tmp_path: Path) -> None:
+    start = started(tmp_path / "run", "--init_from", last(with_ema))
     assert start.channels_last
-    assert_same(start.average, {name: tensor for name, tensor in start.weights.items() if name.startswith("generator.")})
+    assert_same(start.ema, {name: tensor for name, tensor in start.weights.items() if name.startswith("generator.")})
 
 
-def test_raw_weights_where_there_is_no_average(large: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_raw_weights_where_the_file_has_no_ema(large: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     start = started(tmp_path / "run", "--model.blocks", "4", "--init_from", last(large))
     assert_same(start.weights, dict(content(large)["state_dict"]))
     assert "(LPINet, step 3): " in printed(capsys)[0]
 
 
-def test_into_a_larger_network(averaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    start = started(tmp_path / "run", "--model.blocks", "4", "--init_from", last(averaged))
+def test_into_a_larger_network(with_ema: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = started(tmp_path / "run", "--model.blocks", "4", "--init_from", last(with_ema))
     first, missing = printed(capsys)
     fresh = started(tmp_path / "fresh", "--model.blocks", "4")
-    there = weights_of(averaged)
+    there = weights_of(with_ema)
     common = {name for name in there.keys() & fresh.weights.keys() if there[name].shape == fresh.weights[name].shape}
     rest = fresh.weights.keys() - common
     assert len(common) > 50
@@ -220,23 +222,23 @@ def test_nothing_matches(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-# Where it is said ------------------------------------------------------------------------------------------------------------
+# Forms of the option ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def place(averaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a checkpoint in it, and an experiment that names it."""
+def place(with_ema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a checkpoint and an experiment that names it."""
     work = tmp_path / "work"
     work.mkdir()
     (work / "experiments").symlink_to(EXPERIMENTS)
-    shutil.copy(last(averaged), work / "start.ckpt")
+    shutil.copy(last(with_ema), work / "start.ckpt")
     (work / "tuned.yaml").write_text("base: experiments/lpi_demo.yaml\ninit_from: start.ckpt\n")
     monkeypatch.chdir(work)
     return work
 
 
 @pytest.mark.parametrize(
-    "said",
+    "options",
     [
         ["--init_from", "start.ckpt"],
         ["--init-from", "start.ckpt"],
@@ -245,25 +247,25 @@ def place(averaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         ["--experiment", "tuned.yaml"],
     ],
 )
-def test_ways_to_say_it(said: list[str], place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fit.main([*TINY, *said, "--print_config"]) == 0
+def test_forms_of_the_option(options: list[str], place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit.main([*TINY, *options, "--print_config"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["init_from"] == str(place / "start.ckpt")
 
 
-@pytest.mark.parametrize("said", [[], ["--init_from", "start.ckpt", "--init_from", "null"], ["--init-from=null"]])
-def test_ways_not_to_say_it(said: list[str], place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    experiment = ["--experiment", "tuned.yaml"] if said else []
-    assert fit.main([*TINY, *experiment, *said, "--print_config"]) == 0
+@pytest.mark.parametrize("options", [[], ["--init_from", "start.ckpt", "--init_from", "null"], ["--init-from=null"]])
+def test_forms_that_disable_it(options: list[str], place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = ["--experiment", "tuned.yaml"] if options else []
+    assert fit.main([*TINY, *experiment, *options, "--print_config"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["init_from"] is None
 
 
-def test_a_home_folder(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_in_the_home_directory(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("HOME", str(place))
     assert fit.main([*TINY, "--init_from=~/start.ckpt", "--print_config"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["init_from"] == str(place / "start.ckpt")
 
 
-def test_a_replay_from_another_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_from_another_directory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = started(Path("run"), "--init_from", "start.ckpt")
     (place / "elsewhere").mkdir()
     monkeypatch.chdir(place / "elsewhere")
@@ -273,10 +275,10 @@ def test_a_replay_from_another_folder(place: Path, monkeypatch: pytest.MonkeyPat
     assert (place / "run/config.yaml").read_text() == Path("again/config.yaml").read_text()
 
 
-# Going on --------------------------------------------------------------------------------------------------------------------
+# Resuming --------------------------------------------------------------------------------------------------------------------
 
 
-def test_going_on_needs_no_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_needs_no_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = (
         "--init_from",
         "start.ckpt",
@@ -287,7 +289,7 @@ def test_going_on_needs_no_file(place: Path, capsys: pytest.CaptureFixture[str])
         "--trainer.val_check_interval",
         "2",
     )
-    assert run(place / "undisturbed", *options) == 0
+    assert run(place / "uninterrupted", *options) == 0
     assert len(printed(capsys)) == 1
     with at(3, "training_step", kill), pytest.raises(Killed):
         run(place / "run", *options)
@@ -295,13 +297,13 @@ def test_going_on_needs_no_file(place: Path, capsys: pytest.CaptureFixture[str])
     (place / "start.ckpt").unlink()
     assert run(place / "run", *options) == 0
     assert printed(capsys) == []
-    assert_same_run(place / "run", place / "undisturbed")
+    assert_same_run(place / "run", place / "uninterrupted")
     assert run(place / "run", *options) == 0
     assert "is complete" in capsys.readouterr().out
 
 
-def test_resume_must_with_what_the_run_says_itself(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The remedy that the refusal of `--init_from … --resume must` names."""
+def test_resume_must_with_the_configuration_of_the_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The remedy in the error message of `--init_from … --resume must`."""
     with at(2, "training_step", kill), pytest.raises(Killed):
         run(Path("run"), "--init_from", "start.ckpt", "--checkpoint_every", "1")
     capsys.readouterr()
@@ -311,22 +313,22 @@ def test_resume_must_with_what_the_run_says_itself(place: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize("change", [[], ["--init_from", "other.ckpt"]])
-def test_another_start_is_another_run(change: list[str], place: Path) -> None:
+def test_other_initial_weights_are_another_run(change: list[str], place: Path) -> None:
     with at(1, "training_step", kill), pytest.raises(Killed):
         run(Path("run"), "--init_from", "start.ckpt", "--checkpoint_every", "1")
     with pytest.raises(UserError, match=r"the run in run was started with other settings \(init_from: .*start\.ckpt -> "):
         run(Path("run"), *change)
 
 
-def test_two_processes(averaged: Path, tmp_path: Path) -> None:
+def test_two_processes(with_ema: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     options = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--run_dir", str(folder), "--data.batch_size", "1"]
     options += ["--trainer.max_steps", "1", "--ema", "null", "--trainer.val_check_interval", "100"]
     options += ["--model.generator_optimizer.lr", "1e-12", "--model.discriminator_optimizer.lr", "1e-12"]
-    command = [sys.executable, "-m", "lit_inpaint.fit", *TINY, *options, "--init_from", last(averaged)]
+    command = [sys.executable, "-m", "lit_inpaint.fit", *TINY, *options, "--init_from", last(with_ema)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Initialized from ") == 1
-    wanted, found = weights_of(averaged), content(folder)["state_dict"]
+    wanted, found = weights_of(with_ema), content(folder)["state_dict"]
     for name, _ in LPINet().named_parameters():  # spectral norm's buffers change with every batch
         torch.testing.assert_close(found[name], wanted[name], atol=1e-6, rtol=1e-6)

@@ -1,6 +1,6 @@
-"""A run that gets SIGKILL at twenty random moments, and goes on each time, ends as if nothing had happened.
+"""A run that gets SIGKILL at twenty random moments and resumes each time equals the uninterrupted run.
 
-`python -m pytest tests/test_killed_twenty_times.py -s` shows the log of the kills.
+`python -m pytest tests/runs/test_killed_twenty_times.py -s` prints a log of the kills.
 """
 
 import multiprocessing
@@ -18,7 +18,7 @@ from lit_inpaint.runs.checkpoint_file import read_checkpoint
 
 KILLS, STEPS = 20, 80
 WARM_UP = "{name: warm-up, discriminator: false, iterations: 25, weights: {adversarial: 0.0}}"
-PLAN = f"[{WARM_UP}, {{name: adversarial, update: alternating}}]"
+STAGES = f"[{WARM_UP}, {{name: adversarial, update: alternating}}]"
 LONG = [
     *TINY,
     "--trainer.max_steps",
@@ -28,12 +28,12 @@ LONG = [
     "--checkpoint_every",
     "1",
     "--model.stages",
-    PLAN,
+    STAGES,
 ]
 
 
 def train(folder: Path, log: Path) -> None:
-    """One process of the run; its own process group, its own output."""
+    """Train in this process, with its own process group and output file."""
     os.setsid()
     descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)
@@ -54,9 +54,9 @@ def start(folder: Path) -> multiprocessing.process.BaseProcess:
 
 
 def where(folder: Path) -> str:
-    """How far the run had come, for the log."""
+    """Describe the state of the run, for the log."""
     if not (folder / "config.yaml").exists():
-        return "before the run folder was made"
+        return "before the run directory was created"
     if not (folder / "checkpoints" / "last.ckpt").exists():
         return "before the first checkpoint"
     content = read_checkpoint(folder / "checkpoints" / "last.ckpt")  # never truncated
@@ -68,29 +68,29 @@ def where(folder: Path) -> str:
 @pytest.mark.xdist_group("kills")
 def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
     began = time.monotonic()
-    process, first_step = start(tmp_path / "undisturbed"), 0.0
+    process, first_step = start(tmp_path / "uninterrupted"), 0.0
     while process.is_alive():
-        if not first_step and steps_logged(tmp_path / "undisturbed"):
+        if not first_step and steps_logged(tmp_path / "uninterrupted"):
             first_step = time.monotonic() - began
         time.sleep(0.02)
     whole = time.monotonic() - began
-    assert process.exitcode == 0, (tmp_path / "undisturbed.log").read_text()
+    assert process.exitcode == 0, (tmp_path / "uninterrupted.log").read_text()
 
     rng, folder = random.Random(0), tmp_path / "run"
-    print(f"\nundisturbed: first step after {first_step:.1f} s, end after {whole:.1f} s")
+    print(f"\nuninterrupted: first step after {first_step:.1f} s, end after {whole:.1f} s")
     for kill in range(1, KILLS + 1):
         process, began = start(folder), time.monotonic()
         at = began + rng.uniform(0.0, first_step + (whole - first_step) / 8)
         while time.monotonic() < at and process.is_alive():
-            if steps_logged(folder) >= STEPS * kill // (KILLS + 1):  # enough for now: twenty kills are to fit into the run
+            if steps_logged(folder) >= STEPS * kill // (KILLS + 1):  # kill now: twenty kills have to fit into the run
                 at = min(at, time.monotonic() + rng.uniform(0.0, 0.1))
             time.sleep(0.01)
-        assert process.is_alive(), "over before it could be killed: " + folder.with_suffix(".log").read_text()
+        assert process.is_alive(), "ended before the kill: " + folder.with_suffix(".log").read_text()
         while True:
             try:
                 os.killpg(process.pid or 0, signal.SIGKILL)
                 break
-            except ProcessLookupError:  # not yet its own group
+            except ProcessLookupError:  # the process has no group of its own yet
                 time.sleep(0.01)
         process.join()
         assert process.exitcode == -signal.SIGKILL
@@ -98,4 +98,4 @@ def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
     process = start(folder)
     process.join()
     assert process.exitcode == 0, folder.with_suffix(".log").read_text()
-    assert_same_run(folder, tmp_path / "undisturbed")
+    assert_same_run(folder, tmp_path / "uninterrupted")

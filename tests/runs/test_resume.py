@@ -1,4 +1,4 @@
-"""A run that was stopped and goes on equals the one that was never stopped, to the last bit."""
+"""A run that was stopped and resumed equals the uninterrupted run, bit for bit."""
 
 import shutil
 from collections.abc import Callable
@@ -15,14 +15,14 @@ Stop = Callable[[Path], None]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
     assert run(folder) == 0
     return folder
 
 
 def after(step: int) -> Stop:
-    """A run that was asked for `step` batches only."""
+    """Stop a run by `max_steps`."""
 
     def stop(folder: Path) -> None:
         assert run(folder, "--trainer.max_steps", str(step)) == 0
@@ -31,7 +31,7 @@ def after(step: int) -> Stop:
 
 
 def killed(step: int, hook: str, *options: str) -> Stop:
-    """A run killed where the paper's `hook` is called with `step` batches counted."""
+    """Kill a run where the paper's `hook` is called at `step`."""
 
     def stop(folder: Path) -> None:
         run_killed(folder, step, hook, *options)
@@ -53,12 +53,12 @@ def killed(step: int, hook: str, *options: str) -> Stop:
         pytest.param(killed(8, "on_train_end"), 8, id="killed after the last validation"),
     ],
 )
-def test_resumed_equals_undisturbed(stop: Stop, saved: int, undisturbed: Path, tmp_path: Path) -> None:
+def test_resumed_equals_uninterrupted(stop: Stop, saved: int, uninterrupted: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     stop(folder)
     assert content(folder)["global_step"] == saved
     assert run(folder) == 0
-    assert_same_run(folder, undisturbed)
+    assert_same_run(folder, uninterrupted)
 
 
 def test_killed_in_a_validation_at_an_epochs_end(tmp_path: Path) -> None:
@@ -69,10 +69,10 @@ def test_killed_in_a_validation_at_an_epochs_end(tmp_path: Path) -> None:
     assert_same_run(tmp_path / "b", tmp_path / "a")
 
 
-def test_worker_processes_change_nothing(undisturbed: Path, tmp_path: Path) -> None:
+def test_worker_processes_change_nothing(uninterrupted: Path, tmp_path: Path) -> None:
     killed(5, "training_step", "--data.workers", "2")(tmp_path / "run")
     assert run(tmp_path / "run", "--data.workers", "2") == 0
-    assert_same_run(tmp_path / "run", undisturbed)
+    assert_same_run(tmp_path / "run", uninterrupted)
 
 
 def test_a_run_limited_by_epochs(tmp_path: Path) -> None:
@@ -84,11 +84,11 @@ def test_a_run_limited_by_epochs(tmp_path: Path) -> None:
     assert_same_run(tmp_path / "b", tmp_path / "a")
 
 
-def test_what_an_undisturbed_run_leaves(undisturbed: Path) -> None:
-    found = rows(undisturbed)
+def test_logs_and_checkpoints_of_an_uninterrupted_run(uninterrupted: Path) -> None:
+    found = rows(uninterrupted)
     assert [int(row["step"]) for row in found if "train/l1" in row] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [int(row["step"]) for row in found if "val/psnr" in row] == [4, 8]
-    last, best = content(undisturbed), content(undisturbed, "best")
+    last, best = content(uninterrupted), content(uninterrupted, "best")
     assert last["global_step"] == 8
     assert last["callbacks"]["GeneratorEMA"]["updates"] == 8
     values = {int(row["step"]): float(row["val/psnr"]) for row in found if "val/psnr" in row}
@@ -97,17 +97,17 @@ def test_what_an_undisturbed_run_leaves(undisturbed: Path) -> None:
     assert last["callbacks"]["RunCheckpoint"]["best_value"] == pytest.approx(values[step], rel=1e-6)
 
 
-def test_replay_of_a_configuration(undisturbed: Path, tmp_path: Path) -> None:
+def test_replay_of_a_configuration(uninterrupted: Path, tmp_path: Path) -> None:
     from lit_inpaint import fit
 
-    assert fit.main(["--config", str(undisturbed / "config.yaml"), "--run_dir", str(tmp_path / "again")]) == 0
-    assert_same_run(tmp_path / "again", undisturbed)
-    assert (tmp_path / "again" / "config.yaml").read_text() == (undisturbed / "config.yaml").read_text()
+    assert fit.main(["--config", str(uninterrupted / "config.yaml"), "--run_dir", str(tmp_path / "again")]) == 0
+    assert_same_run(tmp_path / "again", uninterrupted)
+    assert (tmp_path / "again" / "config.yaml").read_text() == (uninterrupted / "config.yaml").read_text()
 
 
-def test_a_finished_run_is_left_alone(undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_complete_run_is_not_changed(uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(undisturbed, folder)
+    shutil.copytree(uninterrupted, folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert run(folder) == 0
     assert run(folder, "--trainer.max_steps", "6") == 0
@@ -119,7 +119,7 @@ def test_a_finished_run_is_left_alone(undisturbed: Path, tmp_path: Path, capsys:
     assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_steps"] == 9
 
 
-def test_a_checkpoint_is_whole_or_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "checkpoints" / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(3)}, path)
 

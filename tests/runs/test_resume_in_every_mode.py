@@ -1,4 +1,4 @@
-"""k + k batches equal 2k in each update order and across stages: moving average on, two loader workers, killed in an epoch."""
+"""A resumed run equals the uninterrupted one in each update order and across stages, with EMA and two loader workers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ FINE = {
     "frozen": ["generator.stages.0"],
     "weights": {"l1": {"class_path": "Cosine", "init_args": {"start": 2.0, "end": 1.0, "length": 4}}},
 }
-PLANS: dict[str, list[dict[str, object]]] = {
+STAGES: dict[str, list[dict[str, object]]] = {
     "simultaneous": [{"update": "simultaneous"}],
     "alternating": [{"update": "alternating", "d_steps": 2}],
     "generator first": [{"update": "generator_first"}],
@@ -28,17 +28,17 @@ WORKERS = ("--data.workers", "2", "--checkpoint_every", "1")
 
 
 def settings(mode: str) -> list[str]:
-    return ["--model.stages", yaml.safe_dump(PLANS[mode], default_flow_style=True, width=10**6)]
+    return ["--model.stages", yaml.safe_dump(STAGES[mode], default_flow_style=True, width=10**6)]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The run that nobody stopped, made once for each mode."""
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the uninterrupted run of a mode, trained once."""
     done: dict[str, Path] = {}
 
     def make(mode: str) -> Path:
         if mode not in done:
-            done[mode] = tmp_path_factory.mktemp("undisturbed") / "run"
+            done[mode] = tmp_path_factory.mktemp("uninterrupted") / "run"
             assert run(done[mode], *settings(mode)) == 0
         return done[mode]
 
@@ -47,13 +47,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
 @pytest.mark.xdist_group("every mode")
 @pytest.mark.parametrize(
-    ("mode", "step"), [(mode, step) for mode, stages in PLANS.items() for step in ((2, 3, 5) if len(stages) > 1 else (5,))]
+    ("mode", "step"), [(mode, step) for mode, stages in STAGES.items() for step in ((2, 3, 5) if len(stages) > 1 else (5,))]
 )
-def test_killed_and_resumed_equals_undisturbed(
-    mode: str, step: int, undisturbed: Callable[[str], Path], tmp_path: Path
+def test_killed_and_resumed_equals_uninterrupted(
+    mode: str, step: int, uninterrupted: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """An epoch has three batches, and a second stage begins with the fourth: killed in the first, between them, and behind."""
-    expected = undisturbed(mode)
+    """An epoch has three batches; a second stage begins with the fourth. Kills in the first, between both, in the second."""
+    expected = uninterrupted(mode)
     run_killed(tmp_path / "run", step, "training_step", *settings(mode), *WORKERS)
     assert content(tmp_path / "run")["global_step"] == step
     assert run(tmp_path / "run", *settings(mode), *WORKERS) == 0
@@ -62,8 +62,10 @@ def test_killed_and_resumed_equals_undisturbed(
 
 
 @pytest.mark.xdist_group("every mode")
-def test_stages_and_schedules_stand_in_the_log(undisturbed: Callable[[str], Path]) -> None:
-    found = {int(row["step"]): row for row in rows(undisturbed("epochs, other optimizers, frozen parts")) if "train/l1" in row}
+def test_stages_and_schedules_are_logged(uninterrupted: Callable[[str], Path]) -> None:
+    found = {
+        int(row["step"]): row for row in rows(uninterrupted("epochs, other optimizers, frozen parts")) if "train/l1" in row
+    }
     assert [found[k]["train/stage"] for k in range(1, 9)] == ["first"] * 3 + ["fine"] * 5
     for k in range(3, 9):
         assert float(found[k]["train/lr_generator"]) == pytest.approx(1e-3 * (1 - (k - 3) / 5), abs=1e-9)

@@ -1,4 +1,4 @@
-"""A `scontrol` that answers as SLURM's would, and the variables of a job and its steps, for tests without SLURM."""
+"""A fake `scontrol`, and the environment variables of a SLURM job and its steps, for tests without SLURM."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 
-def fake_scontrol(folder: Path, state: str = "RUNNING", requeue: int = 1, batch: int = 1, refuses: str = "") -> Path:
-    """Write `scontrol` into `folder`, which belongs on PATH; returns the file that gets a line for each call.
+def fake_scontrol(folder: Path, state: str = "RUNNING", requeue: int = 1, batch: int = 1, error: str = "") -> Path:
+    """Write `scontrol` into `folder`, for PATH; return the file that gets a line for each call.
 
     Args:
-        folder: made if it is needed.
+        folder: created if it is needed.
         state: of the job.
-        requeue: 0 for a job that may not be requeued.
-        batch: 0 for a job that is not sbatch's.
-        refuses: what it says, and fails, when it is told to requeue.
+        requeue: 0 for a job whose options forbid requeueing.
+        batch: 0 for a job that sbatch did not start.
+        error: message with which `scontrol requeue` fails; empty for success.
     """
     folder.mkdir(exist_ok=True)
     log, program = folder / "calls", folder / "scontrol"
@@ -24,7 +24,7 @@ def fake_scontrol(folder: Path, state: str = "RUNNING", requeue: int = 1, batch:
         "#!/bin/sh\n"
         f'echo "$@" >> {log}\n'
         f'if [ "$1" = show ]; then echo "JobId=17 JobState={state} Requeue={requeue} Restarts=0 BatchFlag={batch}"; fi\n'
-        + (f'if [ "$1" = requeue ]; then echo "{refuses}" >&2; exit 1; fi\n' if refuses else "")
+        + (f'if [ "$1" = requeue ]; then echo "{error}" >&2; exit 1; fi\n' if error else "")
     )
     program.chmod(0o755)
     log.touch()
@@ -36,7 +36,7 @@ def on_path(folder: Path) -> str:
 
 
 def in_job(monkeypatch: pytest.MonkeyPatch, folder: Path, restarts: int = 0) -> None:
-    """Have this process be the only task of job 17, whose `scontrol` lies in `folder`."""
+    """Set the environment variables of the only task of job 17, with `scontrol` in `folder`."""
     monkeypatch.setenv("PATH", on_path(folder))
     for name, value in {"SLURM_JOB_ID": "17", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}.items():
         monkeypatch.setenv(name, value)
@@ -45,7 +45,7 @@ def in_job(monkeypatch: pytest.MonkeyPatch, folder: Path, restarts: int = 0) -> 
 
 
 def step(rank: int, tasks: int, nodes: int = 1, **more: str) -> dict[str, str]:
-    """The variables that srun gives to a task of job 17, tasks spread evenly over the nodes."""
+    """Return the variables that srun sets in a task of job 17; each node has the same number of tasks."""
     each = tasks // nodes
     return {
         "SLURM_JOB_ID": "17",

@@ -1,4 +1,4 @@
-"""As much of a W&B server on 127.0.0.1 as a client needs to upload a run; what it was sent can be looked at."""
+"""A fake W&B server on 127.0.0.1 to which a client can upload a run; tests read what it received."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ import yaml
 
 @dataclass
 class Uploaded:
-    """A run as the server knows it.
+    """A run on the server.
 
     Attributes:
-        history: the rows, by their number.
-        events: numbers of the machine, by their number.
-        config: keys and values, without W&B's own.
-        about: the last description: project, display name, group, tags, notes.
-        files: paths and contents.
-        summary: the last values.
-        exit_code: None while it has not ended.
+        history: rows, by their number.
+        events: system metrics, by their number.
+        config: configuration, without W&B's own keys.
+        description: project, display name, group, tags, notes.
+        files: contents by path.
+        summary: last values.
+        exit_code: None while the run has not ended.
     """
 
     history: dict[int, dict[str, Any]] = field(default_factory=dict)
     events: dict[int, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
+    description: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     exit_code: int | None = None
@@ -43,15 +43,15 @@ class FakeWandb:
     Attributes:
         url: for WANDB_BASE_URL.
         runs: by id.
-        asked: the names of all GraphQL operations.
-        sweeps: their configurations, by id.
-        orders: settings of the runs that an agent is to start; then it may go.
-        views: the workspaces that were saved.
+        operations: names of all received GraphQL operations.
+        sweeps: configurations of sweeps, by id.
+        orders: settings of the runs that an agent has to start before it ends.
+        views: saved workspaces.
     """
 
     def __init__(self) -> None:
         self.runs: dict[str, Uploaded] = {}
-        self.asked: list[str] = []
+        self.operations: list[str] = []
         self.sweeps: dict[str, dict[str, Any]] = {}
         self.orders: list[dict[str, Any]] = []
         self._ordered = 0
@@ -75,15 +75,15 @@ class FakeWandb:
         self.kill()
 
     def kill(self) -> None:
-        """Answer nobody from now on; the port is closed."""
+        """Stop answering and close the port."""
         if self.alive:
             self.alive = False
             self._http.shutdown()
             self._http.server_close()
 
     def answer(self, operation: str, variables: dict[str, Any]) -> dict[str, Any] | None:
-        """The data of a GraphQL operation, None for one that is not known here."""
-        self.asked.append(operation)
+        """Return the data of a GraphQL operation, None for an unknown one."""
+        self.operations.append(operation)
         model = {"id": "project", "name": "lit_inpaint", "entity": {"id": "entity", "name": "tester"}}
         if operation in ("Viewer", "GetDefaultEntity"):
             teams = {"edges": [{"node": {"name": "tester"}}]}
@@ -128,28 +128,28 @@ class FakeWandb:
             "id": name,
             "name": name,
             "summaryMetrics": json.dumps(run.summary),
-            "displayName": run.about.get("displayName"),
+            "displayName": run.description.get("displayName"),
             "logLineCount": 0,
             "historyLineCount": len(run.history),
             "eventsLineCount": len(run.events),
             "historyTail": json.dumps(tail),
             "eventsTail": "[]",
             "config": json.dumps({key: {"value": value} for key, value in run.config.items()}),
-            "tags": run.about.get("tags") or [],
-            "notes": run.about.get("notes"),
+            "tags": run.description.get("tags") or [],
+            "notes": run.description.get("notes"),
             "wandbConfig": json.dumps({"t": {}}),
         }
 
     def _upsert(self, variables: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
         run = self.runs.setdefault(variables["name"], Uploaded())
-        run.about |= {key: value for key, value in variables.items() if value is not None}
+        run.description |= {key: value for key, value in variables.items() if value is not None}
         if variables.get("config"):
             run.config |= {key: item["value"] for key, item in json.loads(variables["config"]).items() if key != "_wandb"}
         bucket = {key: variables.get(key) for key in ("name", "displayName", "config", "tags", "notes")}
         return {"id": variables["name"], **bucket, "project": model, "sweepName": None, "historyLineCount": 0}
 
     def receive(self, run_id: str, sent: dict[str, Any]) -> None:
-        """A part of a run's stream of files."""
+        """Store a part of a run's file stream."""
         run = self.runs.setdefault(run_id, Uploaded())
         for name, chunk in sent.get("files", {}).items():
             lines = dict(enumerate(map(json.loads, chunk["content"]) if name.endswith("jsonl") else (), chunk["offset"]))
@@ -168,16 +168,16 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def handle(self) -> None:
-        with suppress(ConnectionError):  # a client that has nothing more to say
+        with suppress(ConnectionError):  # the client closed the connection
             super().handle()
 
     def do_POST(self) -> None:
         body = self._body()
         place = self.path.strip("/").split("/")
         if place == ["graphql"]:
-            asked = json.loads(body)
-            name = asked.get("operationName") or re.findall(r"(?:query|mutation)\s+(\w+)", asked["query"])[0]
-            data = self.server_of.answer(name, asked.get("variables") or {})
+            request = json.loads(body)
+            name = request.get("operationName") or re.findall(r"(?:query|mutation)\s+(\w+)", request["query"])[0]
+            data = self.server_of.answer(name, request.get("variables") or {})
             self._reply({"data": data} if data is not None else {"data": None, "errors": [{"message": f"no {name} here"}]})
         elif place[-1] == "file_stream":
             self.server_of.receive(place[-2], json.loads(body))
@@ -195,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
         return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
 
     def _reply(self, content: dict[str, Any]) -> None:
-        if not self.server_of.alive:  # a connection from before
+        if not self.server_of.alive:  # a connection opened before `kill`
             self.close_connection = True
             return
         data = json.dumps(content).encode()
@@ -206,4 +206,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: object) -> None:
-        """Nothing on the terminal."""
+        """Print nothing."""

@@ -1,4 +1,4 @@
-"""Tiny runs of `fit` that tests interrupt, resume and compare."""
+"""Small runs of `fit` that tests interrupt, resume and compare."""
 
 import csv
 import os
@@ -30,21 +30,21 @@ TINY += [
 ]
 TINY += ["--data.val_masks", "[{class_path: lit_inpaint.masks.Center}]", "--trainer.enable_progress_bar", "false"]
 TINY += ["--trainer.max_steps", "8", "--trainer.val_check_interval", "4", "--trainer.log_every_n_steps", "1"]
-"""An epoch has three batches (7 images by 2, none dropped), a validation one."""
+"""Options of a run with three batches per epoch (7 images by 2, none dropped) and one per validation."""
 
 
 def run(folder: Path, *options: str) -> int:
-    """`fit` in this process, with `options` on top of `TINY`."""
+    """Run `fit` in this process with the options `TINY` and `options`."""
     return fit.main([*TINY, "--run_dir", str(folder), *options])
 
 
 class Killed(BaseException):
-    """Stands in for a kill: nothing of ours handles it, so only what is on disk already remains."""
+    """Stands for a kill: no code of the package handles it, so only the files on disk remain."""
 
 
 @contextmanager
 def at(step: int, hook: str, action: Callable[[], None]) -> Iterator[None]:
-    """Run `action` when the paper's `hook` is called with `step` batches counted."""
+    """Run `action` when the paper's `hook` is called at `step`."""
     original: Any = getattr(Inpainter, hook)
 
     def spy(self: Inpainter, *args: Any, **kwargs: Any) -> Any:
@@ -61,7 +61,7 @@ def kill() -> None:
 
 
 def run_killed(folder: Path, step: int, hook: str, *options: str) -> None:
-    """A run killed where the paper's `hook` is called with `step` batches counted."""
+    """Train until the paper's `hook` is called at `step`, and kill the run there."""
     with at(step, hook, kill), pytest.raises(Killed):
         run(folder, *options)
 
@@ -71,13 +71,13 @@ def signalling(number: signal.Signals) -> Callable[[], None]:
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
-    """`metrics.csv` without the only column that is not a function of the settings."""
+    """Read `metrics.csv` without the speed, the only column that the settings do not determine."""
     with (folder / "metrics.csv").open(newline="") as file:
         return [{k: v for k, v in row.items() if v and k != "train/images_per_second"} for row in csv.DictReader(file)]
 
 
 def steps_logged(folder: Path) -> int:
-    """The newest step in `metrics.csv`, 0 before there is one."""
+    """Return the newest step in `metrics.csv`, 0 where there is none."""
     return max((int(row["step"]) for row in rows(folder)), default=0) if (folder / "metrics.csv").exists() else 0
 
 
@@ -87,7 +87,7 @@ def content(folder: Path, name: str = "last") -> dict[str, Any]:
 
 
 def assert_same(one: object, other: object, place: str = "") -> None:
-    """Equal to the last bit, in nested data."""
+    """Compare nested data bit for bit."""
     assert type(one) is type(other), place
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         assert torch.equal(one, other), place
@@ -104,7 +104,7 @@ def assert_same(one: object, other: object, place: str = "") -> None:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """Everything a run leaves that its settings determine."""
+    """Compare everything in two run directories that the settings determine."""
     for name in ("last", "best"):
         first, second = content(one, name), content(other, name)
         for key in ("state_dict", "optimizer_states", "callbacks", "global_step"):

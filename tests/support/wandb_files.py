@@ -1,4 +1,4 @@
-"""What W&B has on disk, read back from its own files, since no network is there to ask."""
+"""Read W&B's files on disk."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ BLOCK = 32 * 1024
 
 
 def records(path: Path) -> Iterator[Record]:
-    """The records of a `.wandb` file: a 7-byte header, then LevelDB log blocks of (crc32, length, type, bytes)."""
+    """Read the records of a `.wandb` file: a 7-byte header, then LevelDB log blocks of (crc32, length, type, bytes)."""
     data = path.read_bytes()
-    place, whole = 7, b""
-    while place + 7 <= len(data):
-        if BLOCK - place % BLOCK < 7:  # no room for a header: padding
-            place += BLOCK - place % BLOCK
+    offset, data_of_record = 7, b""
+    while offset + 7 <= len(data):
+        if BLOCK - offset % BLOCK < 7:  # padding: no space for a header
+            offset += BLOCK - offset % BLOCK
             continue
-        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
-        whole += data[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # whole, or the last part
+        _, length, kind = struct.unpack("<IHB", data[offset : offset + 7])
+        data_of_record += data[offset + 7 : offset + 7 + length]
+        offset += 7 + length
+        if kind in (1, 4):  # a full record, or the last part of one
             record = Record()
-            record.ParseFromString(whole)
+            record.ParseFromString(data_of_record)
             yield record
-            whole = b""
+            data_of_record = b""
 
 
 def history(path: Path) -> list[dict[str, Any]]:
-    """One dictionary for each row that was logged; nested keys are joined by `/`."""
+    """Return one dictionary per logged row; nested keys are joined by `/`."""
     return [
         {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
         for record in records(path)
@@ -41,7 +41,7 @@ def history(path: Path) -> list[dict[str, Any]]:
 
 
 def configuration(path: Path) -> dict[str, Any]:
-    """All that was written into the run's configuration, the last of each key."""
+    """Return the run's configuration: the last value of each key."""
     found: dict[str, Any] = {}
     for record in records(path):
         changed = record.run.config if record.HasField("run") else record.config
@@ -51,5 +51,5 @@ def configuration(path: Path) -> dict[str, Any]:
 
 
 def files(folder: Path, kind: str = "offline-run") -> list[Path]:
-    """The `.wandb` files of a run folder, in the order of their starts."""
+    """Return the `.wandb` files of a run directory, in the order of their starts."""
     return sorted((folder / "wandb").glob(f"{kind}-*/run-*.wandb"), key=lambda path: path.stat().st_mtime)

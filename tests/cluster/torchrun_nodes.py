@@ -1,4 +1,4 @@
-"""`experiments/cluster/torchrun.sh` as somebody starts it on several machines, which are addresses of this one here."""
+"""Start `experiments/cluster/torchrun.sh` on several nodes, which are loopback addresses of this machine."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pathlib import Path
 from types import TracebackType
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "cluster" / "torchrun.sh"
-OTHERS = ("RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "TORCHELASTIC_", "SLURM_", "LIT_INPAINT_")
+CLEARED = ("RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "TORCHELASTIC_", "SLURM_", "LIT_INPAINT_")
 
 
 class Nodes:
-    """The script on 127.0.0.1, 127.0.0.2, …; within `with`, and no process of it afterwards.
+    """Runs the script on 127.0.0.1, 127.0.0.2, …; the end of the `with` block kills what is left of it.
 
     Args:
-        project: folder to start from.
-        count: machines.
-        settings: of `fit` for `one.yaml`.
-        GPUS: of the script: processes on each machine.
+        project: working directory.
+        count: number of nodes.
+        settings: options of `fit` for `one.yaml`.
+        GPUS: setting of the script: processes per node.
     """
 
     def __init__(self, project: Path, count: int, *settings: str, GPUS: str = "1") -> None:  # noqa: N803
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(CLEARED)}
         clean |= {"NODES": str(count), "FIRST": "127.0.0.1", "PORT": port, "GPUS": GPUS, "THREADS": "1"}
         self._files = [project / f"node-{port}-{node}.log" for node in range(count)]
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -53,9 +53,9 @@ class Nodes:
             process.wait()
 
     def statuses(self, seconds: float = 120) -> list[int]:
-        """Exit statuses, when all have ended."""
+        """Wait for all nodes and return their exit statuses."""
         return [process.wait(seconds) for process in self.processes]
 
     def logs(self) -> str:
-        """What was written in all terminals."""
+        """Return the output of all nodes."""
         return "\n".join(file.read_text() for file in self._files)
