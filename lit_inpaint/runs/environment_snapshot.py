@@ -17,6 +17,8 @@ import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lit_inpaint.data.workers import available_cores
+
 
 class LaunchRecord(Callback):
     """Appends an entry to `launches.yaml` at each start of training.
@@ -82,7 +84,7 @@ def environment_info() -> dict[str, str | int | float]:
         H200`), `gpu_memory_gib` (of the first), `cuda`; `python`, `torch`, `lightning`, `lit_inpaint` (versions); `commit` and
         `modified` (1 if tracked files differ from it) where the package lies in a checkout.
     """
-    info: dict[str, str | int | float] = {"host": socket.gethostname(), "cpu": _cpu_model(), "cores": _cores()}
+    info: dict[str, str | int | float] = {"host": socket.gethostname(), "cpu": _cpu_model(), "cores": available_cores()}
     if memory := _memory_bytes():
         info["memory_gib"] = round(memory / 2**30, 1)
     info["gpus"] = torch.cuda.device_count()
@@ -129,13 +131,6 @@ def _cpu_model() -> str:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
 
 
 def _memory_bytes() -> int | None:

@@ -29,7 +29,7 @@ from types import TracebackType
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "scontrol", "squeue")
 NODES = ("127.0.0.1", "127.0.0.2")
 CPUS, MEGABYTES = 64, 1_000_000
-GPUS = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random")  # SLURM asks for devices, of whatever kind
+GPUS = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random")  # SLURM requires device files, of any kind
 _SYSTEM_FOLDERS = "/usr/sbin:/sbin:/usr/local/sbin"
 
 

@@ -118,15 +118,15 @@ def test_the_first_batch_uses_the_weights_of_the_file(
     with_ema: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start = started(tmp_path / "run", "--init_from", last(with_ema))
-    wanted, raw = weights_of(with_ema), content(with_ema)["state_dict"]
-    assert_same(start.weights, dict(wanted))
+    expected, raw = weights_of(with_ema), content(with_ema)["state_dict"]
+    assert_same(start.weights, dict(expected))
     assert not torch.equal(
-        wanted["generator.to_rgb.weight"], raw["generator.to_rgb.weight"]
+        expected["generator.to_rgb.weight"], raw["generator.to_rgb.weight"]
     )  # EMA weights are not the raw weights
-    values = size(wanted, set(wanted)) / 1e6
+    values = size(expected, set(expected)) / 1e6
     assert printed(capsys) == [
         f"Initialized from {last(with_ema)} (LPINet, step 3, the generator's EMA): "
-        f"{len(wanted)} of {len(wanted)} tensors matched, {values:.3g} of {values:.3g} million values"
+        f"{len(expected)} of {len(expected)} tensors matched, {values:.3g} of {values:.3g} million values"
     ]
 
 
@@ -329,6 +329,6 @@ def test_two_processes(with_ema: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Initialized from ") == 1
-    wanted, found = weights_of(with_ema), content(folder)["state_dict"]
+    expected, found = weights_of(with_ema), content(folder)["state_dict"]
     for name, _ in LPINet().named_parameters():  # spectral norm's buffers change with every batch
-        torch.testing.assert_close(found[name], wanted[name], atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(found[name], expected[name], atol=1e-6, rtol=1e-6)
