@@ -1,1 +1,1 @@
-"""Evaluation: methods scored on the same samples, classical baselines, comparison tables, partial results."""
+"""Evaluate several methods on the same samples, and write and print comparison tables."""

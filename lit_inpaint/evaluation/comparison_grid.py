@@ -1,8 +1,9 @@
-"""Draw the outputs of several methods for the same samples."""
+"""Draw the completions of several methods for the same samples."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -10,35 +11,49 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from lit_inpaint.evaluation.evaluator import Method, to_device
+from lit_inpaint.storage.output_files import write_output
 from lit_inpaint.types import composite
 from lit_inpaint.visualization import grids
 
 
+def write_comparison_grid(
+    path: Path, methods: Mapping[str, Method], loader: DataLoader[Any], num_rows: int, title: str, device: torch.device
+) -> None:
+    """Draw the grid into a PNG file, and print its path; the other arguments as in `draw_comparison_grid`.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    image = draw_comparison_grid(methods, loader, num_rows, title, device)
+    with write_output(path) as part:
+        image.save(part, format="PNG")
+    print(f"Grid in {path}")
+
+
 @torch.no_grad()
 def draw_comparison_grid(
-    methods: Mapping[str, Method], loader: DataLoader[Any], count: int, title: str, device: torch.device
+    methods: Mapping[str, Method], loader: DataLoader[Any], num_rows: int, title: str, device: torch.device
 ) -> Image.Image:
-    """A picture of what every method makes of the same samples: a row for each sample, a column for each method.
+    """Draw a row for each sample and a column for each method, between the masked input and the target.
 
     Args:
         methods: as in `evaluate`.
-        loader: as there; the samples are spread evenly over it.
-        count: rows.
-        title: a line above all.
-        device: where batches go.
+        loader: as in `evaluate`; the samples are evenly spaced over it.
+        num_rows: number of samples.
+        title: above the grid.
+        device: of the batches.
     """
-    found, position = list[grids.GridRow](), 0
-    wanted = grids.evenly_spaced(len(cast(Any, loader.sampler)), count)
+    rows, start = list[grids.GridRow](), 0
+    shown = grids.evenly_spaced(len(cast(Any, loader.sampler)), num_rows)
     for batch in loader:
-        here = [place - position for place in wanted if position <= place < position + len(batch["name"])]
-        position += len(batch["name"])
-        if not here:
+        indices = [index - start for index in shown if start <= index < start + len(batch["name"])]
+        start += len(batch["name"])
+        if not indices:
             continue
-        image, mask = (part[here] for part in to_device(batch, device))
-        filled = [composite(image, method(image, mask).clamp(0, 1), mask).cpu() for method in methods.values()]
-        columns = [grids.overlay_mask(image, mask).cpu(), *filled, image.cpu()]
-        names = [batch["name"][place].rpartition("/")[2] for place in here]
-        for number, name in enumerate(names):
-            label = f"{name}\nmask ratio {float(mask[number].mean()):.0%}"
-            found.append(grids.GridRow(label, [column[number] for column in columns]))
-    return grids.draw_grid(found, ["masked input", *methods, "target"], title)
+        image, mask = (part[indices] for part in to_device(batch, device))
+        completed = [composite(image, method(image, mask).clamp(0, 1), mask).cpu() for method in methods.values()]
+        columns = [grids.overlay_mask(image, mask).cpu(), *completed, image.cpu()]
+        for row, index in enumerate(indices):
+            label = f"{batch['name'][index].rpartition('/')[2]}\nmask ratio {float(mask[row].mean()):.0%}"
+            rows.append(grids.GridRow(label, [column[row] for column in columns]))
+    return grids.draw_grid(rows, ["masked input", *methods, "target"], title)

@@ -1,4 +1,4 @@
-"""Tables of scores: laid out once, then printed, or written as CSV, Markdown or LaTeX."""
+"""Build comparison tables from score rows, and print them or convert them to Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from lit_inpaint.evaluation.published_rows import MARK
 from lit_inpaint.metrics import ALL, DistributionScore, Protocol, ScoreRow
 from lit_inpaint.published import PublishedTable
-
-MARK = "†"
-"""Behind the names of published rows."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """What one column holds: the measure's name, its unit, and which end of the scale is good."""
+    """One metric: its name, unit and direction."""
 
     name: str
     unit: str
@@ -28,7 +26,7 @@ class Column:
 
     @property
     def heading(self) -> str:
-        """As a table prints it, such as "PSNR dB"."""
+        """Heading in a table, such as "PSNR dB"."""
         return f"{self.name.upper()} {self.unit}".rstrip()
 
 
@@ -37,9 +35,9 @@ class Cell:
     """One number.
 
     Attributes:
-        text: as printed, "-" where there is none, "NaN (3)" where three scores are not numbers.
-        interval: the mean's 95 % interval, or a set measure's spread, as printed; empty where there is none.
-        best: none of the section's comparable lines is better.
+        text: as printed; "-" without a value, "NaN (3)" where three scores are NaN.
+        interval: the mean's 95 % interval, or the standard deviation of a distribution metric, as printed; empty without one.
+        best: no comparable line of the section is better.
     """
 
     text: str = "-"
@@ -49,7 +47,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class MethodLine:
-    """What one method scored: its name, a cell per column, and whether a paper says so rather than this evaluation."""
+    """One method: its name, a cell per column, and whether the numbers are a paper's, not this evaluation's."""
 
     method: str
     cells: tuple[Cell, ...]
@@ -58,7 +56,7 @@ class MethodLine:
 
 @dataclass(frozen=True)
 class Section:
-    """The lines of one range of damage, and how many samples were in it; no lines where there were none."""
+    """The lines of one mask-ratio bucket, and its number of samples; no lines without samples."""
 
     label: str
     n: int
@@ -67,13 +65,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """A table, ready to be printed.
+    """A table with formatted cells.
 
     Attributes:
         title: above it.
-        columns: what was measured.
-        sections: one per range of damage.
-        notes: below it, a line each: how it was measured, and on what.
+        columns: the metrics.
+        sections: one per mask-ratio bucket.
+        notes: lines below it.
     """
 
     title: str
@@ -87,74 +85,74 @@ def build_table(
     protocol: Protocol,
     title: str,
     notes: Sequence[str] = (),
-    of_sets: Sequence[DistributionScore] = (),
+    distribution_scores: Sequence[DistributionScore] = (),
     published: Sequence[PublishedTable] = (),
     labels: Sequence[str] | None = None,
 ) -> Table:
-    """Rows as a table of damage bucket x method x measure.
+    """Build a table of mask-ratio bucket x method x metric.
 
-    The best of our own methods in each column is marked, where there are several. Published lines stand below them and are not
-    ranked with them: their images and masks are others.
+    Marks the best evaluated method in each column if there are several. Published lines follow below and are not ranked:
+    their images and masks differ.
 
     Args:
         rows: of one evaluation.
-        protocol: how it measured.
+        protocol: of the same evaluation.
         title: above the table.
-        notes: below it.
-        of_sets: the measures of all samples together, of one method.
-        published: tables of papers whose lines are to stand beside ours.
-        labels: buckets to show; None for those of the protocol.
+        notes: below the table.
+        distribution_scores: scores of all samples together, of any method; they define columns.
+        published: tables of papers to show for comparison.
+        labels: of the buckets to show; None: those of the protocol.
     """
     columns = (
-        *(Column(measure.name, measure.unit, measure.higher_is_better) for measure in protocol.metrics),
-        *(Column(score.name, score.unit, score.higher_is_better) for score in of_sets),
+        *(Column(metric.name, metric.unit, metric.higher_is_better) for metric in protocol.metrics),
+        *(Column(score.name, score.unit, score.higher_is_better) for score in distribution_scores),
     )
     if labels is None:
-        labels = [*protocol.labels] if ALL in protocol.labels or not of_sets else [*protocol.labels, ALL]
+        labels = [*protocol.labels] if ALL in protocol.labels or not distribution_scores else [*protocol.labels, ALL]
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    found = {(row["bucket"], row["method"], row["metric"]): row for row in rows}
-    own = {measure.name for measure in protocol.metrics}
+    by_place = {(row["bucket"], row["method"], row["metric"]): row for row in rows}
+    own = {metric.name for metric in protocol.metrics}
     sections = []
     for label in labels:
         n = max((row["n"] + row.get("nan", 0) for row in rows if row["bucket"] == label and row["metric"] in own), default=0)
-        shown = []
+        lines = []
         for method in methods if n else []:
             cells = []
             for column in columns:
-                beside = [found.get((label, other, column.name)) for other in methods]
-                cells.append(_cell(found.get((label, method, column.name)), [row for row in beside if row], column))
-            shown.append(MethodLine(method, tuple(cells)))
+                others = [by_place.get((label, other, column.name)) for other in methods]
+                cells.append(_cell(by_place.get((label, method, column.name)), [row for row in others if row], column))
+            lines.append(MethodLine(method, tuple(cells)))
         for table in published:
-            for method, of_bucket in table.figures.items():
-                figures = of_bucket.get(label, {})
+            for method, buckets in table.figures.items():
+                figures = buckets.get(label, {})
                 if any(column.name in figures for column in columns):
                     texts = [_printed(table, figures, column.name) for column in columns]
-                    several = f" ({table.name})" if len(published) > 1 else ""
-                    shown.append(MethodLine(f"{method}{several} {MARK}", tuple(map(Cell, texts)), published=True))
-        sections.append(Section(label, n, tuple(shown)))
+                    table_name = f" ({table.name})" if len(published) > 1 else ""
+                    lines.append(MethodLine(f"{method}{table_name} {MARK}", tuple(map(Cell, texts)), published=True))
+        sections.append(Section(label, n, tuple(lines)))
     return Table(title, columns, tuple(sections), tuple(notes))
 
 
-def _cell(row: ScoreRow | None, beside: Sequence[ScoreRow], column: Column) -> Cell:
+def _cell(row: ScoreRow | None, column_rows: Sequence[ScoreRow], column: Column) -> Cell:
     if row is None:
         return Cell()
     if row["value"] is None:
         return Cell(f"NaN ({row['nan']})" if row.get("nan") else "-")
     value, low, high = row["value"], row.get("low"), row.get("high")
-    known = [other["value"] for other in beside if other["value"] is not None]
+    known = [other["value"] for other in column_rows if other["value"] is not None]
     best = max(known) if column.higher_is_better else min(known)
     interval = "" if low is None or high is None else f"[{_text(low)}, {_text(high)}]"
-    if (spread := row.get("spread")) is not None:
-        interval = f"± {_text(spread)}"
-    return Cell(_text(value), interval, value == best and len(beside) > 1)
+    if (std := row.get("std")) is not None:
+        interval = f"± {_text(std)}"
+    return Cell(_text(value), interval, value == best and len(column_rows) > 1)
 
 
-def _printed(table: PublishedTable, figures: Mapping[str, float], measure: str) -> str:
-    """A published figure with as many decimals as its column has in the paper."""
-    if measure not in figures:
+def _printed(table: PublishedTable, figures: Mapping[str, float], metric: str) -> str:
+    """A published number with as many decimals as its column has in the paper."""
+    if metric not in figures:
         return "-"
-    column = [row[measure] for of_bucket in table.figures.values() for row in of_bucket.values() if measure in row]
-    return f"{figures[measure]:.{max(len(str(value).partition('.')[2]) for value in column)}f}"
+    column = [row[metric] for buckets in table.figures.values() for row in buckets.values() if metric in row]
+    return f"{figures[metric]:.{max(len(str(value).partition('.')[2]) for value in column)}f}"
 
 
 def _text(value: float) -> str:
@@ -162,33 +160,33 @@ def _text(value: float) -> str:
 
 
 def print_table(table: Table) -> None:
-    """Print to the terminal; the best in bold and with a star."""
-    shown = RichTable(title=f"{escape(table.title)}; * = best", title_justify="left")
-    shown.add_column("damage")
-    shown.add_column("n", justify="right")
-    shown.add_column("method")
+    """Print a table to the terminal, the best in bold and with a star."""
+    rich_table = RichTable(title=f"{escape(table.title)}; * = best", title_justify="left")
+    rich_table.add_column("mask ratio")
+    rich_table.add_column("n", justify="right")
+    rich_table.add_column("method")
     for column in table.columns:
-        shown.add_column(escape(column.heading), justify="right")
+        rich_table.add_column(escape(column.heading), justify="right")
     for section in table.sections:
         if not section.n:
-            shown.add_row(section.label, "0", "no samples", end_section=not section.lines)
+            rich_table.add_row(section.label, "0", "no samples", end_section=not section.lines)
         for number, line in enumerate(section.lines):
             cells = [f"[bold]{cell.text}*[/bold]" if cell.best else escape(cell.text) for cell in line.cells]
             head = [section.label, str(section.n)] if number == 0 and section.n else ["", ""]
             style = "dim" if line.published else None
-            shown.add_row(*head, escape(line.method), *cells, end_section=number == len(section.lines) - 1, style=style)
+            rich_table.add_row(*head, escape(line.method), *cells, end_section=number == len(section.lines) - 1, style=style)
     console = Console()
-    if not console.is_terminal:  # a log file has no width to keep to
-        console.width = max(console.width, console.measure(shown, options=console.options.update(width=1000)).maximum)
-    console.print(shown)
+    if not console.is_terminal:  # a log file has no width to fit
+        console.width = max(console.width, console.measure(rich_table, options=console.options.update(width=1000)).maximum)
+    console.print(rich_table)
     for note in table.notes:
         print(note)
 
 
 def to_markdown(table: Table) -> str:
-    """As GitHub shows it: the best in bold, 95 % intervals in brackets behind the means."""
+    """Convert a table to GitHub's Markdown: the best in bold, 95 % intervals in brackets after the means."""
     lines = [f"{_plain(table.title)}; in bold the best", ""]
-    lines.append("| " + " | ".join(["damage", "n", "method", *(column.heading for column in table.columns)]) + " |")
+    lines.append("| " + " | ".join(["mask ratio", "n", "method", *(column.heading for column in table.columns)]) + " |")
     lines.append("|" + "---|" * 3 + "---:|" * len(table.columns))
     for section in table.sections:
         if not section.n:
@@ -201,7 +199,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A `table` for the package booktabs, laid out as papers do: a line per method, a group of columns per range of damage."""
+    """Convert a table to LaTeX (package booktabs): a line per method, a group of columns per mask-ratio bucket."""
     width = len(table.columns)
     groups = [f"\\multicolumn{{{width}}}{{c}}{{{_tex(s.label)} ($n={s.n}$)}}" for s in table.sections]
     rules = [f"\\cmidrule(lr){{{2 + width * k}-{1 + width * (k + 1)}}}" for k in range(len(table.sections))]
@@ -238,14 +236,14 @@ def to_latex(table: Table) -> str:
 
 
 CSV_COLUMNS = (
-    *("method", "protocol", "bucket", "metric", "unit", "value", "low", "high", "n", "pictures", "perfect", "nan"),
+    *("method", "protocol", "bucket", "metric", "unit", "value", "low", "high", "n", "num_images", "infinite", "nan"),
     *("manifest", "checkpoint", "source", "dataset", "masks"),
 )
-"""Of `to_csv`; `source` is a published figure's paper and table, empty for what was measured here."""
+"""Of `to_csv`; `source` is the paper and table of a published number, empty for an evaluated one."""
 
 
 def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
-    """One line per number, whose columns are the keys of a JSON row; what a row lacks stays empty."""
+    """Convert JSON rows to CSV, a line per number; missing keys give empty cells."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -254,18 +252,18 @@ def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def images_csv(
-    names: Sequence[str], shares: Sequence[float], buckets: Sequence[str], columns: Mapping[str, Sequence[float]]
+    names: Sequence[str], mask_ratios: Sequence[float], buckets: Sequence[str], columns: Mapping[str, Sequence[float]]
 ) -> str:
-    """One line per sample: its name, hole share in [0, 1], range of damage, then a column per method and measure."""
+    """Scores of single images as CSV, a line per sample: name, mask ratio in [0, 1], bucket, a column per method and metric."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "hole", "bucket", *columns])
-    writer.writerows(zip(names, shares, buckets, *columns.values(), strict=True))
+    writer.writerow(["name", "mask_ratio", "bucket", *columns])
+    writer.writerows(zip(names, mask_ratios, buckets, *columns.values(), strict=True))
     return text.getvalue()
 
 
 def _plain(text: str) -> str:
-    """Without what Markdown would take for markup inside a table."""
+    """Escape Markdown inside a table."""
     return text.replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
 
 

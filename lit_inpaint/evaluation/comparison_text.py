@@ -1,66 +1,108 @@
-"""Describe an evaluation in sentences."""
+"""Describe an evaluation in sentences: what was evaluated, and how the methods compare."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lit_inpaint.data import InpaintingData
 from lit_inpaint.data.manifest import SHORT_DIGEST, Manifest
 from lit_inpaint.evaluation.method_labels import label_masks
 from lit_inpaint.metrics import EvaluationResult, PairedComparison, Protocol, ScoreRow
 
+_MAX_LENGTH = 120  # characters of a setting in a sentence
 
-def describe_evaluation(scores: EvaluationResult, data: InpaintingData, manifest: Manifest) -> list[str]:
-    """What a reader of the numbers must know, a line each: protocol, samples, masks, the hash of the list of samples."""
+
+def describe_evaluation(result: EvaluationResult, data: InpaintingData, manifest: Manifest) -> list[str]:
+    """Lines on what the numbers are of: protocol, samples and masks, hash of the list of samples."""
     return [
-        f"Protocol {scores.protocol.name}: {scores.protocol.description}",
-        f"{len(scores.names):,} samples; masks: {'; '.join(label_masks(data.val_masks))}",
+        f"Protocol {result.protocol.name}: {result.protocol.description}",
+        f"{len(result.sample_names):,} samples; masks: {'; '.join(label_masks(data.val_masks))}",
         f"SHA-256 of the list of samples: {manifest.digest[:SHORT_DIGEST]}…",
     ]
 
 
-def describe_comparison(found: Sequence[ScoreRow], protocol: Protocol, method: str, measure: str | None = None) -> list[str]:
-    """In words, for each other method: where `method` is ahead of it by `measure`, where behind, and where both are level.
+def describe_methods(rows: Sequence[ScoreRow], pairs: Sequence[PairedComparison], protocol: Protocol, method: str) -> list[str]:
+    """`method` against each other by its means, then each two methods sample by sample."""
+    return [*describe_comparison(rows, protocol, method), *describe_pairs(pairs, protocol)]
 
-    Without `measure`, by the protocol's first one.
+
+def describe_comparison(rows: Sequence[ScoreRow], protocol: Protocol, method: str, metric: str | None = None) -> list[str]:
+    """A line for each other method: the buckets in which the mean of `method` is better, equal or worse.
+
+    Args:
+        rows: of an evaluation.
+        protocol: of the same evaluation.
+        method: the method that is compared with all others.
+        metric: name of the metric; None: the protocol's first.
     """
-    chosen = next(m for m in protocol.metrics if measure in (None, m.name))
-    sign, measure = 1 if chosen.higher_is_better else -1, chosen.name
-    values = {(row["bucket"], row["method"]): row["value"] for row in found if row["metric"] == measure}
+    chosen = next(one for one in protocol.metrics if metric in (None, one.name))
+    sign = 1 if chosen.higher_is_better else -1
+    values = {(row["bucket"], row["method"]): row["value"] for row in rows if row["metric"] == chosen.name}
     lines = []
-    for other in dict.fromkeys(row["method"] for row in found if row["method"] != method):
-        places: dict[str, list[str]] = {"ahead": [], "level": [], "behind": []}
+    for other in dict.fromkeys(row["method"] for row in rows if row["method"] != method):
+        buckets: dict[str, list[str]] = {"better": [], "equal": [], "worse": []}
         for label in protocol.labels:
-            ours, theirs = values.get((label, method)), values.get((label, other))
-            if ours is not None and theirs is not None:
-                lead = sign * (ours - theirs)
-                places["ahead" if lead > 0 else "behind" if lead < 0 else "level"].append(label)
-        said = [f"{word} at {', '.join(labels)}" if protocol.buckets else word for word, labels in places.items() if labels]
-        if not places["ahead"] and protocol.buckets:
-            said.insert(0, "nowhere ahead")
-        lines.append(f"{method} against {other} by {measure.upper()}: {'; '.join(said)}")
+            value, other_value = values.get((label, method)), values.get((label, other))
+            if value is not None and other_value is not None:
+                gain = sign * (value - other_value)
+                buckets["better" if gain > 0 else "worse" if gain < 0 else "equal"].append(label)
+        parts = [f"{word} at {', '.join(labels)}" if protocol.buckets else word for word, labels in buckets.items() if labels]
+        if not buckets["better"] and protocol.buckets:
+            parts.insert(0, "better nowhere")
+        lines.append(f"{method} against {other} by {chosen.name.upper()}: {'; '.join(parts)}")
     return lines
 
 
-def describe_pairs(found: Sequence[PairedComparison], protocol: Protocol) -> list[str]:
-    """In words, for each two methods: the mean difference by the protocol's first measure in each range of damage."""
-    measure = protocol.metrics[0]
+def describe_pairs(comparisons: Sequence[PairedComparison], protocol: Protocol) -> list[str]:
+    """A line for each two methods: mean difference and win rate in each bucket, by the protocol's first metric."""
+    metric = protocol.metrics[0]
     lines = []
-    for one, other in dict.fromkeys((pair["method"], pair["other"]) for pair in found):
-        said = []
-        for pair in found:
-            if (pair["method"], pair["other"], pair["metric"]) != (one, other, measure.name):
-                continue
-            if pair["bucket"] not in protocol.labels:
-                continue
-            if pair["difference"] is None:
-                said.append(f"{pair['bucket']}: no sample that both have a score of")
-                continue
-            low, high = pair["low"], pair["high"]
-            interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
-            said.append(
-                f"{pair['bucket']}: {pair['difference']:+.3f}{interval}{measure.unit and ' ' + measure.unit}, ahead on "
-                f"{pair['ahead']:.0%} of {pair['n']:,}"
-            )
-        lines.append(f"{one} - {other}, {measure.name.upper()} sample by sample: {'; '.join(said)}")
+    for method, other in dict.fromkeys((one["method"], one["other"]) for one in comparisons):
+        parts = [
+            _describe_pair(one, metric.unit)
+            for one in comparisons
+            if (one["method"], one["other"], one["metric"]) == (method, other, metric.name) and one["bucket"] in protocol.labels
+        ]
+        lines.append(f"{method} - {other}, {metric.name.upper()} sample by sample: {'; '.join(parts)}")
     return lines
+
+
+def _describe_pair(comparison: PairedComparison, unit: str) -> str:
+    bucket, low, high = comparison["bucket"], comparison["low"], comparison["high"]
+    if comparison["difference"] is None:
+        return f"{bucket}: no sample with a score of both"
+    interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
+    return (
+        f"{bucket}: {comparison['difference']:+.3f}{interval}{unit and ' ' + unit}, better on {comparison['win_rate']:.0%} of "
+        f"{comparison['n']:,}"
+    )
+
+
+def describe_training_differences(
+    trained: Mapping[str, Mapping[str, Any] | None], evaluated: Mapping[str, Any], options: Sequence[str]
+) -> list[str]:
+    """A line for each setting of masks or size that differs between training and evaluation.
+
+    Args:
+        trained: configurations that the checkpoints were trained with, by label; None where none was recorded.
+        evaluated: configuration of the evaluated data.
+        options: `--data.…` options of this evaluation; `data.masks` has no effect here.
+    """
+    lines = []
+    if any(option.startswith("--data.masks") for option in options):
+        lines.append("data.masks are the masks of training and have no effect here; evaluation uses data.val_masks")
+    now = evaluated["init_args"]
+    for label, config in trained.items():
+        then = ((config or {}).get("data") or {}).get("init_args", {})
+        lines += [
+            f"{label} was trained with data.{key} = {_shorten(then[key])}, evaluated here with {_shorten(now[key])}"
+            for key in ("size", "val_masks")
+            if key in then and then[key] != now[key]
+        ]
+    return lines
+
+
+def _shorten(value: object) -> str:
+    text = "the default" if value is None else str(value)
+    return text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 1] + "…"

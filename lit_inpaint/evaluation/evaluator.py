@@ -1,20 +1,22 @@
-"""Methods scored on the same samples under one protocol."""
+"""Score several methods on the same samples under one protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from lit_inpaint.data import InpaintingData
 from lit_inpaint.data.inpainting_dataset import EvalDataset
 from lit_inpaint.engine.any_size import complete_subsampled
 from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.partial_results import PartialResults, SampleScore
 from lit_inpaint.metrics import (
+    DistributionMetric,
     DistributionMetrics,
     DistributionScore,
     EvaluationResult,
@@ -35,137 +37,162 @@ def evaluate(
     loader: DataLoader[Any],
     protocol: Protocol,
     device: torch.device,
-    of_sets: DistributionMetrics | None = None,
-    unfinished: PartialResults | None = None,
+    distribution_metrics: DistributionMetrics | None = None,
+    partial: PartialResults | None = None,
 ) -> EvaluationResult:
     """Score every method on every sample of `loader`.
 
     Args:
-        methods: what fills the holes, by the name its rows carry; a network must already be on `device`.
+        methods: by the name in their rows; a network must already be on `device`.
         loader: batches of complete images and their masks, in the same order at each start.
-        protocol: what is measured.
-        device: where batches go.
-        of_sets: makes the measures of all samples together; each method gets its own.
-        unfinished: where scores are kept on the way, and what an interrupted evaluation left there. Not together with
-            `of_sets`, whose features it does not hold.
+        protocol: the metrics.
+        device: of the batches.
+        distribution_metrics: builds the metrics of all samples together, once for each method.
+        partial: file of the scores so far, from which an interrupted evaluation resumes. It holds no features, so it excludes
+            `distribution_metrics`.
 
     Returns:
-        The scores of all methods, in their order.
+        Scores of all methods, in their order.
+
+    Raises:
+        UserError: out of memory; names the method, the images and the remedy.
     """
-    if unfinished is not None and of_sets is not None:
-        raise ValueError("an evaluation with measures of sets cannot be continued")
-    measured = {name: of_sets() if of_sets else () for name in methods}
-    for measures in measured.values():
-        for measure in measures:
-            measure.to(device)
-    found: dict[str, list[SampleScore]] = {name: [] for name in methods}
-    done = unfinished.count() if unfinished is not None else 0
-    for place in range(done):
-        for name in methods:
-            found[name].append(cast(PartialResults, unfinished).sample(name, place))
-    total = len(cast(Any, loader.sampler)) if loader.batch_size else None
-    with _bar(total, done) as bar:
-        for batch in _rest(loader, done):
-            first, count = done, len(batch["name"])
+    if partial is not None and distribution_metrics is not None:
+        raise ValueError("an evaluation with distribution metrics cannot resume")
+    build = distribution_metrics or tuple
+    distribution = {name: [metric.to(device) for metric in build()] for name in methods}
+    done = 0 if partial is None else partial.count()
+    samples = {name: [] if partial is None else partial.samples(name, 0, done) for name in methods}
+    bar: tqdm[Any] = progress_bar(description="evaluation", unit="image", total=_num_samples(loader), initial=done)
+    with bar:
+        for batch in _skip(loader, done):
+            count = len(batch["name"])
             image, mask = to_device(batch, device)
-            shares = mask.double().mean(dim=(1, 2, 3)).tolist()
             for name, method in methods.items():
-                if unfinished is not None and unfinished.has(name, first, count):
-                    found[name] += [unfinished.sample(name, place) for place in range(first, first + count)]
+                if partial is not None and partial.has(name, done, count):
+                    samples[name] += partial.samples(name, done, count)
                     continue
-                try:
-                    prediction = method(image, mask)
-                    values = torch.stack(list(score(protocol, image, prediction, mask).values()), dim=1).tolist()
-                except RuntimeError as error:
-                    if not _of_memory(error):
-                        raise
-                    raise _too_large(name, batch["name"], image) from None
-                samples = [SampleScore(*line) for line in zip(batch["name"], shares, values, strict=True)]
-                found[name] += samples
-                if unfinished is not None:
-                    unfinished.add(name, first, samples)
-                if measured[name]:
+                prediction, scored = _complete_and_score(name, method, protocol, batch["name"], image, mask)
+                samples[name] += scored
+                if partial is not None:
+                    partial.add(name, done, scored)
+                if distribution[name]:
                     completed, target = round_uint8(composite(image, prediction, mask)), round_uint8(image)
-                    for measure in measured[name]:
-                        measure.update(completed, target)
+                    for metric in distribution[name]:
+                        metric.update(completed, target)
             done += count
             bar.update(count)
-    either = next(iter(found.values()), [])
-    names = [sample.name for sample in either]
-    width = len(protocol.metrics)
+    any_samples = next(iter(samples.values()), [])
+    names = [sample.name for sample in any_samples]
     return EvaluationResult(
         protocol,
         names,
-        _pictures(loader.dataset, names),
-        torch.tensor([sample.share for sample in either], dtype=torch.float64),
+        _image_names(loader.dataset, names),
+        torch.tensor([sample.mask_ratio for sample in any_samples], dtype=torch.float64),
         {
-            name: torch.tensor([sample.scores for sample in samples], dtype=torch.float64).view(-1, width)
-            for name, samples in found.items()
+            name: torch.tensor([sample.scores for sample in found], dtype=torch.float64).view(-1, len(protocol.metrics))
+            for name, found in samples.items()
         },
-        {name: [_set_score(measure) for measure in measures] for name, measures in measured.items()},
+        {name: [_distribution_score(metric) for metric in metrics] for name, metrics in distribution.items()},
     )
 
 
-def _of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)  # the latter on a CPU
+def prepare_samples(data: InpaintingData, split: Literal["val", "test"], protocol: Protocol) -> DataLoader[Any]:
+    """Set up the data of a split and return its loader.
 
-
-def _too_large(method: str, names: Sequence[str], image: Tensor) -> UserError:
-    height, width = image.shape[-2:]
-    what = f"{names[0]}, {width}x{height} pixels" if len(names) == 1 else f"{len(names)} images of {width}x{height} pixels"
-    mend = (
-        f"shrink such images, --data.val_transform '{{class_path: lit_inpaint.data.NativeSize, init_args: {{max_size: "
-        f"{max(height, width) // 2}}}}}', or make squares of them, --data.size 256"
-        if len(names) == 1
-        else "give a smaller --data.batch_size or --data.size"
-    )
-    return UserError(f"not enough memory on {image.device} for {method} to complete {what}; {mend}")
+    Raises:
+        UserError: data is missing, or images are too small for a metric of the protocol.
+    """
+    square = data.val_transform.square
+    if square:
+        protocol.require_size(data.size)
+    data.prepare_data()
+    data.setup("validate" if split == "val" else "test")
+    loader = data.val_dataloader() if split == "val" else data.test_dataloader()
+    if not square:
+        protocol.require_size(*data.min_side(split))
+    return loader
 
 
 def apply_subsampling(protocol: Protocol, method: Method) -> Method:
-    """`method` as the protocol shows images to it: taken apart where they are larger than what it sub-samples to."""
-    side = protocol.subsample
-    if side is None:
+    """Wrap `method` so that images larger than the protocol's `subsample_size` are subsampled."""
+    size = protocol.subsample_size
+    if size is None:
         return method
 
-    def fill(image: Tensor, mask: Tensor) -> Tensor:
-        return complete_subsampled(method, image, mask, side) if max(image.shape[-2:]) > side else method(image, mask)
+    def complete(image: Tensor, mask: Tensor) -> Tensor:
+        return complete_subsampled(method, image, mask, size) if max(image.shape[-2:]) > size else method(image, mask)
 
-    return fill
-
-
-def _set_score(measure: Any) -> DistributionScore:
-    value = float(measure.compute())
-    spread = getattr(measure, "spread", None)
-    counts = measure.total, measure.total_different
-    return DistributionScore(measure.label, measure.unit, measure.higher_is_better, value, *counts, spread, measure.remark)
-
-
-def _pictures(dataset: object, names: Sequence[str]) -> list[str]:
-    """Which picture each sample shows: its name without the mask source and the view, where `EvalDataset` added these.
-
-    A file's own name may well end like one of them.
-    """
-    if isinstance(dataset, EvalDataset) and len(dataset.masks) > 1:
-        names = [name.rpartition(" #")[0] for name in names]
-    if isinstance(dataset, EvalDataset) and dataset.crops > 1:
-        names = [name.rpartition(" @")[0] for name in names]
-    return list(names)
-
-
-def _bar(total: int | None, done: int) -> tqdm[Any]:
-    return progress_bar(description="evaluation", unit="image", total=total, initial=done)
-
-
-def _rest(loader: DataLoader[Any], done: int) -> DataLoader[Any]:
-    """The samples from number `done` on."""
-    if not done:
-        return loader
-    rest = Subset(loader.dataset, range(done, len(cast(Any, loader.dataset))))
-    return DataLoader(rest, loader.batch_size, num_workers=loader.num_workers, collate_fn=loader.collate_fn)
+    return complete
 
 
 def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
     """Image and mask of a batch, on `device`, as floats."""
     moved = as_floats({**batch, "image": batch["image"].to(device), "mask": batch["mask"].to(device)})
     return moved["image"], moved["mask"]
+
+
+def _num_samples(loader: DataLoader[Any]) -> int | None:
+    return len(cast(Any, loader.sampler)) if loader.batch_size else None
+
+
+def _skip(loader: DataLoader[Any], done: int) -> DataLoader[Any]:
+    """A loader of the samples after the first `done`."""
+    if not done:
+        return loader
+    remaining = Subset(loader.dataset, range(done, len(cast(Any, loader.dataset))))
+    return DataLoader(remaining, loader.batch_size, num_workers=loader.num_workers, collate_fn=loader.collate_fn)
+
+
+def _complete_and_score(
+    name: str, method: Method, protocol: Protocol, sample_names: Sequence[str], image: Tensor, mask: Tensor
+) -> tuple[Tensor, list[SampleScore]]:
+    """Complete a batch by one method: its prediction, and the scores of each sample."""
+    try:
+        prediction = method(image, mask)
+        scores = torch.stack(list(score(protocol, image, prediction, mask).values()), dim=1).tolist()
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):  # the latter on a CPU
+            raise
+        raise _out_of_memory(name, sample_names, image) from None
+    mask_ratios = mask.double().mean(dim=(1, 2, 3)).tolist()
+    return prediction, [SampleScore(*sample) for sample in zip(sample_names, mask_ratios, scores, strict=True)]
+
+
+def _out_of_memory(method: str, sample_names: Sequence[str], image: Tensor) -> UserError:
+    height, width = image.shape[-2:]
+    if len(sample_names) == 1:
+        images = f"{sample_names[0]}, {width}x{height} pixels"
+        transform = f"{{class_path: lit_inpaint.data.NativeSize, init_args: {{max_size: {max(height, width) // 2}}}}}"
+        remedy = f"shrink such images, --data.val_transform '{transform}', or crop squares, --data.size 256"
+    else:
+        images = f"{len(sample_names)} images of {width}x{height} pixels"
+        remedy = "set a smaller --data.batch_size or --data.size"
+    return UserError(f"not enough memory on {image.device} for {method} to complete {images}; {remedy}")
+
+
+def _image_names(dataset: object, sample_names: Sequence[str]) -> list[str]:
+    """The image of each sample: its name without the suffixes that `EvalDataset` added for mask source and crop.
+
+    A file's own name may end like such a suffix.
+    """
+    names = list(sample_names)
+    if isinstance(dataset, EvalDataset) and len(dataset.masks) > 1:
+        names = [name.rpartition(" #")[0] for name in names]
+    if isinstance(dataset, EvalDataset) and dataset.crops > 1:
+        names = [name.rpartition(" @")[0] for name in names]
+    return names
+
+
+def _distribution_score(metric: DistributionMetric) -> DistributionScore:
+    value = float(metric.compute())  # sets what is read below
+    return DistributionScore(
+        name=metric.label,
+        unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
+        value=value,
+        n=metric.num_samples,
+        num_images=metric.num_images,
+        std=metric.std,
+        note=metric.note,
+    )

@@ -1,4 +1,4 @@
-"""What tables call networks and masks."""
+"""Labels of checkpoints and mask sources in tables and messages."""
 
 from __future__ import annotations
 
@@ -14,29 +14,35 @@ from lit_inpaint.settings import plain
 
 
 def variant_of(model: Inpainter) -> str | None:
-    """The name in its paper's tables of the variant that a model's arguments make, None where they make none of these."""
-    arguments = dict(model.hparams)  # out of a checkpoint, tuples are lists
-    fitting = {
+    """Name in its paper's tables of the variant with the model's arguments; None if no variant has them."""
+    arguments = dict(model.hparams)  # a checkpoint turns tuples into lists
+    matching = {
         name: variant
         for name, variant in model.published_as.items()
         if all(plain(arguments.get(key)) == plain(value) for key, value in variant.items())
     }
-    return max(fitting, key=lambda name: len(fitting[name]), default=None)  # the one that says most
+    return max(matching, key=lambda name: len(matching[name]), default=None)  # the most specific one
+
+
+def describe_model(model: Inpainter) -> dict[str, object]:
+    """Paper, variant, seed and number of generator parameters, for the JSON output."""
+    parameters = sum(parameter.numel() for parameter in model.generator.parameters())
+    return {"paper": type(model).__name__, "variant": variant_of(model), "seed": model.seed, "parameters": parameters}
 
 
 def label_checkpoints(models: Sequence[Inpainter], paths: Sequence[Path]) -> list[str]:
-    """A name for each checkpoint, as short as tells them apart: the paper, then its variant, its run, its file.
+    """Shortest labels that distinguish all checkpoints: the paper, then also its variant, its run or its file.
 
     Args:
-        models: what the checkpoints hold.
-        paths: where they lie, as the user gave them.
+        models: of the checkpoints.
+        paths: of the checkpoints, as the user gave them.
 
     Raises:
         UserError: the same file is named twice.
     """
     full = [path.resolve() for path in paths]
-    if doubles := [str(path) for place, path in enumerate(paths) if full[place] in full[:place]]:
-        raise UserError(f"--checkpoint names {doubles[0]} twice")
+    if duplicates := [str(path) for index, path in enumerate(paths) if full[index] in full[:index]]:
+        raise UserError(f"--checkpoint names {duplicates[0]} twice")
     papers = [type(model).__name__ for model in models]
     runs = [path.parents[1].name if path.parent.name == "checkpoints" else path.parent.name for path in full]
     attempts = (
@@ -46,30 +52,30 @@ def label_checkpoints(models: Sequence[Inpainter], paths: Sequence[Path]) -> lis
         [f"{paper} {path.stem}" for paper, path in zip(papers, full, strict=True)],
         [f"{paper} {run}/{path.stem}" for paper, run, path in zip(papers, runs, full, strict=True)],
     )
-    whole = [f"{paper} {path}" for paper, path in zip(papers, full, strict=True)]
-    return next((labels for labels in attempts if len(set(labels)) == len(labels)), whole)
+    longest = [f"{paper} {path}" for paper, path in zip(papers, full, strict=True)]
+    return next((labels for labels in attempts if len(set(labels)) == len(labels)), longest)
 
 
 def label_masks(sources: Sequence[MaskSource]) -> list[str]:
-    """Sources as a call would make them, without the options that are at their defaults in all sources of the same class."""
-    told: dict[type, set[str]] = {}
+    """Constructor calls of the sources, without options that all sources of the same class leave at their defaults."""
+    shown: dict[type, set[str]] = {}
     for source in _nested(sources):
-        here = told.setdefault(type(source), set())
-        here |= {field.name for field in _fields(source) if _says(getattr(source, field.name), field)}
-    return [_call(source, told) for source in sources]
+        options = shown.setdefault(type(source), set())
+        options |= {field.name for field in _fields(source) if _differs(getattr(source, field.name), field)}
+    return [_call(source, shown) for source in sources]
 
 
-def _call(value: object, told: dict[type, set[str]]) -> str:
+def _call(value: object, shown: dict[type, set[str]]) -> str:
     if isinstance(value, tuple):
-        return f"({', '.join(_call(part, told) for part in value)}{',' * (len(value) == 1)})"
+        return f"({', '.join(_call(part, shown) for part in value)}{',' * (len(value) == 1)})"
     if not isinstance(value, MaskSource):
         return repr(value)
-    shown = (field.name for field in _fields(value) if field.name in told[type(value)])
-    return f"{type(value).__name__}({', '.join(f'{name}={_call(getattr(value, name), told)}' for name in shown)})"
+    names = (field.name for field in _fields(value) if field.name in shown[type(value)])
+    return f"{type(value).__name__}({', '.join(f'{name}={_call(getattr(value, name), shown)}' for name in names)})"
 
 
 def _nested(values: Sequence[object]) -> Iterator[MaskSource]:
-    """The sources among `values`, and those that they take their masks from."""
+    """The sources among `values` and, recursively, among their fields."""
     for value in values:
         if isinstance(value, MaskSource):
             yield value
@@ -82,6 +88,6 @@ def _fields(source: MaskSource) -> tuple[Field[Any], ...]:
     return fields(cast(Any, source))
 
 
-def _says(value: object, field: Field[Any]) -> bool:
-    """Whether an option's value is not its default; a source is always named."""
+def _differs(value: object, field: Field[Any]) -> bool:
+    """Whether an option is not at its default; a nested source always counts as different."""
     return isinstance(value, MaskSource) or value != field.default

@@ -1,4 +1,4 @@
-"""Evaluations that were interrupted: what each method scored so far, kept in a file until the evaluation is through."""
+"""Keep the scores of an evaluation in a file while it runs, so that an interrupted one can resume."""
 
 from __future__ import annotations
 
@@ -8,35 +8,38 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from torch.utils.data import DataLoader
 
 from lit_inpaint import __version__
 from lit_inpaint.data.archives import ArchiveImages
 from lit_inpaint.data.datasets.stl10 import STL10Binary
 from lit_inpaint.data.image_source import ImageFiles, ImageSource
+from lit_inpaint.data.inpainting_dataset import EvalDataset
 from lit_inpaint.errors import UserError
 from lit_inpaint.metrics import Protocol
 from lit_inpaint.storage.file_lock import lock_file
 
 
 class SampleScore(NamedTuple):
-    """One sample as one method filled it: its name, its hole share, its scores in the order of the protocol."""
+    """Scores of one method on one sample, in the order of the protocol's metrics, with the sample's name and mask ratio."""
 
     name: str
-    share: float
+    mask_ratio: float
     scores: Sequence[float]
 
 
 class PartialResults:
-    """The file in which an evaluation can go on after a Ctrl-C or a crash; it is gone when the evaluation is through.
+    """Scores so far in a file of JSON lines, one for each batch and method; removed when the evaluation is complete.
 
-    A line of JSON for each batch and method. A line holds for the method's key alone, so another checkpoint, other samples or
-    another protocol never take over what they must not; what was cut off while being written is done again. Two evaluations at
-    the same time cannot write one file: the first locks it.
+    Each line carries the key of its method and is read back only under the same key. So another checkpoint, other samples or
+    another protocol never reuse it. A line that was cut off is ignored, and its batch is repeated. The file is locked: a second
+    evaluation cannot write it at the same time.
 
     Args:
         path: the file; need not exist.
-        keys: of the methods, from `key_of`.
+        keys: of the methods, from `evaluation_key`.
 
     Raises:
         UserError: the file cannot be written, or another evaluation is writing it.
@@ -45,37 +48,37 @@ class PartialResults:
     def __init__(self, path: Path, keys: Mapping[str, str]) -> None:
         self.path = path
         self._keys = dict(keys)
-        self._found: dict[str, dict[int, SampleScore]] = {method: {} for method in keys}
+        self._samples: dict[str, dict[int, SampleScore]] = {method: {} for method in keys}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b")
             _lock(self._file, path)
-            self._file.truncate(self._read())  # or the next line would be written to the end of a broken one
+            self._file.truncate(self._read())  # the next line must not be appended to a broken one
         except OSError as error:
             raise UserError(f"cannot write {path} ({error.strerror or error}); name another --output") from error
 
     def count(self) -> int:
-        """How many samples, from the first one on, every method has been through."""
-        first = 0
-        while self._found and all(first in found for found in self._found.values()):
-            first += 1
-        return first
+        """Number of samples, from the first on, that all methods have scores for."""
+        count = 0
+        while self._samples and all(count in samples for samples in self._samples.values()):
+            count += 1
+        return count
 
     def has(self, method: str, first: int, count: int) -> bool:
-        """Whether `method` has been through samples `first` to `first + count - 1`."""
-        return all(place in self._found[method] for place in range(first, first + count))
+        """Whether `method` has scores for the samples `first` to `first + count - 1`."""
+        return all(index in self._samples[method] for index in range(first, first + count))
 
-    def sample(self, method: str, place: int) -> SampleScore:
-        """What was kept of sample number `place`."""
-        return self._found[method][place]
+    def samples(self, method: str, first: int, count: int) -> list[SampleScore]:
+        """Scores of `method` on the samples `first` to `first + count - 1`."""
+        return [self._samples[method][index] for index in range(first, first + count)]
 
     def add(self, method: str, first: int, samples: Sequence[SampleScore]) -> None:
-        """Keep what `method` scored on the samples from number `first` on.
+        """Append the scores of `method` on the samples from `first` on.
 
         Raises:
             UserError: the disk is full.
         """
-        self._found[method] |= dict(enumerate(samples, start=first))
+        self._samples[method] |= dict(enumerate(samples, start=first))
         line = {"key": self._keys[method], "first": first, "samples": samples}
         try:
             self._file.write(json.dumps(line).encode() + b"\n")
@@ -84,15 +87,15 @@ class PartialResults:
             raise UserError(f"cannot write {self.path} ({error.strerror or error}); free some space, then repeat") from error
 
     def finish(self) -> None:
-        """The evaluation is through: remove the file."""
-        self.path.unlink(missing_ok=True)  # while it is locked, or another evaluation could have begun to write it
+        """Remove the file of a complete evaluation."""
+        self.path.unlink(missing_ok=True)  # while locked: after the unlock, another evaluation may have begun to write it
         self._file.close()
 
     def _read(self) -> int:
-        """Take in what is there of our keys; how many bytes of the file are whole lines."""
+        """Read the lines with known keys; returns the number of bytes in complete lines."""
         methods = {key: method for method, key in self._keys.items()}
-        whole = 0
-        self._file.seek(0)  # and not opened once more: closing that would end the lock
+        complete = 0
+        self._file.seek(0)  # opening and closing the file a second time would release the lock
         for line in self._file.read().splitlines(keepends=True):
             try:
                 entry: dict[str, Any] = json.loads(line)
@@ -102,10 +105,10 @@ class PartialResults:
                 break
             if not line.endswith(b"\n"):
                 break
-            whole += len(line)
+            complete += len(line)
             if key in methods:
-                self._found[methods[key]] |= dict(enumerate(samples, start=first))
-        return whole
+                self._samples[methods[key]] |= dict(enumerate(samples, start=first))
+        return complete
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
@@ -118,42 +121,62 @@ def _lock(file: BinaryIO, path: Path) -> None:
         pass  # a file system without locks
 
 
-def stamp_of(pictures: ImageSource) -> str:
-    """What the pictures are known by beside their names: a hash of their files' absolute paths, sizes and times."""
+def open_partial_results(
+    path: Path, checkpoints: Mapping[str, Path | None], protocol: Protocol, manifest: str, loader: DataLoader[Any]
+) -> PartialResults:
+    """Open the partial results of an evaluation, and print a line if it resumes.
+
+    Args:
+        path: the file.
+        checkpoints: by method; None for a method without one.
+        protocol: with added metrics.
+        manifest: digest of the list of samples.
+        loader: of an `EvalDataset`.
+    """
+    images = fingerprint_images(cast(EvalDataset, loader.dataset).store.source)
+    keys = {name: evaluation_key(file or name, protocol, manifest, images) for name, file in checkpoints.items()}
+    partial = PartialResults(path, keys)
+    if done := partial.count():
+        print(f"Resumes after {done:,} samples that an interrupted evaluation left in {path}")
+    return partial
+
+
+def fingerprint_images(source: ImageSource) -> str:
+    """Hash of the absolute paths, sizes and modification times of an image source's files."""
     files: Iterable[Path | str]
-    if isinstance(pictures, ArchiveImages):
-        files = [pictures.root]
-    elif isinstance(pictures, STL10Binary):
-        files = [pictures.path]
-    elif isinstance(pictures, ImageFiles):
-        files = pictures
+    if isinstance(source, ArchiveImages):
+        files = [source.root]
+    elif isinstance(source, STL10Binary):
+        files = [source.path]
+    elif isinstance(source, ImageFiles):
+        files = source
     else:
-        files = map(pictures.location, range(len(pictures)))
+        files = map(source.location, range(len(source)))
     digest = hashlib.sha256()
     for file in files:
         line: list[object] = [os.path.abspath(file)]  # noqa: PTH100 (many paths)
-        with suppress(OSError):  # what cannot be asked for is known by its path alone
+        with suppress(OSError):  # a file without a readable state is identified by its path alone
             state = os.stat(file)  # noqa: PTH116
             line += [state.st_size, state.st_mtime_ns]
         digest.update(json.dumps(line).encode() + b"\n")
     return digest.hexdigest()
 
 
-def key_of(what: Path | str, protocol: Protocol, manifest: str, pictures: str) -> str:
-    """What an interrupted evaluation is known by: a hash of the method, the samples, and how they are measured.
+def evaluation_key(method: Path | str, protocol: Protocol, manifest: str, images: str) -> str:
+    """Hash of a method, the samples and the metrics: scores with the same key are interchangeable.
 
     Args:
-        what: a checkpoint's file, whose bytes count, or the name of a method that has none.
-        protocol: with the measures that were added to it.
-        manifest: the hash of the samples, which knows pictures by their names.
-        pictures: from `stamp_of`.
+        method: a checkpoint's file, whose bytes are hashed, or the name of a method without one.
+        protocol: with added metrics.
+        manifest: digest of the list of samples, which contains only the names of images.
+        images: from `fingerprint_images`.
     """
     digest = hashlib.sha256()
-    if isinstance(what, Path):
-        with what.open("rb") as file:
+    if isinstance(method, Path):
+        with method.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     else:
-        digest.update(what.encode())
-    measured = [__version__, protocol.name, [measure.name for measure in protocol.metrics], manifest, pictures]
-    digest.update(json.dumps(measured).encode())
+        digest.update(method.encode())
+    settings = [__version__, protocol.name, [metric.name for metric in protocol.metrics], manifest, images]
+    digest.update(json.dumps(settings).encode())
     return digest.hexdigest()

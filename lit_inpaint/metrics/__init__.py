@@ -1,11 +1,11 @@
-"""How completions are judged: pure functions on [0, 1] tensors, and named protocols that fix everything around them."""
+"""Metrics of completions: pure functions on [0, 1] tensors, and the evaluation protocols of the papers."""
 
 from lit_inpaint.metrics.bootstrap import bootstrap_intervals
 from lit_inpaint.metrics.bucketed_means import ALL, OUTSIDE, BucketedMeans, Mean
 from lit_inpaint.metrics.distribution_metric import DistributionMetric
-from lit_inpaint.metrics.extra_metrics import DistributionMetrics, Extended, extend
+from lit_inpaint.metrics.extra_metrics import DistributionMetrics, ExtendedProtocol, extend
 from lit_inpaint.metrics.fid import FID
-from lit_inpaint.metrics.grayscale import box_psnr, grey_psnr, grey_relative_l1, grey_ssim_51, luma_ssim
+from lit_inpaint.metrics.grayscale import box_psnr, gray_psnr, gray_relative_l1, gray_ssim_51, luma_ssim
 from lit_inpaint.metrics.kid import KID
 from lit_inpaint.metrics.l1 import l1
 from lit_inpaint.metrics.lpips import LPIPS
@@ -15,17 +15,15 @@ from lit_inpaint.metrics.paper_protocols import (
     PROTOCOLS,
     Metric,
     Protocol,
+    clamp_only,
     find_protocol,
     round_uint8,
     score,
     truncate_uint8,
-    unrounded,
 )
-from lit_inpaint.metrics.per_image_scores import DistributionScore, EvaluationResult
+from lit_inpaint.metrics.per_image_scores import DistributionScore, EvaluationResult, PairedComparison, ScoreRow
 from lit_inpaint.metrics.psnr import psnr
-from lit_inpaint.metrics.score_rows import PairedComparison, ScoreRow, score_rows
-from lit_inpaint.metrics.ssim import ssim
-from lit_inpaint.metrics.ssim_uniform import ssim_uniform
+from lit_inpaint.metrics.ssim import ssim, ssim_uniform
 
 __all__ = [
     "ALL",
@@ -43,7 +41,7 @@ __all__ = [
     "DistributionMetrics",
     "DistributionScore",
     "EvaluationResult",
-    "Extended",
+    "ExtendedProtocol",
     "Mean",
     "Metric",
     "PairedComparison",
@@ -52,19 +50,18 @@ __all__ = [
     "bootstrap_intervals",
     "box_psnr",
     "bucket_of",
+    "clamp_only",
     "extend",
     "find_protocol",
-    "grey_psnr",
-    "grey_relative_l1",
-    "grey_ssim_51",
+    "gray_psnr",
+    "gray_relative_l1",
+    "gray_ssim_51",
     "l1",
     "luma_ssim",
     "psnr",
     "round_uint8",
     "score",
-    "score_rows",
     "ssim",
     "ssim_uniform",
     "truncate_uint8",
-    "unrounded",
 ]

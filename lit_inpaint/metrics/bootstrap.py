@@ -1,4 +1,4 @@
-"""How far a mean could lie from what more pictures would give: the bootstrap."""
+"""Bootstrap confidence intervals of means."""
 
 from __future__ import annotations
 
@@ -6,65 +6,66 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RESAMPLES = 10_000
-FEWEST = 1_000
-"""Resamples of any number of pictures: 25 of their means lie beyond each end."""
-LEVEL = 0.95
-LEAST = 5
-"""Fewer pictures give no interval: resampling two or three of them says how far these are apart, and little else."""
+CONFIDENCE = 0.95
+MAX_RESAMPLES = 10_000
+MIN_RESAMPLES = 1_000
+"""For any number of images: 25 of the resampled means lie beyond each end of the interval."""
+MIN_IMAGES = 5
+"""Fewer images give no interval: resampling two or three of them estimates no distribution."""
 
 _SEED = 0
-_AT_ONCE = 2_000_000  # drawn pictures held in memory
-_DRAWS = 100_000_000  # drawn pictures of all resamples: some three seconds on a core
+_MAX_DRAWS_IN_MEMORY = 2_000_000
+_MAX_DRAWS = 100_000_000  # over all resamples: about three seconds on a core
 
 
-def resamples_of(pictures: int) -> int:
-    """How many means are taken of so many pictures: 10,000 of up to 10,000, then fewer, but 1,000 of any number.
+def num_resamples(num_images: int) -> int:
+    """The number of resamples for so many images: 10,000 for up to 10,000 images, then fewer, at least 1,000.
 
-    The ends are then less exact by a few hundredths of the interval's width, and an evaluation of tens of thousands of pictures
-    does not take minutes to close.
+    This bounds the time for tens of thousands of images. The ends of the interval are then less exact, by a few hundredths of
+    its width.
     """
-    return max(FEWEST, min(RESAMPLES, _DRAWS // max(1, pictures)))
+    return max(MIN_RESAMPLES, min(MAX_RESAMPLES, _MAX_DRAWS // max(1, num_images)))
 
 
-def bootstrap_intervals(values: Tensor, pictures: Tensor, resamples: int | None = None, seed: int = _SEED) -> Tensor:
-    """95 % intervals of the mean of each column, by the percentiles of means over pictures drawn with replacement (Efron 1979).
+def bootstrap_intervals(values: Tensor, images: Tensor, resamples: int | None = None, seed: int = _SEED) -> Tensor:
+    """95 % percentile intervals of the mean of each column, by resampling images with replacement (Efron 1979).
 
-    Whole pictures are drawn, with all the samples that show them in other views or with other holes: these are more alike than
-    samples of different pictures, and drawing them one by one would make the intervals too narrow. All columns share their
-    draws, so the order of columns, and what else is compared, changes nothing.
+    An image is drawn together with all its samples (other crops, other masks). These are more alike than samples of different
+    images, and drawing them one by one would make the intervals too narrow. All columns share the draws, so the interval of a
+    column does not depend on the other columns or their order.
 
     Args:
-        values: (n, k); what is not finite is left out of its column's means.
-        pictures: (n,) integers, which picture each row shows.
-        resamples: how many means are taken. None: as `resamples_of` says.
+        values: (n, k); non-finite values are left out of their column's means.
+        images: (n,) integers, the image of each row.
+        resamples: number of resampled means. None: `num_resamples`.
         seed: of the draws.
 
     Returns:
-        (k, 2) low and high ends in float64; NaN where fewer than `LEAST` pictures have a finite value.
+        (k, 2) low and high ends in float64; NaN where fewer than `MIN_IMAGES` images have a finite value.
     """
-    taken = values.isfinite()
-    different, inverse = np.unique(pictures.numpy(), return_inverse=True)
-    place, count = torch.from_numpy(inverse), len(different)
+    finite = values.isfinite()
+    unique, inverse = np.unique(images.numpy(), return_inverse=True)
+    image_index, num_images = torch.from_numpy(inverse), len(unique)
     sums, counts = (
-        torch.zeros(count, values.shape[1], dtype=torch.float64).index_add_(0, place, part)
-        for part in (torch.where(taken, values, 0.0).double(), taken.double())
+        torch.zeros(num_images, values.shape[1], dtype=torch.float64).index_add_(0, image_index, part)
+        for part in (torch.where(finite, values, 0.0).double(), finite.double())
     )
-    enough = (counts > 0).sum(dim=0) >= LEAST
-    ends = torch.full((values.shape[1], 2), torch.nan, dtype=torch.float64)
+    enough = (counts > 0).sum(dim=0) >= MIN_IMAGES
+    intervals = torch.full((values.shape[1], 2), torch.nan, dtype=torch.float64)
     if not enough.any():
-        return ends
+        return intervals
     rng = torch.Generator().manual_seed(seed)
-    means, left, step = [], resamples_of(count) if resamples is None else resamples, max(1, _AT_ONCE // count)
-    while left:
-        rows = min(step, left)
-        drawn = torch.randint(count, (rows, count), generator=rng)
-        weights = torch.zeros(rows, count, dtype=torch.float64).scatter_add_(
-            1, drawn, torch.ones(rows, count, dtype=torch.float64)
+    remaining = num_resamples(num_images) if resamples is None else resamples
+    chunk, means = max(1, _MAX_DRAWS_IN_MEMORY // num_images), []
+    while remaining:
+        rows = min(chunk, remaining)
+        drawn = torch.randint(num_images, (rows, num_images), generator=rng)
+        weights = torch.zeros(rows, num_images, dtype=torch.float64).scatter_add_(
+            1, drawn, torch.ones(rows, num_images, dtype=torch.float64)
         )
         means.append((weights @ sums) / (weights @ counts))
-        left -= rows
-    share = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
-    found = torch.cat(means).nanquantile(share, dim=0).T  # NaN: a resample without any of the pictures that have a value
-    ends[enough] = found[enough]
-    return ends
+        remaining -= rows
+    quantiles = torch.tensor([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], dtype=torch.float64)
+    ends = torch.cat(means).nanquantile(quantiles, dim=0).T  # NaN: a resample without any image that has a value
+    intervals[enough] = ends[enough]
+    return intervals

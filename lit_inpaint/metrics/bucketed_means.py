@@ -1,4 +1,4 @@
-"""Means per range of damage, kept over batches and processes."""
+"""Mean scores per mask-ratio bucket, accumulated over batches and processes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+import torchmetrics
 from torch import Tensor
-from torchmetrics import Metric
 
 from lit_inpaint.metrics.paper_protocols import Protocol
 
@@ -22,16 +22,15 @@ class Mean(NamedTuple):
     n: int
 
 
-class BucketedMeans(Metric):
-    """The mean of each measure in each bucket of a protocol, the same however the samples were split.
+class BucketedMeans(torchmetrics.Metric):
+    """Mean of each metric in each bucket of a protocol, independent of how samples are split into batches and processes.
 
-    Besides the protocol's buckets there is "outside", for samples that no bucket holds, and "all"; of a protocol without
-    buckets there is "all" alone. A sample whose score is
-    infinite (the PSNR of a perfect completion) is left out of that one mean, and `n` shows it: otherwise one blank image would
-    make a whole table infinite. A score that is not a number is kept, and shows.
+    Besides the protocol's buckets, "outside" holds samples in no bucket, and "all" holds every sample. A protocol without
+    buckets has "all" alone. An infinite score (the PSNR of a perfect completion) is left out of its mean, and `n` shows that:
+    one blank image would otherwise make the whole table infinite. NaN scores are kept and make the mean NaN.
 
     Args:
-        protocol: whose measures and buckets are tallied.
+        protocol: the metrics and buckets.
     """
 
     full_state_update = False
@@ -45,29 +44,29 @@ class BucketedMeans(Metric):
         self.add_state("sums", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("counts", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, scores: Mapping[str, Tensor], shares: Tensor) -> None:
-        """Take in a batch.
+    def update(self, scores: Mapping[str, Tensor], mask_ratios: Tensor) -> None:
+        """Add a batch.
 
         Args:
-            scores: (B,) per measure name, as `score` returns them.
-            shares: (B,) hole pixels / all pixels of each sample.
+            scores: (B,) by metric name, from `score`.
+            mask_ratios: (B,) hole pixels / all pixels of each sample.
         """
-        shares = shares.double()
-        bounds = shares.new_tensor([(bucket.low, bucket.high) for bucket in self.protocol.buckets]).view(-1, 2, 1)
-        inside = (shares >= bounds[:, 0]) & (shares < bounds[:, 1])
+        mask_ratios = mask_ratios.double()
+        bounds = mask_ratios.new_tensor([(bucket.low, bucket.high) for bucket in self.protocol.buckets]).view(-1, 2, 1)
+        inside = (mask_ratios >= bounds[:, 0]) & (mask_ratios < bounds[:, 1])
         rows = torch.cat([inside, ~inside.any(dim=0, keepdim=True)])[:, None, :]
-        values = torch.stack([scores[measure.name].double() for measure in self.protocol.metrics])
-        taken = rows & ~values.isinf()
-        self.sums += torch.where(taken, values, 0.0).sum(dim=-1)
-        self.counts += taken.sum(dim=-1)
+        values = torch.stack([scores[metric.name].double() for metric in self.protocol.metrics])
+        included = rows & ~values.isinf()
+        self.sums += torch.where(included, values, 0.0).sum(dim=-1)
+        self.counts += included.sum(dim=-1)
 
     def compute(self) -> dict[tuple[str, str], Mean]:
-        """The means so far, by (bucket label, measure name), in the order of the protocol."""
+        """Means so far, by (bucket label, metric name), in the order of the protocol."""
         sums, counts = (torch.cat([state, state.sum(dim=0, keepdim=True)]).tolist() for state in (self.sums, self.counts))
         labels = [*(bucket.label for bucket in self.protocol.buckets), OUTSIDE, ALL]
         first = 0 if self.protocol.buckets else 1
         return {
-            (label, measure.name): Mean(total / n if n else None, n)
+            (label, metric.name): Mean(total / n if n else None, n)
             for label, totals, ns in list(zip(labels, sums, counts, strict=True))[first:]
-            for measure, total, n in zip(self.protocol.metrics, totals, ns, strict=True)
+            for metric, total, n in zip(self.protocol.metrics, totals, ns, strict=True)
         }

@@ -1,137 +1,139 @@
-"""Measures of a set of images as a whole, which no single image has: FID, KID."""
+"""Base class of metrics of a whole set of images: FID, KID."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
 import torch
+import torchmetrics
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat, rank_zero_warn
 
-from lit_inpaint.metrics.inception_features import hashes
+from lit_inpaint.metrics.inception_features import FeatureExtractor, InceptionFeatures, image_hashes
 
 
-class DistributionMetric(Metric, ABC):
-    """One number for a set of completions beside the set of their truths.
+class DistributionMetric(torchmetrics.Metric, ABC):
+    """Distance between the features of a set of completions and those of their targets.
 
-    A torchmetrics `Metric`, so `reset`, `to` and the sum over processes are its. What it looks through (Inception) is never a
-    submodule of it, nor of anything else: no checkpoint, optimizer or DDP sees it.
-
-    Subclasses say what to do with images in `take` and what comes of it in `value`.
+    A torchmetrics metric: `reset`, `to` and the sum over processes are inherited. Subclasses implement `update_features` and
+    `compute_distance`.
 
     Args:
-        name: as rows and log keys call it; says so where the network it looks through has random weights.
-        unit: what the number is counted in; empty for a pure number.
-        enough: how many different images make the number comparable with others.
+        name: in rows and log keys; the extractor's suffix is appended.
+        features: the feature extractor; several metrics may share one, and targets are then processed once. None: Inception-v3.
+        min_images: number of distinct targets from which the value is comparable with others; None: the length of a feature
+            vector.
 
     Attributes:
-        name: the same.
-        unit: the same.
-        enough: the same.
-        higher_is_better: which end of the scale is good.
-        total: completions behind the last `compute`, of all processes; before the first one 0.
-        total_different: how many different truths these have; one that comes with several holes counts once.
-        total_broken: how many completions hold a pixel that is not a number.
+        name: the full name.
+        unit: of the value; empty for a pure number.
+        features: the extractor.
+        min_images: as given.
+        higher_is_better: the direction of the metric.
+        num_samples: completions in the last `compute`, over all processes; 0 before it.
+        num_images: distinct targets among them: one with several masks counts once.
+        num_broken: completions with a pixel that is not finite.
+        std: standard deviation of the last value over subsets; None where the metric draws none.
     """
 
     full_state_update = False
     is_differentiable = False
     higher_is_better: bool = False
-    images: Tensor
-    broken: Tensor
-    truths: list[Tensor]
+    unit = ""
+    sample_count: Tensor
+    broken_count: Tensor
+    target_hashes: list[Tensor]
 
-    def __init__(self, name: str, unit: str = "", enough: int = 2) -> None:
+    def __init__(self, name: str, features: FeatureExtractor | None = None, min_images: int | None = None) -> None:
         super().__init__()
-        self.name = name
-        self.unit = unit
-        self.enough = enough
-        self.total = 0
-        self.total_different = 0
-        self.total_broken = 0
+        self.features = InceptionFeatures() if features is None else features
+        self.name = name + self.features.suffix
+        self.min_images = self.features.dimensions if min_images is None else min_images
+        self.num_samples = self.num_images = self.num_broken = 0
+        self.std: float | None = None
         self._warned = False
-        self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("broken", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("truths", [], dist_reduce_fx="cat")
-        self._add_truths([])
+        self.add_state("sample_count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("broken_count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("target_hashes", [], dist_reduce_fx="cat")
+        self._add_hashes([])
 
     def reset(self) -> None:
-        """Forget all images."""
+        """Remove all images."""
         super().reset()
-        self._add_truths([])  # a process without images must still have something of the right type to send to the others
+        self._add_hashes([])  # a process without images must send an empty tensor of the right type
 
     @property
     def count(self) -> int:
-        """Completions taken in so far, by this process."""
-        return int(self.images)
+        """Completions so far in this process."""
+        return int(self.sample_count)
 
     @property
     def label(self) -> str:
-        """The name of the last `compute`'s number: `fid`, or `fid_500` if it is of 500 images, fewer than `enough`."""
-        return f"{self.name}_{self.total_different}" if self.total_different < self.enough else self.name
+        """Name of the last value: `fid`, or `fid_500` for 500 images where that is fewer than `min_images`."""
+        return f"{self.name}_{self.num_images}" if self.num_images < self.min_images else self.name
 
     @property
-    def remark(self) -> str:
-        """What a reader of the last `compute`'s number must be told, in a line; empty where there is nothing."""
-        if self.total_broken:
-            return f"{self.label} is not a number: {self.total_broken:,} of {self.total:,} completions hold pixels that are not"
-        if self.total < 2:
-            return f"{self.label} is not a number: it compares sets of at least 2 images, not of {self.total}"
-        if self.total_different < self.enough:
+    def note(self) -> str:
+        """A line on the validity of the last value; empty if there is nothing to note."""
+        if self.num_broken:
+            return f"{self.label} is not a number: {self.num_broken:,} of {self.num_samples:,} completions hold NaN or infinity"
+        if self.num_samples < 2:
+            return f"{self.label} is not a number: it needs at least 2 images, not {self.num_samples}"
+        if self.num_images < self.min_images:
             return (
-                f"{self.label}: {self.total_different:,} different images are fewer than the {self.enough:,} that {self.name} "
-                "needs; it depends on their number, so compare it with values for the same images alone"
+                f"{self.label}: {self.num_images:,} distinct images are fewer than the {self.min_images:,} that {self.name} "
+                "needs; the value depends on their number: compare it only with values of the same images"
             )
         return ""
 
     def require_weights(self) -> None:
-        """Fail now rather than after the first batch, where a file of weights is missing or broken.
+        """Load the network now, so that missing weights stop the evaluation before its first batch.
 
         Raises:
-            UserError: which file, where it belongs, the command that fetches it, and what works without it.
+            UserError: names the missing or broken file, its path, the command that fetches it, and metrics that need none.
         """
+        self.features.require_weights()
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Take in a batch.
+        """Add a batch.
 
         Args:
-            prediction: (B, 3, H, W) in [0, 1], composited, multiples of 1/255: what 8-bit files would hold.
-            target: the same of the truth.
+            prediction: (B, 3, H, W) in [0, 1], composites rounded to multiples of 1/255.
+            target: (B, 3, H, W), likewise.
 
         Raises:
             UserError: a file of weights is missing or broken.
         """
-        whole = prediction.isfinite().flatten(1).all(dim=1)
-        self.images += len(whole)
-        self.broken += (~whole).sum()
-        self._add_truths(hashes(target))
-        if bool(whole.all()):
-            self.take(prediction, target)  # the tensor itself, not a copy: its features may be known
+        finite = prediction.isfinite().flatten(1).all(dim=1)
+        self.sample_count += len(finite)
+        self.broken_count += (~finite).sum()
+        self._add_hashes(image_hashes(target))
+        if bool(finite.all()):
+            self.update_features(self.features.extract(prediction), self.features.extract_target(target))
 
     def compute(self) -> Tensor:
-        """The number, a scalar in float64, of the images of all processes; the same on each.
+        """The value over all processes, a float64 scalar; the same on each.
 
-        NaN for fewer than two images, or where a completion holds pixels that are not numbers. Warns, once, where `remark` says
-        something.
+        NaN for fewer than two images, or where a completion holds NaN or infinity. Warns once if `note` is not empty.
         """
-        self.total, self.total_broken = int(self.images), int(self.broken)
-        self.total_different = len(set(dim_zero_cat(self.truths).tolist()))
-        if self.remark and not self._warned:
+        self.num_samples, self.num_broken = int(self.sample_count), int(self.broken_count)
+        self.num_images = len(set(dim_zero_cat(self.target_hashes).tolist()))
+        self.std = None
+        if self.note and not self._warned:
             self._warned = True
-            rank_zero_warn(self.remark)
-        if self.total_broken or self.total < 2:
+            rank_zero_warn(self.note)
+        if self.num_broken or self.num_samples < 2:
             return torch.tensor(torch.nan, dtype=torch.float64)
-        return self.value()
+        return self.compute_distance()
 
-    def _add_truths(self, seen: list[bytes]) -> None:
-        numbers = [int.from_bytes(one, "big", signed=True) for one in seen]
-        self.truths.append(torch.tensor(numbers, dtype=torch.int64, device=self.device))
-
-    @abstractmethod
-    def take(self, prediction: Tensor, target: Tensor) -> None:
-        """Take in a batch without a pixel that is not a number: as `update`."""
+    def _add_hashes(self, hashes: list[bytes]) -> None:
+        numbers = [int.from_bytes(one, "big", signed=True) for one in hashes]
+        self.target_hashes.append(torch.tensor(numbers, dtype=torch.int64, device=self.device))
 
     @abstractmethod
-    def value(self) -> Tensor:
-        """The number, a scalar in float64, of at least two images."""
+    def update_features(self, prediction: Tensor, target: Tensor) -> None:
+        """Add the features of a batch, (B, dimensions) of completions and of targets, all finite."""
+
+    @abstractmethod
+    def compute_distance(self) -> Tensor:
+        """The value, a float64 scalar, of at least two images."""

@@ -1,4 +1,4 @@
-"""Mean absolute error."""
+"""Mean absolute error (L1)."""
 
 from __future__ import annotations
 

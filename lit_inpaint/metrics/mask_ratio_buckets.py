@@ -1,4 +1,4 @@
-"""Ranges of damage: tables report a method's scores for small and for large holes apart."""
+"""Mask-ratio buckets: tables report scores for small and for large holes separately."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Bucket:
-    """A range of hole shares, `low <= share < high`.
+    """A range of mask ratios, `low <= ratio < high`.
 
     Attributes:
-        low: smallest share, in [0, 1).
-        high: the share stays below this.
+        low: inclusive lower bound, in [0, 1).
+        high: exclusive upper bound.
     """
 
     low: float
@@ -20,11 +20,11 @@ class Bucket:
 
     @property
     def label(self) -> str:
-        """The range as tables print it, such as "10-20%"."""
+        """The range as printed in tables, such as "10-20%"."""
         return f"{100 * self.low:.0f}-{100 * self.high:.0f}%"
 
-    def __contains__(self, share: float) -> bool:
-        return self.low <= share < self.high
+    def __contains__(self, mask_ratio: float) -> bool:
+        return self.low <= mask_ratio < self.high
 
 
 ALL_MASK_RATIO_BUCKETS = tuple(Bucket(tenth / 10, (tenth + 1) / 10) for tenth in range(6))
@@ -34,6 +34,6 @@ MASK_RATIO_BUCKETS = ALL_MASK_RATIO_BUCKETS[1:5]
 """10-20 % to 40-50 %, the columns of LPI-Net's tables 1 and 2."""
 
 
-def bucket_of(share: float, buckets: Sequence[Bucket] = MASK_RATIO_BUCKETS) -> Bucket | None:
-    """The first of `buckets` that holds `share` (hole pixels / all pixels, as counted, not as a file name says), or None."""
-    return next((bucket for bucket in buckets if share in bucket), None)
+def bucket_of(mask_ratio: float, buckets: Sequence[Bucket] = MASK_RATIO_BUCKETS) -> Bucket | None:
+    """The first of `buckets` that contains `mask_ratio` (hole pixels / all pixels, counted in the mask), or None."""
+    return next((bucket for bucket in buckets if mask_ratio in bucket), None)

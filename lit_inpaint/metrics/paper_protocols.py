@@ -1,4 +1,7 @@
-"""Named ways to turn predictions into numbers. Two numbers may be compared if the same protocol made them."""
+"""Evaluation protocols of the papers: which metrics, of which images, averaged over which mask-ratio buckets.
+
+Two numbers are comparable if the same protocol made them.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,25 @@ import torch
 from torch import Tensor
 
 from lit_inpaint.errors import UserError, did_you_mean
-from lit_inpaint.metrics.grayscale import box_psnr, grey_psnr, grey_relative_l1, grey_ssim_51, luma_ssim
+from lit_inpaint.metrics.grayscale import box_psnr, gray_psnr, gray_relative_l1, gray_ssim_51, luma_ssim
 from lit_inpaint.metrics.l1 import l1
 from lit_inpaint.metrics.mask_ratio_buckets import MASK_RATIO_BUCKETS, Bucket
 from lit_inpaint.metrics.psnr import psnr
-from lit_inpaint.metrics.ssim import ssim
-from lit_inpaint.metrics.ssim_uniform import ssim_uniform
+from lit_inpaint.metrics.ssim import ssim, ssim_uniform
 from lit_inpaint.types import composite
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One column of a table.
+    """A metric of single images, one column of a table.
 
     Attributes:
-        name: as rows and log keys call it.
+        name: in rows and log keys.
         function: (prediction, target), both (B, 3, H, W) in [0, 1] -> (B,); with `masked`, (prediction, target, mask).
-        unit: what the number is counted in; empty for a pure number.
-        higher_is_better: which end of the scale is good.
-        masked: the function wants the mask too, (B, 1, H, W), 1 = hole.
-        smallest: least side of an image in pixels.
+        unit: of the value; empty for a pure number.
+        higher_is_better: the direction of the metric.
+        masked: the function takes the mask too, (B, 1, H, W), 1 = hole.
+        min_size: minimum side of an image in pixels.
     """
 
     name: str
@@ -36,10 +38,10 @@ class Metric:
     unit: str
     higher_is_better: bool
     masked: bool = False
-    smallest: int = 1
+    min_size: int = 1
 
     def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """The (B,) scores of a batch; with `masked`, infinite where there is no hole, so that no mean takes it in."""
+        """The (B,) scores of a batch; with `masked`, infinite where there is no hole: means leave infinite scores out."""
         if not self.masked:
             return self.function(prediction, target)
         return self.function(prediction, target, mask).where(mask.amax(dim=(1, 2, 3)) > 0.5, torch.inf)
@@ -47,18 +49,18 @@ class Metric:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is measured, and over which ranges of damage it is averaged.
+    """The metrics of a paper, and the buckets that their means are computed over.
 
     Attributes:
-        name: as `--protocol` and the rows call it.
-        description: what a reader must know to compare the numbers with others.
-        buckets: ranges of damage that do not overlap; none where the paper averages over all samples only.
+        name: for `--protocol` and in rows.
+        description: what determines the numbers, for comparison with others.
+        buckets: disjoint mask-ratio buckets; empty where the paper averages over all samples only.
         metrics: the columns.
-        quantize: what an image becomes before it is measured: 8 bits, for example.
-        paper: the file of the paper's tables in `lit_inpaint.published`, whether there is one or not.
-        subsample: images with a longer side than so many pixels are taken apart into such of this side, which the networks fill
-            one by one (`lit_inpaint.engine.any_size`). None: networks see an image whole.
-        original: images are shown in their own sizes unless the user says otherwise; else as the data has them.
+        quantize: applied to target and composite before the metrics, for example rounding to 8 bits.
+        paper: name of the paper's file in `lit_inpaint.published`, which need not exist.
+        subsample_size: an image with a longer side than this is split into polyphase parts of this side, which are completed
+            one by one (`lit_inpaint.engine.any_size`). None: images are completed whole.
+        native_size: evaluate images in their native sizes unless the user sets a size or transform.
     """
 
     name: str
@@ -67,56 +69,58 @@ class Protocol:
     metrics: tuple[Metric, ...]
     quantize: Callable[[Tensor], Tensor]
     paper: str
-    subsample: int | None = None
-    original: bool = False
+    subsample_size: int | None = None
+    native_size: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels of the buckets that a table shows; "all" where there are none."""
+        """Labels of the buckets in a table; "all" where there are none."""
         return tuple(bucket.label for bucket in self.buckets) or ("all",)
 
     def require_size(self, size: int, where: str | None = None) -> None:
-        """Raises UserError where images are too small for a measure, naming it.
+        """Check that images are large enough for all metrics.
 
         Args:
             size: the shorter side in pixels.
-            where: of images of several sizes, the one that has it.
+            where: the smallest image, where images differ in size.
+
+        Raises:
+            UserError: names the metric, its minimum size and the remedy.
         """
-        for measure in self.metrics:
-            if size < measure.smallest:
-                least = f"{measure.smallest}x{measure.smallest}"
-                found = (
-                    f"these are {size}x{size}; say --data.size {measure.smallest} or more"
+        for metric in self.metrics:
+            if size < metric.min_size:
+                remedy = (
+                    f"these are {size}x{size}; set --data.size {metric.min_size} or more"
                     if where is None
                     else f"the shorter side of {where} has {size}; leave it out"
                 )
                 raise UserError(
-                    f"protocol {self.name}: {measure.name} needs images of at least {least} pixels, {found}, or take another "
-                    "--protocol"
+                    f"protocol {self.name}: {metric.name} needs images of at least {metric.min_size}x{metric.min_size} pixels, "
+                    f"{remedy}, or choose another --protocol"
                 )
 
 
 def round_uint8(image: Tensor) -> Tensor:
-    """`image` clamped to [0, 1] and rounded to multiples of 1/255, in float64: what an 8-bit file would hold."""
+    """Clamp to [0, 1] and round to multiples of 1/255, in float64: the values of an 8-bit file."""
     return (image.double().clamp(0, 1) * 255).round() / 255
 
 
 def truncate_uint8(image: Tensor) -> Tensor:
-    """`image` clamped to [0, 1] and cut off to multiples of 1/255, in float64: an 8-bit file by a cast to an integer.
+    """Clamp to [0, 1] and truncate to multiples of 1/255, in float64: the values of an 8-bit file after a cast to integers.
 
-    Half a grey level darker than rounding, on average; an image that was read from 8 bits stays what it is. Multiplied in
-    float32, like the public code.
+    On average half a gray level darker than rounding; an image read from 8 bits is unchanged. The product is in float32, as in
+    the public code.
     """
     return (image.float().clamp(0, 1) * 255).floor().double() / 255
 
 
-def unrounded(image: Tensor) -> Tensor:
-    """`image` clamped to [0, 1], in float64."""
+def clamp_only(image: Tensor) -> Tensor:
+    """Clamp to [0, 1], in float64."""
     return image.double().clamp(0, 1)
 
 
 PSNR = Metric("psnr", psnr, unit="dB", higher_is_better=True)
-SSIM = Metric("ssim", ssim, unit="", higher_is_better=True, smallest=11)
+SSIM = Metric("ssim", ssim, unit="", higher_is_better=True, min_size=11)
 L1 = Metric("l1", l1, unit="%", higher_is_better=False)
 
 
@@ -132,7 +136,7 @@ LPI = Protocol(
     name="lpi",
     description=(
         "LPI-Net, tables 1 and 2: prediction and known pixels composited, clamped to [0, 1] and rounded to 8 bits; PSNR, "
-        "SSIM (Gaussian window of 11) and l1 in percent, each of one whole image, then averaged within each range of damage"
+        "SSIM (Gaussian window of 11) and l1 in percent, each of one whole image, then averaged within each mask-ratio bucket"
     ),
     buckets=MASK_RATIO_BUCKETS,
     metrics=(PSNR, SSIM, L1),
@@ -143,74 +147,74 @@ LPI = Protocol(
 DEEPGIN = Protocol(
     name="deepgin",
     description=(
-        "DeepGIN, tables 1 and 2: as lpi, but composites cut off (not rounded) to 8 bits as the public test code writes "
+        "DeepGIN, tables 1 and 2: as lpi, but composites truncated (not rounded) to 8 bits as the public test code writes "
         "them, means over all samples, and l1 over the hole's pixels only: the printed L1 errors are larger than the root "
-        "mean square errors that the printed PSNRs stand for, so they cannot be of whole images. Images are in their "
-        "original sizes under masks of those sizes (the paper's rows OS), or squares where the title names a side (its rows "
-        "256: --data.size 256); those above 256 pixels are resized to multiples of 256, sub-sampled into 256x256 ones, "
-        "filled one by one, put together and resized back (section 6.1). Chosen here, the measuring "
-        "code not being public: SSIM of a Gaussian window of 11, PSNR of each image, then the mean; no self-ensemble and no "
+        "mean square errors that the printed PSNRs imply, so they cannot be of whole images. Images and masks have their "
+        "original sizes (the paper's rows OS), or are squares where the title names a side (its rows 256: --data.size 256); "
+        "those above 256 pixels are resized to multiples of 256, subsampled into 256x256 parts, completed one by one, "
+        "regrouped and resized back (section 6.1). Chosen here, since the paper's evaluation "
+        "code is not public: SSIM with a Gaussian window of 11, PSNR of each image, then the mean; no self-ensemble and no "
         "blur, which the test code has and the paper does not mention"
     ),
     buckets=(),
     metrics=(PSNR, SSIM, Metric("l1_hole", l1, unit="%", higher_is_better=False, masked=True)),
     quantize=truncate_uint8,
     paper="deepgin",
-    subsample=256,
-    original=True,
+    subsample_size=256,
+    native_size=True,
 )
 
 WAVEMIX = Protocol(
     name="wavemix",
     description=(
-        "WaveMix, tables 1 to 3: composites as floats, clamped to [0, 1], not rounded; SSIM as scikit-image has it unasked "
-        "(windows of 7x7 pixels of equal weight), L1 and L2 (the mean square) of images in [0, 255], all of one whole "
-        "image, then averaged over all samples, as in the public code of June 2023. That code gives SSIM a data range of "
-        "255 for images in [0, 1], with which hardly anything scores below 0.99; since 0.801 is printed at 18.88 dB, the "
-        "range of the images is taken here. Table 1 has FID beside it: --metrics fid"
+        "WaveMix, tables 1 to 3: composites as floats, clamped to [0, 1], not rounded; SSIM with scikit-image's defaults "
+        "(uniform 7x7 windows), L1 and L2 (the mean square) of images in [0, 255], each of one whole "
+        "image, then averaged over all samples, as in the public code of June 2023. That code sets SSIM's data range to "
+        "255 for images in [0, 1], which gives nearly all images 0.99 or more; since the paper prints 0.801 at 18.88 dB, the "
+        "data range here is 1. Table 1 has FID too: --metrics fid"
     ),
     buckets=(),
     metrics=(
         PSNR,
-        Metric("ssim", ssim_uniform, unit="", higher_is_better=True, smallest=7),
+        Metric("ssim", ssim_uniform, unit="", higher_is_better=True, min_size=7),
         Metric("l1_of_255", _l1_of_255, unit="", higher_is_better=False),
         Metric("l2_of_255", _l2_of_255, unit="", higher_is_better=False),
     ),
-    quantize=unrounded,
+    quantize=clamp_only,
     paper="wavemix",
 )
 
 PEPSI = Protocol(
     name="pepsi",
     description=(
-        "PEPSI, the public code's evaluation: composites as floats, clamped to [0, 1], not rounded; PSNR of the box around "
-        "the hole (local) and of the whole image, SSIM (Gaussian window of 11) of the luma cut off to whole grey levels, "
-        "all of one image, then averaged over all samples. There the hole of the local PSNR is a square of 128 pixels; of "
-        "free-form holes it gives the whole image's PSNR only"
+        "PEPSI, the public code's evaluation: composites as floats, clamped to [0, 1], not rounded; PSNR of the hole's "
+        "bounding box (local) and of the whole image, SSIM (Gaussian window of 11) of the luma truncated to 8 bits, "
+        "each of one image, then averaged over all samples. In that code the local PSNR is of a square hole of 128 pixels; "
+        "for free-form holes it reports the whole image's PSNR only"
     ),
     buckets=(),
     metrics=(
         Metric("psnr_local", box_psnr, unit="dB", higher_is_better=True, masked=True),
         PSNR,
-        Metric("ssim_luma", luma_ssim, unit="", higher_is_better=True, smallest=11),
+        Metric("ssim_luma", luma_ssim, unit="", higher_is_better=True, min_size=11),
     ),
-    quantize=unrounded,
+    quantize=clamp_only,
     paper="pepsi",
 )
 
 EDGECONNECT = Protocol(
     name="edgeconnect",
     description=(
-        "EdgeConnect, the public code's scripts/metrics.py: composites cut off (not rounded) to 8 bits, then grey (weights "
-        "0.2125, 0.7154, 0.0721); PSNR, SSIM in windows of 51x51 pixels of equal weight, and the sum of absolute errors by "
-        "the sum of both images, in percent; each of one image, then averaged within each range of damage. Its SSIM is far "
+        "EdgeConnect, the public code's scripts/metrics.py: composites truncated (not rounded) to 8 bits, then gray (weights "
+        "0.2125, 0.7154, 0.0721); PSNR, SSIM with uniform 51x51 windows, and the sum of absolute errors divided by "
+        "the sum of both images, in percent; each of one image, then averaged within each mask-ratio bucket. Its SSIM is far "
         "higher than that of the other protocols on the same images"
     ),
     buckets=MASK_RATIO_BUCKETS,
     metrics=(
-        Metric("psnr_grey", grey_psnr, unit="dB", higher_is_better=True),
-        Metric("ssim_grey_51", grey_ssim_51, unit="", higher_is_better=True, smallest=51),
-        Metric("l1_relative", grey_relative_l1, unit="%", higher_is_better=False),
+        Metric("psnr_gray", gray_psnr, unit="dB", higher_is_better=True),
+        Metric("ssim_gray_51", gray_ssim_51, unit="", higher_is_better=True, min_size=51),
+        Metric("l1_relative", gray_relative_l1, unit="%", higher_is_better=False),
     ),
     quantize=truncate_uint8,
     paper="edgeconnect",
@@ -223,7 +227,7 @@ def find_protocol(name: str) -> Protocol:
     """The protocol called `name`.
 
     Raises:
-        UserError: naming the nearest and all there are.
+        UserError: unknown name; lists the closest and all names.
     """
     for protocol in PROTOCOLS:
         if protocol.name == name:
@@ -233,17 +237,17 @@ def find_protocol(name: str) -> Protocol:
 
 
 def score(protocol: Protocol, image: Tensor, prediction: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Score a batch of predictions with the known pixels put back, at the protocol's levels of brightness.
+    """Score the composites of a batch of predictions, quantized as the protocol requires.
 
     Args:
-        protocol: what to measure.
-        image: (B, 3, H, W) in [0, 1], the truth.
-        prediction: (B, 3, H, W), raw: of any range, and of any float type.
+        protocol: the metrics.
+        image: (B, 3, H, W) in [0, 1], the target.
+        prediction: (B, 3, H, W), raw: any range and any float type.
         mask: (B, 1, H, W), 1 = hole.
 
     Returns:
-        (B,) scores by measure name. A prediction that is not a number gives scores that are not.
+        (B,) scores by metric name; NaN where a prediction holds NaN.
     """
     target = protocol.quantize(image)
     completed = protocol.quantize(composite(image, prediction, mask))
-    return {measure.name: measure(completed, target, mask) for measure in protocol.metrics}
+    return {metric.name: metric(completed, target, mask) for metric in protocol.metrics}

@@ -1,4 +1,4 @@
-"""Peak signal-to-noise ratio."""
+"""Peak signal-to-noise ratio (PSNR)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 def psnr(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio of each image, in decibels; higher is better.
 
-    The squared error is averaged over the pixels and channels of one image, never over images: the mean of these values is
-    what papers print, and it differs by several decibels from the ratio of a pooled error (torchmetrics' default).
+    The squared error is averaged over the pixels and channels of one image, never over images. Papers print the mean of these
+    values. It differs by several decibels from the ratio of a pooled error, torchmetrics' default.
 
     Args:
         prediction: (B, C, H, W) in [0, 1].

@@ -1,8 +1,7 @@
-"""The tables that the papers print, as data: a file for each paper, named like its module in `lit_inpaint.papers`.
+"""Tables of the papers as data: a JSON file for each paper, named like its module in `lit_inpaint.papers`.
 
-A file holds `{"tables": [...]}`. Each table says where it stands, what it was measured on, and in which units; its figures are
-method -> range of damage -> measure -> number, with the names that `evaluate` and `cost` use, so ours can stand beside them.
-Numbers stand as printed: nothing is converted.
+A file holds `{"tables": [...]}`. Each table has its source, data, masks and units. Its figures are method -> mask-ratio bucket
+-> metric -> number, with the names of `evaluate` and `cost`. Numbers are as printed, without any conversion.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ class Figure(NamedTuple):
 
     Attributes:
         value: as printed.
-        unit: what it is counted in; empty for a pure number.
+        unit: of the value; empty for a pure number.
         source: paper and table.
     """
 
@@ -34,17 +33,17 @@ class PublishedTable:
     """One table of a paper.
 
     Attributes:
-        name: ours, unique.
+        name: unique, chosen here.
         source: paper and table.
-        dataset: what the methods were tested on; None where that does not matter, as for parameters.
+        dataset: of the test images; None for tables of costs.
         size: side of the test images in pixels.
         n: number of test images.
         masks: the test masks.
-        note: what a reader must know before comparing.
-        units: by measure.
-        figures: method -> bucket ("10-20%", or "all") -> measure -> number.
-        unlike: by measure, why its figures stand beside none of ours.
-        training: what seconds of an epoch are of: `images` in an epoch, of `size` pixels a side, `batch` of them in a step.
+        note: on comparisons with other numbers.
+        units: by metric.
+        figures: method -> bucket ("10-20%", or "all") -> metric -> number.
+        not_comparable: by metric, the reason why no metric of this package is comparable with it.
+        training: the setting of epoch times: number of `images` in an epoch, their `size` in pixels, `batch` size.
     """
 
     name: str
@@ -56,54 +55,54 @@ class PublishedTable:
     note: str
     units: Mapping[str, str]
     figures: Mapping[str, Mapping[str, Mapping[str, float]]]
-    unlike: Mapping[str, str] = field(default_factory=dict)
+    not_comparable: Mapping[str, str] = field(default_factory=dict)
     training: Mapping[str, int] | None = None
 
     @property
     def caption(self) -> str:
-        """What the figures are of, in a line: source, data set, how many images of which size, masks."""
+        """Source, data set, number and size of the images, and masks, in one line."""
         count = f"n = {self.n:,}" if self.n else "n is not stated"
         size = f", {self.size} px" if self.size else ""
         return f"{self.source}: {self.dataset or 'no data set'}; {count}{size}; masks: {self.masks or 'none'}"
 
-    def figure(self, method: str, measure: str, bucket: str = "all") -> Figure | None:
-        """One number, or None where the table does not have it."""
-        value = self.figures.get(method, {}).get(bucket, {}).get(measure)
-        return None if value is None else Figure(value, self.units[measure], self.source)
+    def figure(self, method: str, metric: str, bucket: str = "all") -> Figure | None:
+        """One number, or None if the table does not contain it."""
+        value = self.figures.get(method, {}).get(bucket, {}).get(metric)
+        return None if value is None else Figure(value, self.units[metric], self.source)
 
 
 @cache
 def tables(paper: str | None = None) -> tuple[PublishedTable, ...]:
-    """The tables of one paper, by the name of its module ("lpi_net"), empty where none are kept; or of all papers."""
-    found = sorted((file for file in files(__name__).iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
+    """Tables of one paper, by the name of its module ("lpi_net"), empty if it has no file; of all papers for None."""
+    json_files = sorted((file for file in files(__name__).iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
     return tuple(
         PublishedTable(**table)
-        for file in found
+        for file in json_files
         if paper is None or file.name == f"{paper}.json"
         for table in json.loads(file.read_text(encoding="utf-8"))["tables"]
     )
 
 
 def quality_tables(paper: str) -> tuple[PublishedTable, ...]:
-    """The tables of one paper that say how well holes are filled, not what it costs."""
+    """Tables of one paper with quality metrics, without those of costs."""
     return tuple(table for table in tables(paper) if table.dataset is not None)
 
 
-def of_data_set(found: Sequence[PublishedTable], name: str) -> tuple[PublishedTable, ...]:
-    """Those of `found` whose test images are of the data set that the class `name` of `lit_inpaint.data` reads."""
+def tables_of_dataset(candidates: Sequence[PublishedTable], name: str) -> tuple[PublishedTable, ...]:
+    """Those of `candidates` with test images from the data set of the class `name` of `lit_inpaint.data`."""
 
     def plain(text: str) -> str:
         return "".join(letter for letter in text.lower() if letter.isalnum())
 
-    return tuple(table for table in found if plain((table.dataset or "").split(",")[0].split(" ")[0]) == plain(name))
+    return tuple(table for table in candidates if plain((table.dataset or "").split(",")[0].split(" ")[0]) == plain(name))
 
 
-def cost_figure(paper: str, method: str, measure: str) -> Figure | None:
-    """What a paper's own tables say that one of its variants costs.
+def cost_figure(paper: str, method: str, metric: str) -> Figure | None:
+    """Look up a cost of a variant in its paper's own tables.
 
     Args:
         paper: name of its module in `lit_inpaint.papers`.
         method: name of the variant in the tables, a key of the paper's `published_as`.
-        measure: as the rows of `python -m lit_inpaint.cost` call it.
+        metric: as in the rows of `python -m lit_inpaint.cost`.
     """
-    return next((figure for table in tables(paper) if (figure := table.figure(method, measure)) is not None), None)
+    return next((figure for table in tables(paper) if (figure := table.figure(method, metric)) is not None), None)

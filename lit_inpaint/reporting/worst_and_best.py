@@ -76,8 +76,8 @@ def evaluate_examples(
         The worst, the best, and the number of samples. If there are fewer than 2 `count`, the worst come first.
     """
     result = evaluate({"model": model.predict}, loader, LPI, device)
-    scores = {metric.name: result.values["model"][:, column] for column, metric in enumerate(LPI.metrics)}
-    scores["mask_ratio"] = result.shares
+    scores = {metric.name: result.scores["model"][:, column] for column, metric in enumerate(LPI.metrics)}
+    scores["mask_ratio"] = result.mask_ratios
     order = scores["psnr"].nan_to_num(-torch.inf, torch.inf, -torch.inf).argsort(stable=True).tolist()
 
     @torch.no_grad()

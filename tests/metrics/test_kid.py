@@ -7,16 +7,16 @@ import torch
 from tiny_features import TinyFeatures, images
 from torch_fidelity.metric_kid import kid_features_to_metric
 
-from lit_inpaint.metrics.kid import KID, squared_discrepancy
+from lit_inpaint.metrics.kid import KID, squared_mmd
 
 
 def vectors(n: int, seed: int, shift: float = 0.0) -> torch.Tensor:
     return torch.randn(n, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + shift
 
 
-def theirs(x: torch.Tensor, y: torch.Tensor, subsets: int, size: int) -> tuple[float, float]:
-    found = kid_features_to_metric(x, y, kid_subsets=subsets, kid_subset_size=size, rng_seed=1, verbose=False)
-    return found["kernel_inception_distance_mean"], found["kernel_inception_distance_std"]
+def torch_fidelity_kid(x: torch.Tensor, y: torch.Tensor, subsets: int, size: int) -> tuple[float, float]:
+    result = kid_features_to_metric(x, y, kid_subsets=subsets, kid_subset_size=size, rng_seed=1, verbose=False)
+    return result["kernel_inception_distance_mean"], result["kernel_inception_distance_std"]
 
 
 def test_the_estimate_by_hand() -> None:
@@ -25,39 +25,39 @@ def test_the_estimate_by_hand() -> None:
     def kernel(a: torch.Tensor, b: torch.Tensor) -> float:
         return (float(a @ b) / 12 + 1) ** 3
 
-    among = [sum(kernel(a, b) for a in s for b in s if a is not b) / (len(s) * (len(s) - 1)) for s in (list(x), list(y))]
+    within = [sum(kernel(a, b) for a in s for b in s if a is not b) / (len(s) * (len(s) - 1)) for s in (list(x), list(y))]
     between = sum(kernel(a, b) for a in x for b in y) / 12
-    assert float(squared_discrepancy(x, y)) == pytest.approx(sum(among) - 2 * between)
+    assert float(squared_mmd(x, y)) == pytest.approx(sum(within) - 2 * between)
 
 
-def test_the_estimate_is_torch_fidelitys() -> None:
+def test_the_estimate_equals_torch_fidelitys() -> None:
     x, y = vectors(50, 0), vectors(50, 1, 0.3)
-    assert float(squared_discrepancy(x, y)) == pytest.approx(theirs(x, y, 1, 50)[0], rel=1e-9)
+    assert float(squared_mmd(x, y)) == pytest.approx(torch_fidelity_kid(x, y, 1, 50)[0], rel=1e-9)
 
 
-def test_the_estimate_has_no_bias() -> None:
-    """Of two sets of one distribution it is 0 on average, below 0 as often as above."""
-    found = torch.stack([squared_discrepancy(vectors(6, 2 * i), vectors(6, 2 * i + 1)) for i in range(400)])
-    assert abs(found.mean()) < 3 * found.std() / 20
-    assert (found < 0).float().mean() > 0.3
+def test_the_estimate_is_unbiased() -> None:
+    """For two sets of one distribution it is 0 on average, and often negative."""
+    estimates = torch.stack([squared_mmd(vectors(6, 2 * i), vectors(6, 2 * i + 1)) for i in range(400)])
+    assert abs(estimates.mean()) < 3 * estimates.std() / 20
+    assert (estimates < 0).float().mean() > 0.3
 
 
-def test_mean_and_spread_over_subsets_are_torch_fidelitys() -> None:
-    """Other draws of the same number and size."""
+def test_mean_and_std_over_subsets_equal_torch_fidelitys() -> None:
+    """Up to other draws of the same number and size."""
     prediction, target = images(80, 0)
     features = TinyFeatures(12)
     kid = KID(features, subsets=300, subset_size=40)
     for batch in zip(prediction.split(11), target.split(11), strict=True):
         kid.update(*batch)
-    found = float(kid.compute())
-    mean, spread = theirs(features.of(prediction).double(), features.of(target).double(), 300, 40)
+    value = float(kid.compute())
+    mean, std = torch_fidelity_kid(features.extract(prediction).double(), features.extract(target).double(), 300, 40)
     assert kid.label == "kid"
-    assert abs(found - mean) < 4 * spread / 300**0.5
-    assert kid.spread == pytest.approx(spread, rel=0.25)
-    assert abs(found - mean) < 0.5 * found, "the sets are apart by more than the draws"
+    assert abs(value - mean) < 4 * std / 300**0.5
+    assert kid.std == pytest.approx(std, rel=0.25)
+    assert abs(value - mean) < 0.5 * value, "the sets differ by more than the draws"
 
 
-def test_draws_are_seeded_and_ask_for_no_order() -> None:
+def test_draws_are_seeded_and_independent_of_the_order() -> None:
     prediction, target = images(30, 0)
     values = []
     for order, seed in ((range(30), 0), (range(29, -1, -1), 0), (range(30), 1)):
@@ -68,17 +68,17 @@ def test_draws_are_seeded_and_ask_for_no_order() -> None:
     assert values[0] != pytest.approx(values[2], rel=1e-4)
 
 
-def test_few_images_make_small_subsets_and_are_in_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_images_give_small_subsets_and_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    monkeypatch.setattr("lit_inpaint.metrics.kid.squared_discrepancy", lambda x, y: sizes.append(len(x)) or torch.ones(()))
+    monkeypatch.setattr("lit_inpaint.metrics.kid.squared_mmd", lambda x, y: sizes.append(len(x)) or torch.ones(()))
     for n in (2, 3, 10, 2100):
         kid = KID(TinyFeatures(), subsets=1)
-        kid.pairs.append(torch.rand(n, 2, 6))
-        kid.truths.append(torch.arange(n))
-        kid.images += n
+        kid.feature_pairs.append(torch.rand(n, 2, 6))
+        kid.target_hashes.append(torch.arange(n))
+        kid.sample_count += n
         kid._update_count = 1
         if n < 2000:
-            with pytest.warns(UserWarning, match=f"kid_{n}: {n} different images are fewer than the 2,000"):
+            with pytest.warns(UserWarning, match=f"kid_{n}: {n} distinct images are fewer than the 2,000"):
                 kid.compute()
         else:
             kid.compute()
@@ -86,29 +86,29 @@ def test_few_images_make_small_subsets_and_are_in_the_name(monkeypatch: pytest.M
     assert sizes == [2, 2, 5, 1000]
 
 
-def test_where_there_is_no_number_there_is_no_spread() -> None:
+def test_without_a_value_there_is_no_std() -> None:
     kid = KID(TinyFeatures(), subsets=3, subset_size=4)
-    assert kid.spread is None
+    assert kid.std is None
     kid.update(*images(8, 0))
     kid.compute()
-    assert kid.spread is not None
+    assert kid.std is not None
     prediction, target = images(8, 1)
     prediction[0] = torch.nan
     kid.update(prediction, target)
-    with pytest.warns(UserWarning, match="1 of 16 completions hold pixels that are not"):
+    with pytest.warns(UserWarning, match="1 of 16 completions hold NaN or infinity"):
         assert kid.compute().isnan()
-    assert kid.spread is None
+    assert kid.std is None
 
 
-def test_features_wait_in_main_memory_and_only_what_is_drawn_is_made_double(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_kept_in_main_memory_and_only_draws_become_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     kid = KID(TinyFeatures(), subsets=3, subset_size=4)
-    moved: list[tuple[int, ...]] = []
+    moved_shapes: list[tuple[int, ...]] = []
     cpu = torch.Tensor.cpu
-    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: moved.append(tuple(self.shape)) or cpu(self))
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: moved_shapes.append(tuple(self.shape)) or cpu(self))
     kid.update(*images(20, 0))
-    assert (20, 2, 6) in moved
-    made: list[int] = []
+    assert (20, 2, 6) in moved_shapes
+    converted: list[int] = []
     double = torch.Tensor.double
-    monkeypatch.setattr(torch.Tensor, "double", lambda self: made.append(len(self)) or double(self))
+    monkeypatch.setattr(torch.Tensor, "double", lambda self: converted.append(len(self)) or double(self))
     kid.compute()
-    assert made == [4] * 6
+    assert converted == [4] * 6

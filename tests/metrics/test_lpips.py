@@ -1,4 +1,4 @@
-"""LPIPS against the package, with a backbone whose random weights lie in a file of torchvision's form."""
+"""LPIPS against the package, with random backbone weights in a file of torchvision's form."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pairs() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def backbone(net: LPIPSNet) -> nn.Module:
-    """torchvision's network with weights of its own, without a classifier."""
+    """torchvision's network with random weights, without a classifier."""
     with torch.device("meta"):
         network = (torchvision.models.alexnet if net == "alex" else torchvision.models.vgg16)(weights=None)
     network.classifier = nn.Identity()
@@ -45,61 +45,61 @@ def backbone(net: LPIPSNet) -> nn.Module:
     return network
 
 
-@pytest.mark.parametrize(("net", "file", "called"), [("alex", ALEXNET, "alexnet"), ("vgg", VGG16, "vgg16")])
-def test_the_packages_numbers(
-    net: LPIPSNet, file: WeightsFile, called: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("net", "file", "builder"), [("alex", ALEXNET, "alexnet"), ("vgg", VGG16, "vgg16")])
+def test_lpips_equals_the_package(
+    net: LPIPSNet, file: WeightsFile, builder: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The package itself, where torchvision would download the same weights."""
+    """The package with the same weights where torchvision would download them."""
     network = backbone(net)
     torch.save({**network.state_dict(), "classifier.6.bias": torch.zeros(1000)}, cache / file.file)
-    monkeypatch.setattr(torchvision.models, called, lambda **_: network)
+    monkeypatch.setattr(torchvision.models, builder, lambda **_: network)
     package = lpips.LPIPS(net=net, verbose=False)
     monkeypatch.undo()
     monkeypatch.setenv("LIT_INPAINT_CACHE", str(cache))
     prediction, target = pairs()
     with torch.no_grad():
         expected = package(prediction, target, normalize=True).flatten().double()
-        mistaken = package(prediction, target).flatten().double()
-    ours = LPIPS(net)
-    found = ours(prediction.double(), target.double())
-    assert ours.name == f"lpips_{net}"
-    assert found.dtype == torch.float64
-    assert found[0] == 0
-    assert found[1] < found[2]
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
-    assert abs(mistaken[2] / expected[2] - 1) > 0.01, "the range matters"
+        unnormalized = package(prediction, target).flatten().double()
+    lpips_net = LPIPS(net)
+    distances = lpips_net(prediction.double(), target.double())
+    assert lpips_net.name == f"lpips_{net}"
+    assert distances.dtype == torch.float64
+    assert distances[0] == 0
+    assert distances[1] < distances[2]
+    torch.testing.assert_close(distances, expected, rtol=1e-5, atol=1e-7)
+    assert abs(unnormalized[2] / expected[2] - 1) > 0.01, "the range matters"
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(ours(prediction, target), expected, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(lpips_net(prediction, target), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_random_weights_say_so_and_are_always_the_same(cache: Path) -> None:
+def test_random_weights_are_named_and_reproducible(cache: Path) -> None:
     first = LPIPS("alex", "random")
     assert first.name == "lpips_alex_random_weights"
-    assert first.about == "AlexNet with RANDOM weights (seed 0)"
+    assert first.description == "AlexNet with RANDOM weights (seed 0)"
     state = torch.get_rng_state()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = first(*pairs())
+        distances = first(*pairs())
     assert torch.equal(state, torch.get_rng_state())
     torch.manual_seed(5)
-    assert torch.equal(found, LPIPS("alex", "random")(*pairs()))
+    assert torch.equal(distances, LPIPS("alex", "random")(*pairs()))
 
 
-def test_what_is_not_a_number_stays_so_and_alone(cache: Path) -> None:
-    measure = LPIPS("alex", "random")
+def test_nan_affects_only_its_own_image(cache: Path) -> None:
+    lpips_net = LPIPS("alex", "random")
     prediction, target = pairs()
-    expected = measure(prediction, target)
+    expected = lpips_net(prediction, target)
     prediction[1, 0, 3, 3] = math.nan
-    found = measure(prediction, target)
-    assert found[1].isnan()
-    torch.testing.assert_close(found[[0, 2]], expected[[0, 2]])
+    distances = lpips_net(prediction, target)
+    assert distances[1].isnan()
+    torch.testing.assert_close(distances[[0, 2]], expected[[0, 2]])
 
 
-def test_missing_weights_are_one_line_with_a_remedy(cache: Path) -> None:
-    measure = LPIPS("alex")  # constructing needs none
-    with pytest.raises(UserError) as mistake:
-        measure.require_weights()
-    line = str(mistake.value)
+def test_missing_weights_give_one_line_with_a_remedy(cache: Path) -> None:
+    lpips_net = LPIPS("alex")  # the constructor needs none
+    with pytest.raises(UserError) as caught:
+        lpips_net.require_weights()
+    line = str(caught.value)
     assert str(cache / "alexnet-owt-7be5be79.pth") in line
     assert "python -m lit_inpaint.fetch alexnet" in line
     assert "PSNR, SSIM and L1 need no weights" in line
@@ -107,10 +107,10 @@ def test_missing_weights_are_one_line_with_a_remedy(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["truncated", "other network"])
-def test_a_wrong_file_is_one_line(kind: str, cache: Path) -> None:
+def test_a_wrong_file_gives_one_line(kind: str, cache: Path) -> None:
     torch.save({"features.0.weight": torch.zeros(300, 300)}, ALEXNET.path)
     if kind == "truncated":
         ALEXNET.path.write_bytes(ALEXNET.path.read_bytes()[:1000])
-    with pytest.raises(UserError, match=re.escape(str(ALEXNET.path))) as mistake:
+    with pytest.raises(UserError, match=re.escape(str(ALEXNET.path))) as caught:
         LPIPS("alex").require_weights()
-    assert "\n" not in str(mistake.value)
+    assert "\n" not in str(caught.value)

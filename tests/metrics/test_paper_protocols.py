@@ -14,6 +14,7 @@ from lit_inpaint.metrics import (
     Protocol,
     box_psnr,
     bucket_of,
+    clamp_only,
     find_protocol,
     l1,
     psnr,
@@ -22,7 +23,6 @@ from lit_inpaint.metrics import (
     ssim,
     ssim_uniform,
     truncate_uint8,
-    unrounded,
 )
 
 
@@ -32,16 +32,16 @@ def test_buckets_are_the_papers_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "label"),
+    ("mask_ratio", "label"),
     [(0.1, "10-20%"), (0.2, "20-30%"), (0.3, "30-40%"), (0.49999, "40-50%"), (0.5, None), (0.0999, None), (math.nan, None)],
 )
-def test_a_bucket_holds_its_lower_bound_and_not_its_upper(share: float, label: str | None) -> None:
-    bucket = bucket_of(share)
+def test_a_bucket_contains_its_lower_but_not_its_upper_bound(mask_ratio: float, label: str | None) -> None:
+    bucket = bucket_of(mask_ratio)
     assert (bucket.label if bucket else None) == label
-    assert bucket_of(share, [Bucket(0.0, 0.05)]) is None
+    assert bucket_of(mask_ratio, [Bucket(0.0, 0.05)]) is None
 
 
-def test_find_protocol_lists_what_there_is() -> None:
+def test_find_protocol_lists_all_names() -> None:
     assert find_protocol("lpi") is LPI
     with pytest.raises(UserError, match=r"no protocol 'lpips'; there are lpi.*did you mean 'lpi'\?") as caught:
         find_protocol("lpips")
@@ -49,7 +49,7 @@ def test_find_protocol_lists_what_there_is() -> None:
     assert len({protocol.name for protocol in PROTOCOLS}) == len(PROTOCOLS)
 
 
-def test_8_bits_clamp_and_round() -> None:
+def test_round_uint8_clamps_and_rounds() -> None:
     values = torch.tensor([-0.2, 0.0, 0.49 / 255, 0.51 / 255, 254.6 / 255, 1.0, 7.0])
     assert (round_uint8(values) * 255).tolist() == pytest.approx([0, 0, 0, 1, 255, 255, 255])
 
@@ -62,18 +62,18 @@ def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return image, torch.randn(image.shape, generator=rng), mask
 
 
-def test_scores_are_those_of_the_composite_in_8_bits() -> None:
+def test_scores_are_of_the_8_bit_composite() -> None:
     image, prediction, mask = example()
     completed = image.clone()
     completed[..., 8:24, 8:24] = ((prediction.clamp(0, 1) * 255).round() / 255)[..., 8:24, 8:24]
     scores = score(LPI, image, prediction, mask)
     assert list(scores) == ["psnr", "ssim", "l1"]
-    for name, measure in (("psnr", psnr), ("ssim", ssim), ("l1", l1)):
+    for name, metric in (("psnr", psnr), ("ssim", ssim), ("l1", l1)):
         assert scores[name].shape == (2,)
-        assert torch.allclose(scores[name], measure(completed, image), atol=1e-5)
+        assert torch.allclose(scores[name], metric(completed, image), atol=1e-5)
 
 
-def test_rounding_hides_less_than_half_a_grey_level_and_known_pixels_never_count() -> None:
+def test_less_than_half_a_gray_level_is_rounded_away_and_known_pixels_do_not_count() -> None:
     image, _, mask = example()
     near = image + 0.49 / 255
     assert score(LPI, image, near, mask)["l1"].tolist() == [0.0, 0.0]
@@ -83,7 +83,7 @@ def test_rounding_hides_less_than_half_a_grey_level_and_known_pixels_never_count
     assert score(LPI, image, one_level, mask)["l1"].tolist() == pytest.approx([100 / 255 / 4] * 2)
 
 
-def test_a_prediction_in_bfloat16_is_rounded_only_by_what_it_is() -> None:
+def test_a_bfloat16_prediction_is_scored_in_float64() -> None:
     image, prediction, mask = example()
     half = prediction.bfloat16()
     low, full = score(LPI, image, half, mask), score(LPI, image, half.float(), mask)
@@ -106,26 +106,26 @@ def test_every_protocol_scores_each_image_by_itself_and_sees_only_the_hole(proto
     mask[..., 20:40, 10:50] = 1
     scores = score(protocol, image, prediction, mask)
     elsewhere = score(protocol, image, prediction.where(mask > 0.5, 9.0), mask)
-    for measure in protocol.metrics:
-        found = scores[measure.name]
+    for metric in protocol.metrics:
+        found = scores[metric.name]
         assert found.shape == (2,)
         assert found.isfinite().all()
-        assert torch.equal(found, elsewhere[measure.name])
-        alone = score(protocol, image[1:], prediction[1:], mask[1:])[measure.name]
+        assert torch.equal(found, elsewhere[metric.name])
+        alone = score(protocol, image[1:], prediction[1:], mask[1:])[metric.name]
         assert found[1:].tolist() == pytest.approx(alone.tolist(), rel=1e-9)
-        worse = score(protocol, image, image + 2 * (prediction - image), mask)[measure.name]
-        assert ((found > worse) == measure.higher_is_better).all(), measure.name
+        worse = score(protocol, image, image + 2 * (prediction - image), mask)[metric.name]
+        assert ((found > worse) == metric.higher_is_better).all(), metric.name
     broken = score(protocol, image, prediction.where(prediction < 0.9, math.nan), mask)
     assert all(values.isnan().all() for values in broken.values())
 
 
-def test_what_the_protocols_change() -> None:
-    """What each does to the same prediction, written out."""
+def test_protocols_against_formulas() -> None:
+    """Scores of each protocol for the same prediction, computed step by step."""
     image, prediction, mask = example()
     image, prediction, mask = (F.interpolate(x, scale_factor=2.0) for x in (image, prediction, mask))
     whole = torch.where(mask > 0.5, prediction, image).clamp(0, 1)
     cut = (whole * 255).int() / 255
-    grey = [(x.double() * torch.tensor([0.2125, 0.7154, 0.0721]).view(1, 3, 1, 1)).sum(1, keepdim=True) for x in (cut, image)]
+    gray = [(x.double() * torch.tensor([0.2125, 0.7154, 0.0721]).view(1, 3, 1, 1)).sum(1, keepdim=True) for x in (cut, image)]
     expected = {
         ("deepgin", "psnr"): psnr(cut, image),
         ("deepgin", "ssim"): ssim(cut, image),
@@ -136,23 +136,23 @@ def test_what_the_protocols_change() -> None:
         ("wavemix", "l2_of_255"): (255 * whole - 255 * image).square().mean(dim=(1, 2, 3)),
         ("pepsi", "psnr"): psnr(whole, image),
         ("pepsi", "psnr_local"): psnr(whole[..., 16:48, 16:48], image[..., 16:48, 16:48]),
-        ("edgeconnect", "psnr_grey"): psnr(*grey),
-        ("edgeconnect", "ssim_grey_51"): ssim_uniform(*grey, window=51),
-        ("edgeconnect", "l1_relative"): 100 * (grey[0] - grey[1]).abs().sum((1, 2, 3)) / (grey[0] + grey[1]).sum((1, 2, 3)),
+        ("edgeconnect", "psnr_gray"): psnr(*gray),
+        ("edgeconnect", "ssim_gray_51"): ssim_uniform(*gray, window=51),
+        ("edgeconnect", "l1_relative"): 100 * (gray[0] - gray[1]).abs().sum((1, 2, 3)) / (gray[0] + gray[1]).sum((1, 2, 3)),
     }
-    for (name, measure), values in expected.items():
-        found = score(find_protocol(name), image, prediction, mask)[measure]
-        assert found.tolist() == pytest.approx(values.tolist(), rel=1e-5), (name, measure)
+    for (name, metric), values in expected.items():
+        found = score(find_protocol(name), image, prediction, mask)[metric]
+        assert found.tolist() == pytest.approx(values.tolist(), rel=1e-5), (name, metric)
 
 
-def test_cutting_off_keeps_what_was_read_from_8_bits_and_darkens_the_rest() -> None:
+def test_truncate_uint8_keeps_8_bit_values_and_darkens_others() -> None:
     exact = torch.arange(256).double() / 255
     assert torch.equal(truncate_uint8(exact.float()), exact)
     assert (truncate_uint8(torch.tensor([-1.0, 0.99 / 255, 1.99 / 255, 2.0])) * 255).tolist() == pytest.approx([0, 0, 1, 255])
-    assert unrounded(torch.tensor([-1.0, 0.25, 2.0])).tolist() == [0, 0.25, 1]
+    assert clamp_only(torch.tensor([-1.0, 0.25, 2.0])).tolist() == [0, 0.25, 1]
 
 
-def test_the_box_around_the_hole() -> None:
+def test_box_psnr_by_hand() -> None:
     image, prediction, mask = torch.zeros(3, 3, 8, 8), torch.zeros(3, 3, 8, 8), torch.zeros(3, 1, 8, 8)
     prediction[0, :, 1, 1] = 0.5
     mask[0, :, 1, 1] = mask[0, :, 3, 4] = 1  # a box of 3 x 4 pixels, of which one is wrong
@@ -161,19 +161,19 @@ def test_the_box_around_the_hole() -> None:
     assert box_psnr(prediction, image, mask).tolist() == pytest.approx([-10 * math.log10(0.25 / 12), 20.0, math.inf], abs=1e-5)
 
 
-def test_images_that_are_too_small_are_refused_by_name() -> None:
+def test_too_small_images_are_reported_with_the_metric() -> None:
     find_protocol("edgeconnect").require_size(51)
     with pytest.raises(
-        UserError, match=r"ssim_grey_51 needs images of at least 51x51 pixels, these are 50x50; say --data.size 51"
+        UserError, match=r"ssim_gray_51 needs images of at least 51x51 pixels, these are 50x50; set --data.size 51"
     ):
         find_protocol("edgeconnect").require_size(50)
-    with pytest.raises(UserError, match=r"at least 51x51 pixels, the shorter side of a/b\.png has 50; leave it out, or take"):
+    with pytest.raises(UserError, match=r"at least 51x51 pixels, the shorter side of a/b\.png has 50; leave it out, or choose"):
         find_protocol("edgeconnect").require_size(50, "a/b.png")
 
 
-def test_measures_of_the_hole_leave_out_images_without_one() -> None:
+def test_metrics_of_the_hole_leave_out_images_without_one() -> None:
     image, prediction, mask = example()
     mask[1] = 0
     found = score(find_protocol("deepgin"), image, prediction, mask)["l1_hole"]
     assert found.isfinite().tolist() == [True, False]
-    assert not found.isnan().any()  # which would say that the network failed
+    assert not found.isnan().any()  # NaN would count as a failed network
