@@ -21,7 +21,7 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation import partial_results
 from lit_inpaint.evaluation.baselines import telea
 from lit_inpaint.masks import Boxes, CrossedStrokes
-from lit_inpaint.metrics.extra_metrics import Extended
+from lit_inpaint.metrics.extra_metrics import ExtendedProtocol
 from lit_inpaint.runs.checkpoint_file import load, read_checkpoint
 
 QUICK = ["--data.val_crops", "1", "--data.batch_size", "4"]
@@ -37,7 +37,7 @@ def run(checkpoint: Path, tmp_path: Path, *options: str) -> dict[str, Any]:
     return content
 
 
-def test_on_the_data_it_was_trained_with(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_the_data_of_training(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = run(checkpoint, tmp_path, "--baselines")
     rows = content["rows"]
     for row in rows:
@@ -70,7 +70,7 @@ def test_on_the_data_it_was_trained_with(checkpoint: Path, tmp_path: Path, capsy
     assert "warning" not in printed.err
 
 
-def test_the_same_numbers_as_the_run_itself(checkpoint: Path, tmp_path: Path) -> None:
+def test_the_same_numbers_as_the_final_evaluation(checkpoint: Path, tmp_path: Path) -> None:
     """`fit` closes with the same table, of the same samples; of the demo, test is val."""
     evaluated = run(checkpoint, tmp_path)["rows"]
     ours = {(row["bucket"], row["metric"]): row["value"] for row in evaluated}
@@ -83,7 +83,7 @@ def test_the_same_numbers_as_the_run_itself(checkpoint: Path, tmp_path: Path) ->
         assert value == pytest.approx(theirs[key], abs=1e-6) if value is not None else theirs[key] is None
 
 
-def test_the_score_of_each_image_lies_beside(checkpoint: Path, tmp_path: Path) -> None:
+def test_scores_of_single_images_are_written_beside(checkpoint: Path, tmp_path: Path) -> None:
     rows = run(checkpoint, tmp_path, "--baselines", "mean")["rows"]
     with (tmp_path / "found" / "scores.images.csv").open(newline="", encoding="utf-8") as file:
         images = list(csv.DictReader(file))
@@ -94,7 +94,7 @@ def test_the_score_of_each_image_lies_beside(checkpoint: Path, tmp_path: Path) -
         values = [float(image[f"{row['method']} {row['metric']}"]) for image in chosen]
         assert row["value"] == (pytest.approx(sum(values) / len(values)) if values else None)
         assert row["n"] == len(values)
-    assert all(0.1 <= float(image["hole"]) < 0.5 for image in images)
+    assert all(0.1 <= float(image["mask_ratio"]) < 0.5 for image in images)
 
 
 def test_every_format_at_once(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,12 +104,12 @@ def test_every_format_at_once(checkpoint: Path, tmp_path: Path, capsys: pytest.C
     outputs = [str(tmp_path / "out" / f"t.{suffix}") for suffix in ("tex", "md", "csv", "json")]
     argv = ["--checkpoint", str(checkpoint), str(copy), *QUICK, "--output", *outputs, "--published", "lpi_celeba"]
     assert evaluate.main([*argv, "--baselines", "mean"]) == 0
-    assert "LPINet tiny - LPINet other, PSNR sample by sample: 10-20%: +0.000 dB, ahead on 0% of 2" in capsys.readouterr().out
+    assert "LPINet tiny - LPINet other, PSNR sample by sample: 10-20%: +0.000 dB, better on 0% of 2" in capsys.readouterr().out
     found = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert found == ["t.csv", "t.images.csv", "t.json", "t.manifest.csv", "t.md", "t.tex"]
     content = json.loads((tmp_path / "out" / "t.json").read_text())
     assert {(pair["method"], pair["other"]) for pair in content["pairs"]} == {("LPINet tiny", "LPINet other")}
-    assert {pair["level"] for pair in content["pairs"] if pair["n"]} == {1.0}
+    assert {pair["tie_rate"] for pair in content["pairs"] if pair["n"]} == {1.0}
     with (tmp_path / "out" / "t.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     ours, theirs = ([row for row in table if bool(row["source"]) == published] for published in (False, True))
@@ -132,7 +132,7 @@ def test_other_protocols(checkpoint: Path, tmp_path: Path, protocol: str, capsys
     assert "†" not in printed
 
 
-def test_more_measures(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_extra_metrics(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = run(checkpoint, tmp_path, "--metrics", "l1_hole", "psnr", "lpips_alex_random_weights", "--baselines", "mean")["rows"]
     values = {(row["method"], row["metric"]): row["value"] for row in rows if row["bucket"] == "all"}
     assert len(values) == 2 * 5
@@ -141,30 +141,30 @@ def test_more_measures(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "LPIPS_ALEX_RANDOM_WEIGHTS" in capsys.readouterr().out
 
 
-def test_what_is_measured_is_not_called_missing(
+def test_evaluated_metrics_are_not_reported_as_missing(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["--checkpoint", str(checkpoint), *QUICK, "--data.test_images", "1", "--protocol", "deepgin", "--data.size", "32"]
     assert evaluate.main(argv) == 0
     printed = capsys.readouterr().out
-    assert "Printed there and not measured here: fid." in printed
-    assert "Printed there as lpips: the paper does not name its network" in printed
-    monkeypatch.setattr(metrics, "extend", lambda protocol, names: Extended(protocol, tuple))  # without Inception's weights
+    assert "Published but not evaluated here: fid." in printed
+    assert "Published as lpips: the paper does not name its network" in printed
+    monkeypatch.setattr(metrics, "extend", lambda protocol, names: ExtendedProtocol(protocol, None))  # needs no weights
     assert evaluate.main([*argv, "--metrics", "fid"]) == 0
-    assert "not measured here" not in capsys.readouterr().out
+    assert "not evaluated here" not in capsys.readouterr().out
 
 
-def test_missing_weights_are_met_before_any_file_is_read(
+def test_missing_weights_are_reported_before_any_file_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path
 ) -> None:
     monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path))
-    monkeypatch.setattr(evaluate, "_read", pytest.fail)
+    monkeypatch.setattr(evaluate, "_read_checkpoint", pytest.fail)
     for name in ("fid", "lpips_alex"):
         with pytest.raises(UserError, match=r"no weights at .*lit_inpaint\.fetch"):
             evaluate.main(["--checkpoint", str(checkpoint), "--metrics", name])
 
 
-def test_an_output_that_is_not_a_number_is_said(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_nan_output_is_reported(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = read_checkpoint(checkpoint)
     for values in content["state_dict"].values():
         if values.is_floating_point():
@@ -176,13 +176,13 @@ def test_an_output_that_is_not_a_number_is_said(checkpoint: Path, tmp_path: Path
     assert {row["value"] for row in found["rows"] if row["method"] == "LPINet"} == {None}
     assert {row["nan"] for row in found["rows"] if row["method"] == "LPINet"} == {0, 2, 8}
     assert all(row["value"] for row in found["rows"] if row["method"] == "Mean fill" and row["n"])
-    assert "NaN" not in (tmp_path / "found" / "scores.json").read_text().replace("hold pixels", "")
+    assert "NaN" not in (tmp_path / "found" / "scores.json").read_text().replace("hold NaN", "")
     printed = capsys.readouterr().out
     assert "NaN (2)" in printed
-    assert "LPINet: 8 of 8 outputs hold pixels that are not numbers" in printed
+    assert "LPINet: 8 of 8 outputs hold NaN" in printed
 
 
-def test_an_interrupted_evaluation_goes_on(
+def test_an_interrupted_evaluation_resumes(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = run(checkpoint, tmp_path, "--data.batch_size", "2")["rows"]
@@ -199,31 +199,31 @@ def test_an_interrupted_evaluation_goes_on(
     monkeypatch.setattr(Inpainter, "complete", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate.main(argv)
-    assert [path.name for path in output.parent.iterdir()] == ["scores.unfinished.jsonl"]
+    assert [path.name for path in output.parent.iterdir()] == ["scores.partial.jsonl"]
     assert evaluate.main(argv) == 0
     assert calls == [2, 2, 2, 2, 2]
-    assert "Goes on after 4 samples" in capsys.readouterr().out
+    assert "Resumes after 4 samples" in capsys.readouterr().out
     assert json.loads(output.read_text())["rows"] == whole
     assert not list(output.parent.glob("*.jsonl"))
 
 
-def test_an_interrupted_evaluation_is_known_by_its_pictures_too(
+def test_partial_results_are_identified_by_the_images_too(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures, keys = list[Path](), list[tuple[object, ...]]()
-    monkeypatch.setattr(partial_results, "stamp_of", lambda found: pictures.extend(found) or "of these pictures")
-    monkeypatch.setattr(partial_results, "key_of", lambda *known: keys.append(known) or str(len(keys)))
+    paths, keys = list[Path](), list[tuple[object, ...]]()
+    monkeypatch.setattr(partial_results, "fingerprint_images", lambda source: paths.extend(source) or "fingerprint")
+    monkeypatch.setattr(partial_results, "evaluation_key", lambda *arguments: keys.append(arguments) or str(len(keys)))
     run(checkpoint, tmp_path, "--baselines", "mean", "--data.test_images", "2")
-    assert len(pictures) == 2
-    assert all(path.is_file() for path in pictures)
-    assert [(known[0], known[3]) for known in keys] == [(checkpoint, "of these pictures"), ("Mean fill", "of these pictures")]
+    assert len(paths) == 2
+    assert all(path.is_file() for path in paths)
+    assert [(key[0], key[3]) for key in keys] == [(checkpoint, "fingerprint"), ("Mean fill", "fingerprint")]
 
 
-def test_both_splits_can_be_named(checkpoint: Path, tmp_path: Path) -> None:
+def test_both_splits(checkpoint: Path, tmp_path: Path) -> None:
     assert run(checkpoint, tmp_path, "--split", "val")["rows"] == run(checkpoint, tmp_path, "--split", "test")["rows"]
 
 
-def test_other_holes_are_pointed_out(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_masks_are_reported(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = run(checkpoint, tmp_path, "--data.val_masks", "[{class_path: lit_inpaint.masks.Center}]")
     counts = {row["bucket"]: row["n"] for row in content["rows"]}
     assert counts["20-30%"] == counts["all"] == 2
@@ -261,7 +261,7 @@ def test_without_a_recorded_configuration(checkpoint: Path, tmp_path: Path) -> N
     assert evaluate.main(["--checkpoint", str(bare), "--experiment", "lpi_demo", *QUICK, "--data.size", "16"]) == 0
 
 
-def test_broken_and_foreign_files(checkpoint: Path, tmp_path: Path) -> None:
+def test_broken_and_unrelated_files(checkpoint: Path, tmp_path: Path) -> None:
     truncated, foreign = tmp_path / "truncated.ckpt", tmp_path / "foreign.ckpt"
     truncated.write_bytes(checkpoint.read_bytes()[:100_000])
     torch.save({"state_dict": {}}, foreign)
@@ -279,14 +279,14 @@ def test_broken_and_foreign_files(checkpoint: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--protocol", "nobodys"], "no protocol 'nobodys'; there is: lpi"),
-        (["--protocol", "edgeconnect"], "ssim_grey_51 needs images of at least 51x51.*--data.size 51"),
+        (["--protocol", "nobodys"], "no protocol 'nobodys'; there are lpi"),
+        (["--protocol", "edgeconnect"], "ssim_gray_51 needs images of at least 51x51.*--data.size 51"),
         (["--metrics", "psnr", "kidd"], "no metric 'kidd'.*did you mean 'kid'"),
         (["--baselines", "telia"], "--baselines.*'telia'.*did you mean 'telea'"),
         (["--published", "lpi_celeb"], "--published.*'lpi_celeb'.*did you mean 'lpi_celeba'"),
         (["--output", "a.json", "a.json"], "--output names a.json twice"),
-        (["--output", "a.images.csv", "a.json"], r"--output a.images.csv is what a file beside a.json is called"),
-        (["--output", "a.md", "a.manifest.csv"], r"--output a.manifest.csv is what a file beside a.md is called"),
+        (["--output", "a.images.csv", "a.json"], r"--output a.images.csv is also the name of a file written beside a.json"),
+        (["--output", "a.md", "a.manifest.csv"], r"--output a.manifest.csv is also the name of a file written beside a.md"),
         (["--output", "a.md", "a.pdf"], r"a.pdf must end with .json, .csv, .md or .tex"),
         (["--split", "train"], "--split.*train"),
         (["--data.sise", "3"], "data.sise.*size"),
@@ -302,13 +302,15 @@ def test_mistakes(options: list[str], message: str, checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--protocol", "--metrics", "--baselines", "--published"])
-def test_a_wrong_name_is_met_before_any_file_is_read(option: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "_read", pytest.fail)
+def test_a_wrong_name_is_reported_before_any_file_is_read(
+    option: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "_read_checkpoint", pytest.fail)
     with pytest.raises(UserError, match="'lpi_places'"):
         evaluate.main(["--checkpoint", str(checkpoint), option, "lpi_places"])
 
 
-def test_a_place_that_cannot_be_written_is_met_first(checkpoint: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_reported_first(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.json").mkdir()
     for output, message in (("file/scores.json", "is a file, not a folder"), ("folder.json", "is a folder")):
@@ -326,25 +328,25 @@ def test_as_a_command(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_grid_of_what_each_method_makes(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_grid_of_all_methods(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid = tmp_path / "new" / "grid.png"
     argv = ["--checkpoint", str(checkpoint), *QUICK, "--data.batch_size", "3", "--baselines", "--grid", str(grid)]
     assert evaluate.main(argv) == 0
-    assert f"Drawn in {grid}" in capsys.readouterr().out
-    with Image.open(grid) as picture:
-        width, height = picture.size
+    assert f"Grid in {grid}" in capsys.readouterr().out
+    with Image.open(grid) as drawn:
+        width, height = drawn.size
     assert width > 6 * 160
     assert height > 8 * 160
     with pytest.raises(UserError, match=r"--grid .*grid.jpg must end with \.png"):
         evaluate.main(["--checkpoint", str(checkpoint), "--grid", str(tmp_path / "grid.jpg")])
 
 
-SIZES = {"lying": (520, 140), "odd": (61, 41), "standing": (90, 150)}  # width x height
+SIZES = {"landscape": (520, 140), "odd": (61, 41), "portrait": (90, 150)}  # width x height
 
 
 @pytest.fixture
-def of_many_sizes(tmp_path: Path) -> list[str]:
-    """Options for three test images of their own sizes, under two mask sources."""
+def many_sizes(tmp_path: Path) -> list[str]:
+    """Options for three test images of different sizes, under two mask sources."""
     smooth = Image.effect_noise((40, 40), 200).convert("RGB")
     for split in ("train", "val", "test"):
         (tmp_path / "tree" / split).mkdir(parents=True)
@@ -354,11 +356,11 @@ def of_many_sizes(tmp_path: Path) -> list[str]:
     return ["--data.root", str(tmp_path / "tree"), "--data.val_masks", sources, "--published", "none"]
 
 
-def test_original_sizes_against_each_image_by_itself(
-    checkpoint: Path, tmp_path: Path, of_many_sizes: list[str], capsys: pytest.CaptureFixture[str]
+def test_native_sizes_against_a_loop_over_the_files(
+    checkpoint: Path, tmp_path: Path, many_sizes: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Sizes, masks and scores are those that a loop over the files with scikit-image finds."""
-    content = run(checkpoint, tmp_path, "--protocol", "deepgin", *of_many_sizes, "--baselines", "telea")
+    """Sizes, masks and scores equal those of a loop over the files with scikit-image."""
+    content = run(checkpoint, tmp_path, "--protocol", "deepgin", *many_sizes, "--baselines", "telea")
     assert "test images of DemoPhotos, original sizes" in capsys.readouterr().out
     with (tmp_path / "found" / "scores.images.csv").open(newline="", encoding="utf-8") as file:
         images = {image["name"]: image for image in csv.DictReader(file)}
@@ -369,40 +371,40 @@ def test_original_sizes_against_each_image_by_itself(
     for number, label in enumerate(images):
         name = label.partition(" ")[0]
         width, height = SIZES[name]
-        truth = np.asarray(Image.open(tmp_path / "tree" / "test" / f"{name}.png"))
-        image = torch.from_numpy(truth.copy()).permute(2, 0, 1)[None].float() / 255
+        target = np.asarray(Image.open(tmp_path / "tree" / "test" / f"{name}.png"))
+        image = torch.from_numpy(target.copy()).permute(2, 0, 1)[None].float() / 255
         mask = (CrossedStrokes(), Boxes())[number % 2]((height, width), generator(0, RngStream.EVAL_MASK, number))[None]
-        assert float(images[label]["hole"]) == pytest.approx(float(mask.double().mean()))
+        assert float(images[label]["mask_ratio"]) == pytest.approx(float(mask.double().mean()))
         filled = complete_subsampled(model.complete, image, mask, 256) if width > 256 else model.complete(image, mask)
         for method, prediction in (("LPINet", filled), ("OpenCV Telea", telea(image, mask))):
             whole = torch.where(mask > 0.5, prediction.clamp(0, 1), image)[0].permute(1, 2, 0)
             found = np.floor((whole * 255).numpy()).astype(np.uint8)
             hole = mask[0, 0].numpy() > 0.5
             similarity: Any = structural_similarity(
-                truth, found, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
+                target, found, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
             )
-            l1 = np.abs(truth[hole].astype(float) - found[hole]).mean() / 2.55
-            scores = [peak_signal_noise_ratio(truth, found), similarity, l1]
-            for measure, value in zip(("psnr", "ssim", "l1_hole"), scores, strict=True):
-                assert float(images[label][f"{method} {measure}"]) == pytest.approx(value, rel=1e-4), (label, method, measure)
-                expected.setdefault(f"{method} {measure}", []).append(value)
+            l1 = np.abs(target[hole].astype(float) - found[hole]).mean() / 2.55
+            scores = [peak_signal_noise_ratio(target, found), similarity, l1]
+            for metric, value in zip(("psnr", "ssim", "l1_hole"), scores, strict=True):
+                assert float(images[label][f"{method} {metric}"]) == pytest.approx(value, rel=1e-4), (label, method, metric)
+                expected.setdefault(f"{method} {metric}", []).append(value)
     for row in content["rows"]:
         values = expected[f"{row['method']} {row['metric']}"]
         assert (row["value"], row["n"]) == (pytest.approx(sum(values) / 6, rel=1e-4), 6)
 
 
-def test_original_sizes_of_another_class_of_data(
-    checkpoint: Path, tmp_path: Path, of_many_sizes: list[str], capsys: pytest.CaptureFixture[str]
+def test_native_sizes_with_another_data_class(
+    checkpoint: Path, tmp_path: Path, many_sizes: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(checkpoint, tmp_path, "--protocol", "deepgin", "--data.class_path", "lit_inpaint.data.Folder", *of_many_sizes)
+    run(checkpoint, tmp_path, "--protocol", "deepgin", "--data.class_path", "lit_inpaint.data.Folder", *many_sizes)
     assert "test images of Folder, original sizes" in capsys.readouterr().out
 
 
-def test_an_evaluation_in_original_sizes_goes_on(
-    checkpoint: Path, tmp_path: Path, of_many_sizes: list[str], monkeypatch: pytest.MonkeyPatch
+def test_an_evaluation_in_native_sizes_resumes(
+    checkpoint: Path, tmp_path: Path, many_sizes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    holes = "[{class_path: lit_inpaint.masks.Boxes}]"
-    argv = ["--protocol", "deepgin", *of_many_sizes, "--data.val_masks", holes, "--baselines", "mean"]
+    masks = "[{class_path: lit_inpaint.masks.Boxes}]"
+    argv = ["--protocol", "deepgin", *many_sizes, "--data.val_masks", masks, "--baselines", "mean"]
     whole = run(checkpoint, tmp_path, *argv)["rows"]
     images = (tmp_path / "found" / "scores.images.csv").read_text()
     shutil.rmtree(tmp_path / "found")
@@ -422,46 +424,46 @@ def test_an_evaluation_in_original_sizes_goes_on(
     assert (tmp_path / "found" / "scores.images.csv").read_text() == images
 
 
-def test_squares_where_a_size_is_asked_for(
-    checkpoint: Path, tmp_path: Path, of_many_sizes: list[str], capsys: pytest.CaptureFixture[str]
+def test_squares_if_a_size_is_given(
+    checkpoint: Path, tmp_path: Path, many_sizes: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(checkpoint, tmp_path, "--protocol", "deepgin", *of_many_sizes, "--data.size", "32")
+    run(checkpoint, tmp_path, "--protocol", "deepgin", *many_sizes, "--data.size", "32")
     assert "test images of DemoPhotos, 32 px" in capsys.readouterr().out
-    assert (tmp_path / "found" / "scores.manifest.csv").read_text().endswith("standing #1,5,1,32\n")
+    assert (tmp_path / "found" / "scores.manifest.csv").read_text().endswith("portrait #1,5,1,32\n")
 
 
-def test_another_protocol_and_more_measures_in_original_sizes(
-    checkpoint: Path, tmp_path: Path, of_many_sizes: list[str]
-) -> None:
-    """Networks see the images whole; LPIPS takes images of several sizes; a grid shows them."""
+def test_another_protocol_and_extra_metrics_in_native_sizes(checkpoint: Path, tmp_path: Path, many_sizes: list[str]) -> None:
+    """Images are completed whole; LPIPS and the grid accept several sizes."""
     own, grid = ["--data.val_transform", "lit_inpaint.data.NativeSize"], tmp_path / "grid.png"
-    argv = [*of_many_sizes, *own, "--data.test_images", "2", "--grid", str(grid)]
+    argv = [*many_sizes, *own, "--data.test_images", "2", "--grid", str(grid)]
     content = run(checkpoint, tmp_path, *argv, "--metrics", "lpips_alex_random_weights")
     found = {row["metric"]: row for row in content["rows"] if row["bucket"] == "all"}
     assert {row["n"] for row in found.values()} == {4}
     assert all(row["value"] is not None for row in found.values())
     assert content["data"]["init_args"]["val_transform"]["class_path"] == "lit_inpaint.data.NativeSize"
-    with Image.open(grid) as picture:
-        assert picture.width > 3 * 160
+    with Image.open(grid) as drawn:
+        assert drawn.width > 3 * 160
     with pytest.raises(
-        UserError, match=r"ssim_grey_51 needs .*51x51 pixels, the shorter side of .*odd\.png has 41; leave it out"
+        UserError, match=r"ssim_gray_51 needs .*51x51 pixels, the shorter side of .*odd\.png has 41; leave it out"
     ):
-        evaluate.main(["--checkpoint", str(checkpoint), *QUICK, *of_many_sizes, *own, "--protocol", "edgeconnect"])
+        evaluate.main(["--checkpoint", str(checkpoint), *QUICK, *many_sizes, *own, "--protocol", "edgeconnect"])
 
 
-def test_an_image_that_memory_is_too_small_for_is_named(
-    checkpoint: Path, of_many_sizes: list[str], monkeypatch: pytest.MonkeyPatch
+def test_an_image_too_large_for_memory_is_named(
+    checkpoint: Path, many_sizes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: Inpainter, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         raise RuntimeError(message)
 
     monkeypatch.setattr(Inpainter, "complete", refuse)
-    argv = ["--checkpoint", str(checkpoint), *QUICK, *of_many_sizes]
+    argv = ["--checkpoint", str(checkpoint), *QUICK, *many_sizes]
     message = "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."
-    named = r"not enough memory on \w+ for LPINet to complete lying #0, 520x140 pixels; shrink.*max_size: 260.*--data\.size 256"
+    named = (
+        r"not enough memory on \w+ for LPINet to complete landscape #0, 520x140 pixels; shrink.*max_size: 260.*--data\.size 256"
+    )
     with pytest.raises(UserError, match=named):
         evaluate.main([*argv, "--protocol", "deepgin"])
-    with pytest.raises(UserError, match=r"to complete 4 images of 32x32 pixels; give a smaller --data\.batch_size"):
+    with pytest.raises(UserError, match=r"to complete 4 images of 32x32 pixels; set a smaller --data\.batch_size"):
         evaluate.main(argv)
     message = "shapes differ"
     with pytest.raises(RuntimeError, match="shapes differ"):

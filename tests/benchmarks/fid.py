@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.functional import to_tensor
 
 from lit_inpaint.metrics.fid import FID
-from lit_inpaint.metrics.inception_network import Inception, draw_into, torchvision_skeleton
+from lit_inpaint.metrics.inception_features import InceptionFeatures, build_inception, initialize_randomly
 from lit_inpaint.storage.pretrained_weights import INCEPTION
 
 
@@ -38,19 +38,19 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as cache:
         os.environ["LIT_INPAINT_CACHE"] = cache
-        network = torchvision_skeleton()
-        draw_into(network)
+        network = build_inception()
+        initialize_randomly(network)
         torch.save(network.state_dict(), INCEPTION.path)
         pytorch_fid.inception.load_state_dict_from_url = lambda *_, **__: INCEPTION.read()
         theirs = pytorch_fid.inception.InceptionV3([3]).to(device)
-        ours = Inception()
+        ours = InceptionFeatures()
         ours.require_weights()
     times: dict[str, list[float]] = {"pytorch-fid": [], "lit_inpaint": []}
     for _ in range(options.rounds):
         start = time.perf_counter()
         activations = [get_activations(names, theirs, options.batch, device=device, num_workers=0) for names in files]
         times["pytorch-fid"].append(time.perf_counter() - start)
-        ours._truths.clear()
+        ours._targets.clear()
         fid = FID(ours).to(device)
         start = time.perf_counter()
         loaders = [DataLoader(ImagePathDataset(names, to_tensor), options.batch) for names in files]

@@ -23,7 +23,7 @@ def mask() -> torch.Tensor:
     return mask
 
 
-def test_labels() -> None:
+def test_find_baselines() -> None:
     expected = (("Mean fill", mean_fill), ("OpenCV Telea", telea), ("OpenCV Navier-Stokes", navier_stokes))
     assert expected == BASELINES
     assert list(find_baselines([]).items()) == list(expected)
@@ -34,10 +34,10 @@ def test_labels() -> None:
 
 
 @pytest.mark.parametrize("baseline", FUNCTIONS)
-def test_the_contract(baseline: Baseline, image: torch.Tensor, mask: torch.Tensor) -> None:
-    kept = image.clone()
+def test_shape_range_and_no_side_effects(baseline: Baseline, image: torch.Tensor, mask: torch.Tensor) -> None:
+    original = image.clone()
     prediction = baseline(image, mask)
-    assert torch.equal(image, kept)
+    assert torch.equal(image, original)
     assert prediction.shape == image.shape
     assert prediction.dtype == image.dtype
     assert 0 <= prediction.min() <= prediction.max() <= 1
@@ -48,7 +48,7 @@ def test_the_contract(baseline: Baseline, image: torch.Tensor, mask: torch.Tenso
 
 
 @pytest.mark.parametrize("baseline", FUNCTIONS)
-def test_the_hole_is_not_looked_into(baseline: Baseline, image: torch.Tensor, mask: torch.Tensor) -> None:
+def test_pixels_in_the_hole_are_not_used(baseline: Baseline, image: torch.Tensor, mask: torch.Tensor) -> None:
     other = torch.where(mask > 0.5, 1 - image, image)
     assert torch.equal(baseline(other, mask), baseline(image, mask))
 
@@ -59,7 +59,7 @@ def test_images_are_filled_one_by_one(baseline: Baseline, image: torch.Tensor, m
 
 
 @pytest.mark.parametrize("baseline", FUNCTIONS)
-def test_nothing_known_gives_grey_and_no_hole_gives_the_image(baseline: Baseline, image: torch.Tensor) -> None:
+def test_no_known_pixel_gives_gray_and_no_hole_gives_the_image(baseline: Baseline, image: torch.Tensor) -> None:
     hole = torch.ones(2, 1, 40, 56)
     hole[1] = 0
     prediction = baseline(image, hole)
@@ -87,5 +87,5 @@ def test_opencv_continues_smooth_images_and_keeps_channels_apart(baseline: Basel
 def test_biharmonic_continues_a_ramp_which_mean_fill_cannot(mask: torch.Tensor) -> None:
     ramp = torch.linspace(0.1, 0.9, 56).expand(2, 3, 40, 56).clone()
     ramp[:, 1] = 0.5 + 0.4 * ramp[:, 1].flip(-1)
-    inside = mask[:1]  # a hole that touches the border is not pinned down on that side
+    inside = mask[:1]  # a hole at the border has no known pixels on that side
     assert torch.allclose(biharmonic(ramp[:1], inside), ramp[:1], atol=1e-4)

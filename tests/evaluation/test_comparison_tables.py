@@ -15,7 +15,7 @@ def rows(values: dict[str, tuple[float | None, ...]], bucket: str = "10-20%") ->
             "method": method,
             "protocol": "lpi",
             "bucket": bucket,
-            "metric": measure.name,
+            "metric": metric.name,
             "value": value,
             "n": 3,
             "low": None if value is None else 0.99 * value,
@@ -23,7 +23,7 @@ def rows(values: dict[str, tuple[float | None, ...]], bucket: str = "10-20%") ->
             "nan": 2 if value is None else 0,
         }
         for method, column in values.items()
-        for measure, value in zip(LPI.metrics, column, strict=True)
+        for metric, value in zip(LPI.metrics, column, strict=True)
     ]
 
 
@@ -36,27 +36,27 @@ PUBLISHED = PublishedTable(
     masks="holes",
     note="",
     units={"psnr": "dB", "ssim": "", "fid": ""},
-    figures={"Best of all": {"10-20%": {"psnr": 99.5, "ssim": 0.9}}, "Theirs": {"10-20%": {"psnr": 9.25, "fid": 1.0}}},
+    figures={"Published A": {"10-20%": {"psnr": 99.5, "ssim": 0.9}}, "Published B": {"10-20%": {"psnr": 9.25, "fid": 1.0}}},
 )
 FOUND = rows({"A_1": (20.0, 0.5, 3.0), "B|2": (21.0, 0.5, 2.0), "C": (None, 0.4, 4.0)})
 TABLE = build_table(FOUND, LPI, "Title & more", ["50 % of it"], published=[PUBLISHED])
 
 
-def test_the_best_of_ours_is_marked_whatever_is_published() -> None:
+def test_the_best_evaluated_method_is_marked_not_a_published_one() -> None:
     lines = {line.method: line for line in TABLE.sections[0].lines}
-    assert list(lines) == ["A_1", "B|2", "C", f"Best of all {MARK}", f"Theirs {MARK}"]
-    assert [cell.best for cell in lines["A_1"].cells] == [False, True, False]  # level: both
+    assert list(lines) == ["A_1", "B|2", "C", f"Published A {MARK}", f"Published B {MARK}"]
+    assert [cell.best for cell in lines["A_1"].cells] == [False, True, False]  # equal: both
     assert [cell.best for cell in lines["B|2"].cells] == [True, True, True]
     assert [cell.text for cell in lines["C"].cells] == ["NaN (2)", "0.400", "4.000"]
-    assert [cell.text for cell in lines[f"Best of all {MARK}"].cells] == ["99.50", "0.9", "-"]
-    assert [cell.text for cell in lines[f"Theirs {MARK}"].cells] == ["9.25", "-", "-"]
-    assert not any(cell.best for method in (f"Best of all {MARK}", f"Theirs {MARK}") for cell in lines[method].cells)
+    assert [cell.text for cell in lines[f"Published A {MARK}"].cells] == ["99.50", "0.9", "-"]
+    assert [cell.text for cell in lines[f"Published B {MARK}"].cells] == ["9.25", "-", "-"]
+    assert not any(cell.best for method in (f"Published A {MARK}", f"Published B {MARK}") for cell in lines[method].cells)
     alone = build_table(rows({"A": (20.0, 0.5, 3.0)}), LPI, "")
     assert not any(cell.best for cell in alone.sections[0].lines[0].cells)
     assert [(section.label, section.n) for section in TABLE.sections][:2] == [("10-20%", 5), ("20-30%", 0)]
 
 
-def test_measures_of_sets_have_their_column_and_section() -> None:
+def test_distribution_metrics_have_their_own_column_and_section() -> None:
     fid = DistributionScore("fid_3", "", False, 7.0, 3, 3)
     kid: ScoreRow = {
         "method": "A_1",
@@ -65,9 +65,9 @@ def test_measures_of_sets_have_their_column_and_section() -> None:
         "metric": "fid_3",
         "value": 7.0,
         "n": 3,
-        "spread": 0.25,
+        "std": 0.25,
     }
-    table = build_table([*FOUND, *rows({"A_1": (20.0, 0.5, 3.0)}, "all"), kid], LPI, "", of_sets=[fid])
+    table = build_table([*FOUND, *rows({"A_1": (20.0, 0.5, 3.0)}, "all"), kid], LPI, "", distribution_scores=[fid])
     assert [section.label for section in table.sections] == [*LPI.labels, "all"]
     assert table.columns[-1].heading == "FID_3"
     assert table.sections[0].lines[0].cells[-1].text == "-"
@@ -75,7 +75,7 @@ def test_measures_of_sets_have_their_column_and_section() -> None:
     assert (cell.text, cell.interval) == ("7.000", "± 0.250")
 
 
-def test_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_table(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(TABLE)
     printed = capsys.readouterr().out
     assert "Title & more; * = best" in printed
@@ -86,7 +86,7 @@ def test_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_markdown() -> None:
     lines = to_markdown(TABLE).splitlines()
-    assert lines[2] == "| damage | n | method | PSNR dB | SSIM | L1 % |"
+    assert lines[2] == "| mask ratio | n | method | PSNR dB | SSIM | L1 % |"
     assert lines[4] == "| 10-20% | 5 | A_1 | 20.00 [19.80, 20.20] | **0.500** [0.495, 0.505] | 3.000 [2.970, 3.030] |"
     assert lines[5].startswith(r"|  |  | B\|2 | **21.00** ")
     assert lines[9] == "| 20-30% | 0 | no samples | - | - | - |"
@@ -100,22 +100,32 @@ def test_latex() -> None:
     assert r"\multicolumn{3}{c}{10-20\% ($n=5$)}" in text
     (line,) = (line for line in text.splitlines() if line.startswith(r"A\_1"))
     assert line == r"A\_1 & 20.00 & \textbf{0.500} & 3.000" + " & -" * 9 + r" \\"
-    assert r"\midrule" + "\n" + r"Best of all $\dagger$ & 99.50" in text
+    assert r"\midrule" + "\n" + r"Published A $\dagger$ & 99.50" in text
     rows_of_cells = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert {line.count("&") for line in rows_of_cells} == {12}
     assert text.count("{") == text.count("}")
 
 
-def test_csv_reads_back() -> None:
+def test_csv_round_trip() -> None:
     found = list(csv.DictReader(io.StringIO(to_csv([*FOUND, {"method": "x, y", "value": 1 / 3, "source": "paper"}]))))
     assert [line["method"] for line in found[::3]] == ["A_1", "B|2", "C", "x, y"]
     assert (float(found[-1]["value"]), found[-1]["source"], found[0]["source"]) == (1 / 3, "paper", "")
     assert (found[6]["value"], found[6]["nan"]) == ("", "2")
 
 
-def test_scores_of_images_read_back() -> None:
+def test_images_csv_round_trip() -> None:
     text = images_csv(["a, b", "c"], [0.1, 1 / 3], ["10-20%", "outside"], {"m psnr": [20.0, float("inf")]})
     assert list(csv.DictReader(io.StringIO(text))) == [
-        {"name": "a, b", "hole": "0.1", "bucket": "10-20%", "m psnr": "20.0"},
-        {"name": "c", "hole": repr(1 / 3), "bucket": "outside", "m psnr": "inf"},
+        {"name": "a, b", "mask_ratio": "0.1", "bucket": "10-20%", "m psnr": "20.0"},
+        {"name": "c", "mask_ratio": repr(1 / 3), "bucket": "outside", "m psnr": "inf"},
     ]
+
+
+def test_a_file_gets_the_full_width(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    name = "A method with quite a long name " * 4
+    in_all_buckets = [row for bucket in LPI.labels for row in rows({name: (3.0, 3.0, 3.0)}, bucket)]
+    print_table(build_table(in_all_buckets, LPI, "title"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len({len(line) for line in lines if line.startswith(("│", "├", "┃"))}) == 1
+    assert sum(name.strip() in line for line in lines) == 4

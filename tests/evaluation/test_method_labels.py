@@ -12,29 +12,31 @@ from lit_inpaint.papers import PEPSI, DeepGIN, PConv, UNet, WaveMix
     [
         ([FreeForm()], ["FreeForm()"]),
         ([FreeForm(strokes=(1, 2))], ["FreeForm(strokes=(1, 2))"]),
-        ([Center(8), Center()], ["Centre(size=8)", "Centre(size=None)"]),
+        ([Center(8), Center()], ["Center(size=8)", "Center(size=None)"]),
         (
             [MaskRatio(low=0.3, high=0.4), MaskRatio()],
             ["MaskRatio(source=FreeForm(), low=0.3, high=0.4)", "MaskRatio(source=FreeForm(), low=0.4, high=0.5)"],
         ),
         (
             [MaskRatio(RandomFlipRot90(FreeForm())), FreeForm(step=0.25)],
-            ["MaskRatio(source=Dihedral(source=FreeForm(step=0.125)))", "FreeForm(step=0.25)"],
+            ["MaskRatio(source=RandomFlipRot90(source=FreeForm(step=0.125)))", "FreeForm(step=0.25)"],
         ),
         (
             [Mixture((Center(8), Boxes()), (1.0, 2.0)), Mixture((Center(),))],
             [
-                "Mixture(sources=(Centre(size=8), Boxes()), weights=(1.0, 2.0))",
-                "Mixture(sources=(Centre(size=None),), weights=None)",
+                "Mixture(sources=(Center(size=8), Boxes()), weights=(1.0, 2.0))",
+                "Mixture(sources=(Center(size=None),), weights=None)",
             ],
         ),
     ],
 )
-def test_what_differs_from_the_defaults_is_said_in_all_of_a_class(sources: list[MaskSource], labels: list[str]) -> None:
+def test_options_that_differ_from_the_defaults_are_shown_for_a_whole_class(
+    sources: list[MaskSource], labels: list[str]
+) -> None:
     assert label_masks(sources) == labels
 
 
-def test_sources_that_differ_have_labels_that_differ() -> None:
+def test_different_sources_have_different_labels() -> None:
     sources = [MaskRatio(FreeForm(), tens / 10, (tens + 1) / 10, attempts) for tens in range(5) for attempts in (2, 8)]
     assert len(set(label_masks(sources))) == len(sources)
 

@@ -15,11 +15,11 @@ from lit_inpaint.data.datasets.stl10 import STL10Binary
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.evaluator import Method, evaluate
-from lit_inpaint.evaluation.partial_results import PartialResults, SampleScore, key_of, stamp_of
+from lit_inpaint.evaluation.partial_results import PartialResults, SampleScore, evaluation_key, fingerprint_images
 from lit_inpaint.metrics import FID, LPI, EvaluationResult, find_protocol
 
 CPU = torch.device("cpu")
-KEYS = {"grey": "key of grey", "copy": "key of copy"}
+KEYS = {"gray": "key of gray", "copy": "key of copy"}
 
 
 def loader() -> DataLoader[object]:
@@ -30,7 +30,7 @@ def loader() -> DataLoader[object]:
 
 
 def methods(calls: list[int], fail_at: int | None = None) -> dict[str, Method]:
-    """Two methods; the second counts its calls and is interrupted at one of them."""
+    """Two methods; the second records its calls, and is interrupted at call `fail_at`."""
 
     def copy(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         calls.append(len(image))
@@ -38,112 +38,118 @@ def methods(calls: list[int], fail_at: int | None = None) -> dict[str, Method]:
             raise KeyboardInterrupt
         return (image + 0.1).clamp(0, 1)
 
-    return {"grey": lambda image, mask: torch.full_like(image, 0.5), "copy": copy}
+    return {"gray": lambda image, mask: torch.full_like(image, 0.5), "copy": copy}
 
 
 def assert_same(one: EvaluationResult, other: EvaluationResult) -> None:
-    assert list(one.names) == list(other.names)
-    assert torch.equal(one.shares, other.shares)
-    for name in one.values:
-        assert torch.equal(one.values[name], other.values[name])
+    assert list(one.sample_names) == list(other.sample_names)
+    assert torch.equal(one.mask_ratios, other.mask_ratios)
+    for name in one.scores:
+        assert torch.equal(one.scores[name], other.scores[name])
 
 
-def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
-    path, calls = tmp_path / "scores.unfinished.jsonl", list[int]()
+def test_an_interrupted_evaluation_resumes(tmp_path: Path) -> None:
+    path, calls = tmp_path / "scores.partial.jsonl", list[int]()
     whole = evaluate(methods([]), loader(), LPI, CPU)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(methods(calls, fail_at=3), loader(), LPI, CPU, unfinished=PartialResults(path, KEYS))
+        evaluate(methods(calls, fail_at=3), loader(), LPI, CPU, partial=PartialResults(path, KEYS))
     with path.open("a") as file:
-        file.write('{"key": "key of copy", "first": 4, "sam')  # cut off while it was written
+        file.write('{"key": "key of copy", "first": 4, "sam')  # cut off during the write
     calls.clear()
     again = PartialResults(path, KEYS)
     assert again.count() == 4
-    assert again.has("grey", 4, 2)
+    assert again.has("gray", 4, 2)
     assert not again.has("copy", 4, 2)
-    assert_same(evaluate(methods(calls), loader(), LPI, CPU, unfinished=again), whole)
+    assert_same(evaluate(methods(calls), loader(), LPI, CPU, partial=again), whole)
     assert calls == [2, 1]
     again = PartialResults(path, KEYS)
-    assert again.count() == 7  # and the broken end was overwritten, not written behind
-    assert_same(evaluate(methods(calls), loader(), LPI, CPU, unfinished=again), whole)
+    assert again.count() == 7  # the broken line was overwritten, not kept
+    assert_same(evaluate(methods(calls), loader(), LPI, CPU, partial=again), whole)
     assert calls == [2, 1]
     again.finish()
     assert not path.exists()
 
 
-def test_other_keys_take_nothing_over(tmp_path: Path) -> None:
-    path = tmp_path / "scores.unfinished.jsonl"
-    first = PartialResults(path, {"grey": "one"})
-    first.add("grey", 0, [SampleScore("a", 0.5, [math.inf, math.nan, 1 / 3])])
-    assert PartialResults(path, {"grey": "another"}).count() == 0
+def test_other_keys_reuse_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "scores.partial.jsonl"
+    first = PartialResults(path, {"gray": "one"})
+    first.add("gray", 0, [SampleScore("a", 0.5, [math.inf, math.nan, 1 / 3])])
+    assert PartialResults(path, {"gray": "another"}).count() == 0
     assert PartialResults(path, {"renamed": "one", "new": "two"}).count() == 0
     kept = PartialResults(path, {"renamed": "one"})
     assert kept.count() == 1
-    name, share, scores = kept.sample("renamed", 0)
-    assert (name, share, scores[0], scores[2]) == ("a", 0.5, math.inf, 1 / 3)
+    name, mask_ratio, scores = kept.samples("renamed", 0, 1)[0]
+    assert (name, mask_ratio, scores[0], scores[2]) == ("a", 0.5, math.inf, 1 / 3)
     assert math.isnan(scores[1])
 
 
-def test_what_the_key_depends_on(tmp_path: Path) -> None:
+def test_the_key_depends_on_checkpoint_protocol_and_samples(tmp_path: Path) -> None:
     checkpoint, other = tmp_path / "a.ckpt", tmp_path / "b.ckpt"
     checkpoint.write_bytes(b"weights")
     other.write_bytes(b"weights")
-    key = key_of(checkpoint, LPI, "manifest", "pictures")
-    assert key_of(other, LPI, "manifest", "pictures") == key  # what is in the file counts, not where it lies
+    key = evaluation_key(checkpoint, LPI, "manifest", "images")
+    assert evaluation_key(other, LPI, "manifest", "images") == key  # depends on the content of the file, not its path
     other.write_bytes(b"other weights")
-    others = [key_of(other, LPI, "manifest", "pictures"), key_of(checkpoint, find_protocol("pepsi"), "manifest", "pictures")]
-    others += [key_of(checkpoint, LPI, "other manifest", "pictures"), key_of("Mean fill", LPI, "manifest", "pictures")]
-    others.append(key_of(checkpoint, LPI, "manifest", "other pictures"))
+    others = [
+        evaluation_key(other, LPI, "manifest", "images"),
+        evaluation_key(checkpoint, find_protocol("pepsi"), "manifest", "images"),
+    ]
+    others += [
+        evaluation_key(checkpoint, LPI, "other manifest", "images"),
+        evaluation_key("Mean fill", LPI, "manifest", "images"),
+    ]
+    others.append(evaluation_key(checkpoint, LPI, "manifest", "other images"))
     assert len({key, *others}) == 6
 
 
-def test_pictures_of_the_same_names_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_of_the_same_names_are_distinguished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("one", "other"):
         (tmp_path / folder).mkdir()
         for name in ("a.png", "b.png"):
             (tmp_path / folder / name).write_bytes(b"image")
             os.utime(tmp_path / folder / name, (1e9, 1e9))
-    here = stamp_of(ImageFiles.from_names(tmp_path / "one", ["a.png", "b.png"]))
-    assert stamp_of(ImageFiles.from_names(tmp_path / "other", ["a.png", "b.png"])) != here
+    here = fingerprint_images(ImageFiles.from_names(tmp_path / "one", ["a.png", "b.png"]))
+    assert fingerprint_images(ImageFiles.from_names(tmp_path / "other", ["a.png", "b.png"])) != here
     monkeypatch.chdir(tmp_path)
-    assert stamp_of(ImageFiles.from_names(Path("one"), ["a.png", "b.png"])) == here
+    assert fingerprint_images(ImageFiles.from_names(Path("one"), ["a.png", "b.png"])) == here
     state = (tmp_path / "one" / "b.png").stat()
     (tmp_path / "one" / "b.png").write_bytes(b"other")
     os.utime("one/b.png", ns=(state.st_atime_ns, state.st_mtime_ns + 1))
-    later = stamp_of(ImageFiles.from_names(Path("one"), ["a.png", "b.png"]))
+    later = fingerprint_images(ImageFiles.from_names(Path("one"), ["a.png", "b.png"]))
     (tmp_path / "one" / "b.png").write_bytes(b"a larger image")
     os.utime("one/b.png", ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert len({here, later, stamp_of(ImageFiles.from_names(Path("one"), ["a.png", "b.png"]))}) == 3
+    assert len({here, later, fingerprint_images(ImageFiles.from_names(Path("one"), ["a.png", "b.png"]))}) == 3
 
 
-def test_pictures_in_one_file_are_known_by_it(tmp_path: Path) -> None:
+def test_images_in_one_file_are_identified_by_it(tmp_path: Path) -> None:
     archive = tmp_path / "images.zip"
-    stamps = set()
+    fingerprints = set()
     for content in (b"image", b"another image"):
         with zipfile.ZipFile(archive, "w") as file:
             file.writestr("a.png", content)
-        stamps.add(stamp_of(list_archive(archive)))
-        stamps.add(stamp_of(STL10Binary(archive, np.arange(2))))
-    assert len(stamps) == 2
+        fingerprints.add(fingerprint_images(list_archive(archive)))
+        fingerprints.add(fingerprint_images(STL10Binary(archive, np.arange(2))))
+    assert len(fingerprints) == 2
 
 
 def attempt(path: Path) -> str:
-    """What another evaluation is told."""
+    """Message of another evaluation."""
     try:
-        return f"goes on after {PartialResults(path, {'grey': KEYS['grey']}).count()}"
+        return f"resumes after {PartialResults(path, {'gray': KEYS['gray']}).count()}"
     except UserError as error:
         return str(error)
 
 
-def test_a_second_evaluation_at_the_same_time_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "scores.unfinished.jsonl"
+def test_a_second_evaluation_at_the_same_time_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "scores.partial.jsonl"
     first = PartialResults(path, KEYS)
-    first.add("grey", 0, [SampleScore("a", 0.5, [1.0])])
+    first.add("gray", 0, [SampleScore("a", 0.5, [1.0])])
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as other:
-        told = other.submit(attempt, path).result()
-        assert told == f"{path} is being written by another evaluation; wait for it, or name another --output"
+        message = other.submit(attempt, path).result()
+        assert message == f"{path} is being written by another evaluation; wait for it, or name another --output"
         assert len(path.read_text().splitlines()) == 1
-        first._file.close()  # as where it crashed
-        assert other.submit(attempt, path).result() == "goes on after 1"
+        first._file.close()  # as after a crash
+        assert other.submit(attempt, path).result() == "resumes after 1"
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -152,7 +158,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         PartialResults(tmp_path / "file" / "scores.jsonl", KEYS)
 
 
-def test_measures_of_sets_cannot_be_continued(tmp_path: Path) -> None:
-    unfinished = PartialResults(tmp_path / "scores.jsonl", KEYS)
-    with pytest.raises(ValueError, match="cannot be continued"):
-        evaluate(methods([]), loader(), LPI, CPU, lambda: (FID(),), unfinished)
+def test_distribution_metrics_cannot_resume(tmp_path: Path) -> None:
+    partial = PartialResults(tmp_path / "scores.jsonl", KEYS)
+    with pytest.raises(ValueError, match="cannot resume"):
+        evaluate(methods([]), loader(), LPI, CPU, lambda: (FID(),), partial)

@@ -1,7 +1,7 @@
 import pytest
 
 from lit_inpaint.papers import LPINet
-from lit_inpaint.published import PublishedTable, cost_figure, of_data_set, quality_tables, tables
+from lit_inpaint.published import PublishedTable, cost_figure, quality_tables, tables, tables_of_dataset
 
 
 def table(name: str) -> PublishedTable:
@@ -14,8 +14,8 @@ def test_tables_have_unique_names_a_source_and_a_unit_for_each_number() -> None:
         assert found.source
         for method, buckets in found.figures.items():
             for bucket, figures in buckets.items():
-                for measure in figures:
-                    figure = found.figure(method, measure, bucket)
+                for metric in figures:
+                    figure = found.figure(method, metric, bucket)
                     assert figure is not None
                     assert figure.value > 0
 
@@ -32,8 +32,8 @@ def test_quality_tables_of_lpi_net(name: str, methods: int, where: tuple[str, st
         and all(set(row) == {"psnr", "ssim", "l1"} for row in buckets.values())
         for buckets in found.figures.values()
     )
-    method, measure, bucket, value = where
-    figure = found.figure(method, measure, bucket)
+    method, metric, bucket, value = where
+    figure = found.figure(method, metric, bucket)
     assert figure is not None
     assert figure.value == value
 
@@ -50,7 +50,7 @@ def test_cost_of_lpi_net() -> None:
 
 
 def test_better_numbers_for_smaller_holes() -> None:
-    """A slip of a digit while copying would most likely break the order of the columns."""
+    """Detects most copying errors: they would break the order of the columns."""
     for name in ("lpi_places2", "lpi_celeba"):
         for buckets in table(name).figures.values():
             columns = [buckets[bucket] for bucket in sorted(buckets)]
@@ -60,7 +60,7 @@ def test_better_numbers_for_smaller_holes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("paper", "data_set", "names"),
+    ("paper", "dataset", "names"),
     [
         ("lpi_net", "CelebA", ["lpi_celeba"]),
         ("lpi_net", "Places2", ["lpi_places2"]),
@@ -73,8 +73,8 @@ def test_better_numbers_for_smaller_holes() -> None:
         ("pepsi", "CelebAHQ", []),
     ],
 )
-def test_the_tables_of_a_data_set(paper: str, data_set: str, names: list[str]) -> None:
-    assert [found.name for found in of_data_set(quality_tables(paper), data_set)] == names
+def test_tables_of_a_dataset(paper: str, dataset: str, names: list[str]) -> None:
+    assert [found.name for found in tables_of_dataset(quality_tables(paper), dataset)] == names
 
 
 def test_deepgins_l1_cannot_be_of_whole_images() -> None:
@@ -89,22 +89,22 @@ def test_deepgins_l1_cannot_be_of_whole_images() -> None:
     assert checked == 30
 
 
-def test_what_a_caption_says() -> None:
+def test_captions() -> None:
     caption = table("lpi_celeba").caption
     assert caption.endswith(
-        "ICONIP 2020, table 2: CelebA, test; n = 10,000, 256 px; masks: PConv's irregular masks, by damage ratio"
+        "ICONIP 2020, table 2: CelebA, test; n = 10,000, 256 px; masks: PConv's irregular masks, by mask ratio"
     )
     assert "n is not stated" in table("wavemix_8x8").caption
 
 
-def test_what_stands_beside_none_of_ours_is_said_of_a_measure_of_the_table() -> None:
-    said = {found.name: found.unlike for found in tables() if found.unlike}
-    assert all("lpips" in of_table for of_table in said.values())
-    assert all(set(found.unlike) <= set(found.units) for found in tables())
-    assert len(said) == 5
+def test_not_comparable_names_metrics_of_the_table() -> None:
+    reasons = {found.name: found.not_comparable for found in tables() if found.not_comparable}
+    assert all("lpips" in of_table for of_table in reasons.values())
+    assert all(set(found.not_comparable) <= set(found.units) for found in tables())
+    assert len(reasons) == 5
 
 
-def test_seconds_of_an_epoch_say_of_what() -> None:
+def test_epoch_times_have_their_setting() -> None:
     timed = [found for found in tables() if found.training is not None]
     assert [(found.name, found.training) for found in timed] == [("wavemix_cost", {"images": 80_000, "size": 96, "batch": 40})]
     assert {found.name for found in tables() if "epoch" in found.units} == {"wavemix_cost"}

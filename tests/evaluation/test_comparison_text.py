@@ -1,0 +1,70 @@
+from lit_inpaint.evaluation.comparison_text import describe_comparison, describe_pairs
+from lit_inpaint.metrics import LPI, PairedComparison, ScoreRow, find_protocol
+
+
+def rows(**values: tuple[float | None, ...]) -> list[ScoreRow]:
+    """PSNR, SSIM and L1 of each method in the protocol's buckets, all three with the same value."""
+    return [
+        {
+            "method": name,
+            "protocol": "lpi",
+            "bucket": bucket.label,
+            "metric": metric.name,
+            "value": value,
+            "n": int(value is not None),
+        }
+        for name, column in values.items()
+        for bucket, value in zip(LPI.buckets, column, strict=True)
+        for metric in LPI.metrics
+    ]
+
+
+def test_better_equal_and_worse_buckets_are_named() -> None:
+    compared = rows(ours=(3.0, 2.0, 1.0, None), theirs=(2.0, 2.0, 2.0, None), same=(3.0, 2.0, 1.0, None))
+    assert describe_comparison(compared, LPI, "ours") == [
+        "ours against theirs by PSNR: better at 10-20%; equal at 20-30%; worse at 30-40%",
+        "ours against same by PSNR: better nowhere; equal at 10-20%, 20-30%, 30-40%",
+    ]
+    assert describe_comparison(compared, LPI, "ours", "l1")[0] == (
+        "ours against theirs by L1: better at 30-40%; equal at 20-30%; worse at 10-20%"
+    )
+
+
+def test_without_buckets_none_is_named() -> None:
+    protocol = find_protocol("deepgin")
+    found: list[ScoreRow] = [
+        {"method": name, "protocol": "deepgin", "bucket": "all", "metric": "psnr", "value": value, "n": 2}
+        for name, value in (("ours", 1.0), ("theirs", 2.0))
+    ]
+    assert describe_comparison(found, protocol, "ours") == ["ours against theirs by PSNR: worse"]
+
+
+def test_paired_comparisons_are_described() -> None:
+    shared: PairedComparison = {
+        "method": "a",
+        "other": "b",
+        "protocol": "lpi",
+        "bucket": "10-20%",
+        "metric": "psnr",
+        "difference": 0.5,
+        "low": 0.25,
+        "high": 0.75,
+        "win_rate": 0.8,
+        "tie_rate": 0.0,
+        "n": 1200,
+    }
+    few: PairedComparison = {**shared, "bucket": "20-30%", "difference": -0.5, "low": None, "high": None, "n": 3}
+    without_score: PairedComparison = {
+        **shared,
+        "bucket": "30-40%",
+        "difference": None,
+        "low": None,
+        "high": None,
+        "win_rate": None,
+        "n": 0,
+    }
+    not_described: list[PairedComparison] = [{**shared, "bucket": "outside"}, {**shared, "metric": "ssim"}]
+    assert describe_pairs([shared, few, without_score, *not_described], LPI) == [
+        "a - b, PSNR sample by sample: 10-20%: +0.500 [+0.250, +0.750] dB, better on 80% of 1,200; 20-30%: -0.500 dB, better "
+        "on 80% of 3; 30-40%: no sample with a score of both"
+    ]
