@@ -1,13 +1,12 @@
-"""Data sets checked picture by picture and shrunk once, so that no run meets a broken file or shrinks large ones anew.
+"""Check every image of a data set, and write resized copies for faster reading.
 
-The output folder holds `train/`, `val/` and `test/` as the data set tells them apart, `report.csv` with a line for each
-picture, and `lists.json` with what the splits are and how they were made. A picture appears whole or not at all, and its line
-is written after it, so a preparation that was ended in whatever way goes on where it was.
+The output folder has one folder per split (`train/`, `val/`, `test/`), `report.csv` with one line per image, and `splits.json`
+with the splits and the options. An image file is written atomically and before its line, so an interrupted preparation resumes.
 """
 
-from lit_inpaint.data.preparation.file_checks import LEFT_OUT, TAKEN
+from lit_inpaint.data.preparation.file_checks import UNUSABLE, UNUSUAL
 from lit_inpaint.data.preparation.file_report import PreparationSummary
 from lit_inpaint.data.preparation.prepare_folder import prepare
-from lit_inpaint.data.preparation.resize_options import ResizeOptions, shorter_side
+from lit_inpaint.data.preparation.resize_options import ResizeOptions, required_shorter_side
 
-__all__ = ["LEFT_OUT", "TAKEN", "PreparationSummary", "ResizeOptions", "prepare", "shorter_side"]
+__all__ = ["UNUSABLE", "UNUSUAL", "PreparationSummary", "ResizeOptions", "prepare", "required_shorter_side"]

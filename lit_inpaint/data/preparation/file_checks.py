@@ -1,4 +1,4 @@
-"""What is odd about an image file, by its bytes."""
+"""Find unusual properties of an image file: wrong suffix, grayscale, CMYK, 16 bits, EXIF rotation and so on."""
 
 from __future__ import annotations
 
@@ -6,71 +6,70 @@ import io
 import math
 import warnings
 
-from PIL import Image
+from PIL import ExifTags, Image
 
-LEFT_OUT = {
+UNUSABLE = {
     "empty": "no bytes",
-    "broken": "no image, cut short, or not to be opened",
+    "broken": "no image, truncated, or not to be opened",
 }
-"""Kinds of files that cannot be used, and what they are."""
-TAKEN = {
-    "wrong_ending": "read by its content, though its ending names another format",
-    "tiny": "shorter side below the samples', so enlarged when cut",
+"""Kinds of unusable files, and their descriptions."""
+UNUSUAL = {
+    "wrong_suffix": "read by its content, though its suffix names another format",
+    "tiny": "shorter side below that of the samples, so crops are enlarged",
     "huge": "more than 89 million pixels",
-    "grey": "one channel, repeated to three",
+    "gray": "one channel, repeated to three",
     "cmyk": "converted to RGB",
     "16bit": "scaled to 8 bits",
     "palette": "converted to RGB",
     "alpha": "transparency dropped",
-    "turned": "turned as its EXIF tag says",
-    "animated": "its first picture is taken",
+    "rotated": "rotated as its EXIF tag says",
+    "animated": "its first frame is used",
     "duplicate": "same bytes as an earlier file of its split",
-    "shared": "same bytes as a file of another split",
+    "overlap": "same bytes as a file of another split",
 }
-"""Kinds of odd files that are used, and what is made of them. The last two, and `tiny`, are found by others."""
+"""Kinds of unusual but usable files, and how they are used. `check_file` finds all but `tiny`, `duplicate` and `overlap`."""
 SIGNATURES = {"jpg": b"\xff\xd8", "png": b"\x89PNG\r\n\x1a\n"}
-"""First bytes of a format."""
-_ENDINGS = {
+"""First bytes of a file, by format."""
+_SUFFIXES = {
     "JPEG": (".jpg", ".jpeg"),
-    "MPO": (".jpg", ".jpeg"),  # what cameras call a JPEG with a second picture behind it
+    "MPO": (".jpg", ".jpeg"),  # a camera's JPEG that is followed by a second image
     "PNG": (".png",),
     "WEBP": (".webp",),
     "BMP": (".bmp",),
     "TIFF": (".tif", ".tiff"),
 }
-_EXIF_ORIENTATION = 0x0112
-_PNG_DEPTH = 24  # which byte of a PNG says how many bits a channel has
+_PNG_BIT_DEPTH = 24  # offset of the byte that holds the number of bits per channel
 
 
 def check_file(content: bytes, suffix: str) -> list[str]:
-    """What is odd about a file, of `TAKEN`; nothing if it has no header that can be read.
+    """Find the unusual properties of a file, keys of `UNUSUAL`; none if its header cannot be read.
 
     Args:
-        content: its bytes.
-        suffix: its ending, such as ".jpg".
+        content: the file's bytes.
+        suffix: the file's suffix, such as ".jpg".
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
-                return [kind for kind, found in _signs(image, content, suffix).items() if found]
+                return [kind for kind, found in _properties(image, content, suffix).items() if found]
     except Image.DecompressionBombError:
         return ["huge"]
-    except Exception:  # decoders raise almost anything on broken bytes; reading the picture tells whether it can be used
+    except Exception:  # decoders raise almost anything on broken bytes; decoding decides whether the image is usable
         return []
 
 
-def _signs(image: Image.Image, content: bytes, suffix: str) -> dict[str, bool]:
+def _properties(image: Image.Image, content: bytes, suffix: str) -> dict[str, bool]:
     mode = image.mode
-    deep_png = content.startswith(SIGNATURES["png"]) and content[_PNG_DEPTH] == 16  # Pillow gives its colours in 8 bits
+    is_16bit_png = content.startswith(SIGNATURES["png"]) and content[_PNG_BIT_DEPTH] == 16  # Pillow reads RGB as 8 bits
     return {
-        "wrong_ending": suffix.lower() not in _ENDINGS.get(image.format or "", ()),
+        "wrong_suffix": suffix.lower() not in _SUFFIXES.get(image.format or "", ()),
         "huge": image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf),
-        "grey": mode.startswith(("1", "L", "I")) and mode != "LAB",
+        "gray": mode.startswith(("1", "L", "I")) and mode != "LAB",
         "cmyk": mode == "CMYK",
-        "16bit": mode.startswith("I") or deep_png,
+        "16bit": mode.startswith("I") or is_16bit_png,
         "palette": mode.startswith("P"),
         "alpha": mode.endswith(("A", "a")) or "transparency" in image.info,
-        "turned": image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9),
+        "rotated": image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9),
         "animated": image.format != "MPO" and getattr(image, "n_frames", 1) > 1,
     }

@@ -1,189 +1,189 @@
-"""`report.csv`: what was found out about each picture, and the memory of a preparation that goes on."""
+"""`report.csv`: one line per image, appended while images are processed, so that a preparation can resume."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lit_inpaint.storage.output_files import write_output
 
-NAMED = 5
-"""Most pictures of a kind that are named."""
+_MAX_NAMED = 5
 
 
 class FileRecord(NamedTuple):
-    """A line of the report.
+    """One line of the report.
 
     Attributes:
-        path: where the picture is.
-        split: what it belongs to.
+        path: location of the image.
+        split: "train", "val" or "test".
+        output: the written file, relative to the output folder; identifies the image also where no file is written.
         usable: 1 or 0.
-        kinds: what is odd about it, keys of `LEFT_OUT` and `TAKEN`, separated by blanks.
-        problem: why it cannot be used, or which file has the same bytes.
-        width: as read, in pixels; 0 if it cannot be.
-        height: as read, in pixels; 0 if it cannot be.
-        bytes: of the file; 0 for a picture that has no file of its own.
-        modified: when the file, or the archive that it is in, was changed last, in nanoseconds; 0 likewise.
-        digest: BLAKE2b of the file's bytes, or of the pixels of a picture without a file; 32 hexadecimal digits.
-        output: the written file, below the output folder; names the picture also where nothing is written.
-        output_bytes: of the written file; 0 if there is none.
+        kinds: unusual properties, keys of `UNUSABLE` and `UNUSUAL`, separated by spaces.
+        problem: why the image is unusable, or which file has the same bytes.
+        width: width in pixels; 0 if the image is unusable.
+        height: height in pixels; 0 if the image is unusable.
+        bytes: size of the file; 0 for an image without its own file.
+        modified: modification time of the file, or of the archive that holds it, in nanoseconds; 0 for an image without either.
+        digest: BLAKE2b of the file's bytes, or of the pixels of an image without its own file; 32 hexadecimal digits.
+        output_bytes: size of the written file; 0 without one.
     """
 
     path: str
     split: str
-    usable: int
-    kinds: str
-    problem: str
-    width: int
-    height: int
-    bytes: int
-    modified: int
-    digest: str
     output: str
-    output_bytes: int
+    usable: int = 0
+    kinds: str = ""
+    problem: str = ""
+    width: int = 0
+    height: int = 0
+    bytes: int = 0
+    modified: int = 0
+    digest: str = ""
+    output_bytes: int = 0
 
 
-_NUMBERS = {"usable", "width", "height", "bytes", "modified", "output_bytes"}
-_HEAD = (",".join(FileRecord._fields) + "\n").encode()
+_INTEGERS = {"usable", "width", "height", "bytes", "modified", "output_bytes"}
+_HEADER = (",".join(FileRecord._fields) + "\n").encode()
+
+
+@dataclass
+class PreparationSummary:
+    """Counts of a preparation.
+
+    Attributes:
+        usable: number of usable images by split.
+        unusable: number of unusable images by split.
+        kinds: number of images by unusual property.
+        examples: paths of the first few images by unusual property.
+        input_bytes: total size of the usable files.
+        output_bytes: total size of the written files.
+        num_reused: images that an earlier preparation had finished.
+        num_removed: written files that were removed, since their images are no longer in the data set.
+        difference: how reading the output folder differs from reading the data set; empty if it does not.
+    """
+
+    usable: Counter[str] = field(default_factory=Counter)
+    unusable: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    examples: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    input_bytes: int = 0
+    output_bytes: int = 0
+    num_reused: int = 0
+    num_removed: int = 0
+    difference: str = ""
+
+    def add(self, record: FileRecord) -> None:
+        """Count one image."""
+        if record.usable:
+            self.usable[record.split] += 1
+            self.input_bytes += record.bytes
+            self.output_bytes += record.output_bytes
+        else:
+            self.unusable[record.split] += 1
+        for kind in record.kinds.split():
+            self.kinds[kind] += 1
+            if len(self.examples[kind]) < _MAX_NAMED:
+                self.examples[kind].append(record.path)
 
 
 class FileReport:
-    """The table as a file, to which lines are added as pictures are done; a picture's last line stands for its earlier ones.
+    """The report as a log: a run appends a line for every image, and the last line of an image is valid.
 
-    What a killed process left of its last line is cut off.
+    A killed process may leave an incomplete last line, which is cut off. Only offsets of lines are kept in memory.
 
     Args:
-        path: of the file, which need not exist yet.
+        path: the file, which is created if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("r+b" if path.exists() else "w+b")
-        if self._file.readline() == _HEAD:
-            self._file.truncate(len(_HEAD) + sum(len(line) for line in self._file if line.endswith(b"\n")))
-        else:
-            self._file.truncate(0)
-            self._file.seek(0)
-            self._file.write(_HEAD)
-
-    def known(self) -> dict[str, int]:
-        """Where each picture's last line begins, by `Row.output`."""
-        found: dict[str, int] = {}
-        place = self._file.seek(len(_HEAD))
+        self._offsets: dict[str, int] = {}
+        end = 0
         for line in self._file:
-            found[_row(line).output] = place
-            place += len(line)
-        return found
+            if not line.endswith(b"\n") or (end == 0 and line != _HEADER):
+                break
+            if end:
+                self._offsets[_parse(line).output] = end
+            end += len(line)
+        self._file.truncate(end)
+        self._start = end or self._write(_HEADER)
 
-    def read(self, place: int) -> FileRecord:
-        """The row whose line begins at `place`."""
-        self._file.seek(place)
-        return _row(self._file.readline())
+    def __contains__(self, output: str) -> bool:
+        return output in self._offsets
 
-    def append(self, row: FileRecord) -> int:
-        """Add a line, at once in the file; returns where it begins."""
-        place = self._file.seek(0, os.SEEK_END)
-        self._file.write(_line(row))
-        self._file.flush()
-        return place
+    def find(self, output: str) -> FileRecord | None:
+        """Read the record of an earlier run for `output`, if there is one."""
+        if (offset := self._offsets.get(output)) is None:
+            return None
+        self._file.seek(offset)
+        return _parse(self._file.readline())
 
-    def finish(self, places: NDArray[np.int64]) -> PreparationSummary:
-        """Leave only the lines that begin at `places`, in that order, with what they share their bytes with, and count them."""
-        tally = PreparationSummary()
+    def append(self, record: FileRecord) -> None:
+        """Append a line and flush it."""
+        self._write(_format(record))
+
+    def finish(self) -> PreparationSummary:
+        """Rewrite the file with the lines of this run alone, mark files with equal bytes, and count all images."""
+        summary = PreparationSummary()
         with write_output(self.path) as part, part.open("wb") as file:
-            file.write(_HEAD)
-            for row in self._compared(places):
-                tally.count(row)
-                file.write(_line(row))
-        return tally
+            file.write(_HEADER)
+            for record in self._mark_duplicates():
+                summary.add(record)
+                file.write(_format(record))
+        return summary
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _compared(self, places: NDArray[np.int64]) -> Iterator[FileRecord]:
-        """The rows at `places`; of those with the same bytes, all but the first name the first."""
-        hashes = np.fromiter(
-            (int(self.read(place).digest[:16] or "0", 16) for place in places.tolist()), np.uint64, len(places)
-        )
-        values, counts = np.unique(hashes, return_counts=True)
-        several = set(values[(counts > 1) & (values > 0)].tolist())
+    def _write(self, line: bytes) -> int:
+        """Append `line`; return the new size of the file."""
+        size = self._file.seek(0, os.SEEK_END) + self._file.write(line)
+        self._file.flush()
+        return size
+
+    def _records(self) -> Iterator[FileRecord]:
+        """Read the records of this run, in the order of the images."""
+        self._file.seek(self._start)
+        yield from map(_parse, self._file)
+
+    def _mark_duplicates(self) -> Iterator[FileRecord]:
+        """Yield the records of this run; of usable files with equal bytes, all but the first name the first."""
+        prefixes = np.fromiter((int(record.digest[:16] or "0", 16) for record in self._records()), np.uint64)
+        values, counts = np.unique(prefixes, return_counts=True)
+        repeated = set(values[(counts > 1) & (values > 0)].tolist())  # so that few digests are kept in memory as text
         first: dict[str, FileRecord] = {}
-        for place, hashed in zip(places.tolist(), hashes.tolist(), strict=True):
-            row = self.read(place)
-            if row.usable:
-                kinds = [kind for kind in row.kinds.split() if kind not in ("duplicate", "shared")]
-                earlier = first.setdefault(row.digest, row) if hashed in several else row
-                if earlier is not row:
-                    kinds.append("duplicate" if earlier.split == row.split else "shared")
-                problem = f"same bytes as {earlier.path}" if earlier is not row else ""
-                row = row._replace(kinds=" ".join(kinds), problem=problem)
-            yield row
+        for record, prefix in zip(self._records(), prefixes.tolist(), strict=True):
+            if not record.usable:
+                yield record
+                continue
+            kinds = [kind for kind in record.kinds.split() if kind not in ("duplicate", "overlap")]
+            earlier = first.setdefault(record.digest, record) if prefix in repeated else record
+            if earlier is not record:
+                kinds.append("duplicate" if earlier.split == record.split else "overlap")
+            problem = f"same bytes as {earlier.path}" if earlier is not record else ""
+            yield record._replace(kinds=" ".join(kinds), problem=problem)
 
 
-@dataclass
-class PreparationSummary:
-    """What a preparation came to.
-
-    Attributes:
-        usable: pictures by split.
-        left_out: pictures by split.
-        kinds: how many pictures are odd in this way.
-        names: the first few of each kind.
-        before: bytes of the usable files.
-        after: bytes of the written ones.
-        reused: pictures that an earlier preparation had finished.
-        removed: written files whose pictures are no longer in the data set.
-        differs: how reading the output folder differs from reading the data set; empty if it does not.
-        speed: pictures a second, read and cut by one process: before and after; None if nothing was timed.
-        timed: how many pictures that was.
-    """
-
-    usable: Counter[str] = field(default_factory=Counter)
-    left_out: Counter[str] = field(default_factory=Counter)
-    kinds: Counter[str] = field(default_factory=Counter)
-    names: dict[str, list[str]] = field(default_factory=dict)
-    before: int = 0
-    after: int = 0
-    reused: int = 0
-    removed: int = 0
-    differs: str = ""
-    speed: tuple[float, float] | None = None
-    timed: int = 0
-
-    def count(self, row: FileRecord) -> None:
-        """Add a picture."""
-        if row.usable:
-            self.usable[row.split] += 1
-            self.before += row.bytes
-            self.after += row.output_bytes
-        else:
-            self.left_out[row.split] += 1
-        for kind in row.kinds.split():
-            self.kinds[kind] += 1
-            if len(named := self.names.setdefault(kind, [])) < NAMED:
-                named.append(row.path)
-
-
-def _row(line: bytes) -> FileRecord:
+def _parse(line: bytes) -> FileRecord:
     cells = next(csv.reader([os.fsdecode(line)]))
     return FileRecord._make(
-        int(cell) if name in _NUMBERS else cell for name, cell in zip(FileRecord._fields, cells, strict=True)
+        int(cell) if name in _INTEGERS else cell for name, cell in zip(FileRecord._fields, cells, strict=True)
     )
 
 
-def _line(row: FileRecord) -> bytes:
-    """A row is one line: breaks within become blanks."""
+def _format(record: FileRecord) -> bytes:
+    """Format a record as one line; line breaks within cells become spaces."""
     text = io.StringIO()
-    cells = (" ".join(cell.splitlines()) if isinstance(cell, str) else cell for cell in row)
+    cells = (" ".join(cell.splitlines()) if isinstance(cell, str) else cell for cell in record)
     csv.writer(text, lineterminator="\n").writerow(cells)
     return os.fsencode(text.getvalue())

@@ -1,27 +1,22 @@
-"""The output folder: whether it may be used, what lies in it, and what it brings."""
+"""Prepare a data set into an output folder: refuse unsafe folders, resume earlier work, record the splits."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from lit_inpaint import __version__
-from lit_inpaint.data import InpaintingData, Splits, read_image
+from lit_inpaint.data import InpaintingData, Splits
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.preparation.file_report import FileReport, PreparationSummary
-from lit_inpaint.data.preparation.output_paths import NAMES, OutputSplit, same_as, splits_of
+from lit_inpaint.data.preparation.output_paths import SPLIT_NAMES, OutputSplit, output_splits, same_split
 from lit_inpaint.data.preparation.resize_images import resize_images
 from lit_inpaint.data.preparation.resize_options import ResizeOptions
 from lit_inpaint.data.splits import folder_splits
@@ -29,218 +24,172 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.storage.file_lock import lock_file
 from lit_inpaint.storage.output_files import require_writable_folder, write_json
 
-TIMED = 200
-"""Most pictures whose reading is timed."""
-_TIMED_SECONDS = 10.0
+REPORT, SPLITS = "report.csv", "splits.json"
 _LOCK = ".lock"
-_FIXED = ("data", "root", "seed", "recipe")  # what the folder's earlier preparation must have in common with this one
 
 
 def prepare(
-    data: InpaintingData, lists: Splits, folder: Path | None, recipe: ResizeOptions, workers: int
+    data: InpaintingData, splits: Splits, folder: Path | None, options: ResizeOptions, workers: int
 ) -> PreparationSummary:
-    """Check every picture of a data set and, unless the recipe only checks, write it anew.
+    """Check every image of a data set and, unless `options` only check, write resized copies.
 
     Args:
         data: the data set.
-        lists: its lists; not all empty.
-        folder: where everything goes; new, empty, or of an earlier preparation of the same data by the same recipe. None: of a
-            check only the counts are kept.
-        recipe: what becomes of a picture.
-        workers: processes; 0 does it in this one.
+        splits: its splits; not all empty.
+        folder: output folder: new, empty, or from an earlier preparation of the same data with the same options. None keeps
+            only the counts of a check.
+        options: how to resize.
+        workers: number of processes; 0 works in this one.
 
     Returns:
-        Counts, sizes, and speeds.
+        Counts and sizes.
 
     Raises:
-        UserError: the folder is of something else, cannot be written, or lies within the data; a split has no usable picture.
-        ValueError: a recipe that writes, and no folder.
+        UserError: the folder holds something else, cannot be written, or lies within the data; a split has no usable image.
+        ValueError: options that write images, without a folder.
     """
-    splits = splits_of(lists)
+    to_write = output_splits(splits)
+    content = _splits_json(data, splits, to_write, options)
     if folder is None:
-        if recipe.writes:
-            raise ValueError("only a check goes without a folder")
-        with tempfile.TemporaryDirectory() as nowhere:
-            return _prepare(data, lists, splits, Path(nowhere), recipe, workers)
-    _refuse_inside(folder, data, splits)
+        if options.writes:
+            raise ValueError("images cannot be written without a folder")
+        with tempfile.TemporaryDirectory() as temporary:
+            return _prepare(content, to_write, Path(temporary), options, workers)
+    _require_outside(folder, data, to_write)
     require_writable_folder(folder)
-    return _prepare(data, lists, splits, folder, recipe, workers)
+    return _prepare(content, to_write, folder, options, workers)
 
 
 def _prepare(
-    data: InpaintingData, lists: Splits, splits: list[OutputSplit], folder: Path, recipe: ResizeOptions, workers: int
+    content: dict[str, Any], splits: list[OutputSplit], folder: Path, options: ResizeOptions, workers: int
 ) -> PreparationSummary:
-    """As `prepare`, into a folder that has been found fit for it."""
-    about = _about(data, lists, splits, recipe)
-    fresh = _is_fresh(folder, about)
+    resumes = _resumes(folder, content)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        if fresh:
-            (folder / "report.csv").unlink(missing_ok=True)
-        write_json(folder / "lists.json", about)
-        report = FileReport(folder / "report.csv")
-        try:
-            known = report.known()
-            removed = _remove_strays(folder, splits, recipe, known) if recipe.writes else 0
-            places, reused = resize_images(splits, folder, recipe, workers, report, known)
-            tally = report.finish(places)
-            tally.reused, tally.removed = reused, removed
-            for split in splits:
-                if not tally.usable[split.name]:
-                    raise UserError(f"no {split.name} image can be used; {report.path} says what is wrong with each")
-            if recipe.writes:
-                _measure(data, splits[0], folder, report, places, tally)
-                tally.differs = _difference(splits, folder, recipe, tally, data.seed)
-        finally:
-            report.close()
-        write_json(folder / "lists.json", {**about, "lists": _results(about, splits, folder, recipe, tally), "complete": True})
-    return tally
+    with _lock_folder(folder):
+        if not resumes:
+            (folder / REPORT).unlink(missing_ok=True)
+        write_json(folder / SPLITS, content)
+        with closing(FileReport(folder / REPORT)) as report:
+            num_removed = _remove_stale(folder, splits, options, report) if options.writes else 0
+            num_reused = resize_images(splits, folder, options, workers, report)
+            summary = report.finish()
+        summary.num_reused, summary.num_removed = num_reused, num_removed
+        for split in splits:
+            if not summary.usable[split.name]:
+                raise UserError(f"no {split.name} image is usable; {report.path} names the problem of each")
+            entry = content["splits"][split.name]
+            entry["unusable"] = summary.unusable[split.name]
+            if options.writes:
+                written = list_images(folder / split.name)
+                entry["written"] = {"images": summary.usable[split.name], "sha256": written.digest()}
+        if options.writes:
+            summary.difference = _compare_with_folder(splits, folder, options, summary, content["seed"])
+        write_json(folder / SPLITS, {**content, "complete": True})
+    return summary
 
 
-def _about(data: InpaintingData, lists: Splits, splits: list[OutputSplit], recipe: ResizeOptions) -> dict[str, Any]:
-    """What `lists.json` says before the work: enough to tell which pictures these are."""
-    own = {split.name for split in splits}
-    described: dict[str, Any] = {}
-    for name, pictures in zip(NAMES, (lists.train, lists.val, lists.test), strict=True):
-        described[name] = {"images": len(pictures), "sha256": pictures.digest()}
-        if name not in own and len(pictures):
-            described[name]["same_as"] = same_as(pictures, splits)
+def _splits_json(data: InpaintingData, splits: Splits, to_write: list[OutputSplit], options: ResizeOptions) -> dict[str, Any]:
+    """Content of `splits.json` before any image is processed: identifies data, splits and options."""
+    written_names = {split.name for split in to_write}
+    entries: dict[str, Any] = {}
+    for name, source in zip(SPLIT_NAMES, (splits.train, splits.val, splits.test), strict=True):
+        entries[name] = {"images": len(source), "sha256": source.digest()}
+        if name not in written_names and len(source):
+            entries[name]["same_as"] = same_split(source, to_write)
     return {
         "complete": False,
         "data": f"{type(data).__module__}.{type(data).__qualname__}",
         "root": str(Path(data.root).resolve()) if data.root else None,
         "seed": data.seed,
-        "split": lists.note,
-        "recipe": asdict(recipe),
+        "note": splits.note,
+        "resize_options": asdict(options),
         "lit_inpaint": __version__,
-        "lists": described,
+        "splits": entries,
     }
 
 
-def _results(
-    about: dict[str, Any], splits: Sequence[OutputSplit], folder: Path, recipe: ResizeOptions, tally: PreparationSummary
-) -> dict[str, Any]:
-    """The lists of `_about` with what came of each."""
-    described = {name: dict(entry) for name, entry in about["lists"].items()}
-    for split in splits:
-        described[split.name]["left_out"] = tally.left_out[split.name]
-        if recipe.writes:
-            digest = list_images(folder / split.name).digest()
-            described[split.name]["written"] = {"images": tally.usable[split.name], "sha256": digest}
-    return described
-
-
-def _is_fresh(folder: Path, about: dict[str, Any]) -> bool:
-    """Whether the folder has nothing to go on from.
+def _resumes(folder: Path, content: dict[str, Any]) -> bool:
+    """Whether the folder holds an earlier preparation of the same data with the same options.
 
     Raises:
         UserError: it holds something else.
     """
-    if not folder.exists() or not {path.name for path in folder.iterdir()} - {_LOCK, ".lists.json.part"}:
-        return True
+    if not folder.exists() or not {path.name for path in folder.iterdir()} - {_LOCK, f".{SPLITS}.part"}:
+        return False
     try:
-        before = json.loads((folder / "lists.json").read_text())
-        then, now = ({**{key: content[key] for key in _FIXED}, **content["recipe"]} for content in (before, about))
+        earlier, current = (
+            {**{key: found[key] for key in ("data", "root", "seed")}, **found["resize_options"]}
+            for found in (json.loads((folder / SPLITS).read_text()), content)
+        )
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder} is neither empty nor of an earlier preparation; name another --output") from None
-    del then["recipe"], now["recipe"]
-    if then == now:
-        return False
-    if then.get("shorter_side") is None:
-        return True  # only a check, whose report may go
-    if now["shorter_side"] is None:
+    if earlier == current:
+        return True
+    if earlier.get("shorter_side") is None:
+        return False  # an earlier check, whose report may be replaced
+    if current["shorter_side"] is None:
         raise UserError(f"{folder} holds prepared images; name another --output for the report of a check")
-    differ = "; ".join(f"{key} {then.get(key)}, not {value}" for key, value in now.items() if then.get(key) != value)
-    raise UserError(f"{folder} was prepared with {differ}: name another --output, or remove that folder")
+    changed = [f"{key} {earlier.get(key)}, not {value}" for key, value in current.items() if earlier.get(key) != value]
+    raise UserError(f"{folder} was prepared with {'; '.join(changed)}: name another --output, or remove that folder")
 
 
-def _refuse_inside(folder: Path, data: InpaintingData, splits: Sequence[OutputSplit]) -> None:
-    """Keep what is written out of the data set's root, and out of every folder that holds an image of it.
+def _require_outside(folder: Path, data: InpaintingData, splits: Sequence[OutputSplit]) -> None:
+    """Refuse a folder inside the data set's root, or inside a folder that holds an image.
 
-    The folder that all images have in common says nothing: of a list with images on two disks it is `/`.
+    The common parent of all images is no criterion: for a list of images on two disks it is `/`.
     """
     full = folder.resolve()
-    above = {os.fspath(place) for place in (full, *full.parents)}
-    files = [split.pictures for split in splits if isinstance(split.pictures, ImageFiles)]
-    holding = {os.path.join(these.root, os.path.dirname(name)) for these in files for name in these.names()}  # noqa: PTH118, PTH120
-    for place in [*([data.root] if data.root else []), *sorted(holding)]:
-        if os.path.realpath(place) in above:
-            raise UserError(f"--output {folder} lies within the images' folder {Path(place)}; name one outside")
+    above = {os.fspath(directory) for directory in (full, *full.parents)}
+    sources = [split.source for split in splits if isinstance(split.source, ImageFiles)]
+    holding = {os.path.join(source.root, os.path.dirname(name)) for source in sources for name in source.names()}  # noqa: PTH118, PTH120
+    for directory in [*([data.root] if data.root else []), *sorted(holding)]:
+        if os.path.realpath(directory) in above:
+            raise UserError(f"--output {folder} lies within the images' folder {Path(directory)}; name one outside")
 
 
-def _remove_strays(folder: Path, splits: Sequence[OutputSplit], recipe: ResizeOptions, known: dict[str, int]) -> int:
-    """Remove written files whose pictures have left the data set; returns how many.
+def _remove_stale(folder: Path, splits: Sequence[OutputSplit], options: ResizeOptions, report: FileReport) -> int:
+    """Remove written files whose images are no longer in the data set; return their number.
 
     Raises:
-        UserError: a file that no preparation wrote and this one will not; it would be trained on.
+        UserError: the folder holds an image that no preparation wrote, and that training would read.
     """
-    there = [f"{name}/{below}" for name in NAMES if (folder / name).is_dir() for below in list_images(folder / name).names()]
-    if not there:
+    present = [
+        f"{name}/{path}" for name in SPLIT_NAMES if (folder / name).is_dir() for path in list_images(folder / name).names()
+    ]
+    if not present:
         return 0
-    wanted = {split.output(number, recipe.format) for split in splits for number in range(len(split.pictures))}
-    strays = [name for name in there if name not in wanted]
-    for name in strays:
-        if name not in known:
+    expected = {split.output_path(index, options.format) for split in splits for index in range(len(split.source))}
+    stale = [name for name in present if name not in expected]
+    for name in stale:
+        if name not in report:
             raise UserError(f"{folder / name} belongs to no image of the data set; remove it")
         (folder / name).unlink()
-    return len(strays)
+    return len(stale)
 
 
-def _measure(
-    data: InpaintingData,
-    split: OutputSplit,
-    folder: Path,
-    report: FileReport,
-    places: NDArray[np.int64],
-    tally: PreparationSummary,
-) -> None:
-    """Time how fast one process reads the split's pictures and cuts training views from them, before and after, in turns."""
-    pictures, rng = split.pictures, torch.Generator().manual_seed(0)
-    spread = np.linspace(0, len(pictures) - 1, min(TIMED, len(pictures))).astype(np.int64).tolist()
-    seconds, threads = [0.0, 0.0], torch.get_num_threads()
-    torch.set_num_threads(1)  # as in a loader's process
-    try:
-        for number in spread:
-            row = report.read(int(places[number]))
-            if not row.usable or "huge" in row.kinds.split():  # Pillow would warn of it
-                continue
-            for timed in (False, True):  # first untimed, so that neither waits for the disk
-                for side in (0, 1):
-                    begun = time.perf_counter()
-                    data.train_transform(read_image(folder / row.output) if side else pictures.read(number), data.size, rng)
-                    seconds[side] += timed * (time.perf_counter() - begun)
-            tally.timed += 1
-            if sum(seconds) > _TIMED_SECONDS:
-                break
-    finally:
-        torch.set_num_threads(threads)
-    if tally.timed:
-        tally.speed = tally.timed / seconds[0], tally.timed / seconds[1]
-
-
-def _difference(
-    splits: Sequence[OutputSplit], folder: Path, recipe: ResizeOptions, tally: PreparationSummary, seed: int
+def _compare_with_folder(
+    splits: Sequence[OutputSplit], folder: Path, options: ResizeOptions, summary: PreparationSummary, seed: int
 ) -> str:
-    """How `Folder` reads what was written differently from the data set's own lists; empty if it does not."""
-    lists = folder_splits(folder, seed)
-    found = dict(zip(NAMES, (lists.train, lists.val, lists.test), strict=True))
+    """Describe how `Folder` reads the output differently from the data set; empty if it does not."""
+    read = folder_splits(folder, seed)
+    sources = dict(zip(SPLIT_NAMES, (read.train, read.val, read.test), strict=True))
     for split in splits:
-        files, usable = found[split.name], tally.usable[split.name]
+        files, usable = sources[split.name], summary.usable[split.name]
         if len(files) != usable or not isinstance(files, ImageFiles):
             return f"{len(files):,} {split.name} images are read from there, not {usable:,}"
-        written = (split.output(number, recipe.format) for number in range(len(split.pictures)))
-        # Each is sought from where the one before was found: those that were left out are passed over.
+        written = (split.output_path(index, options.format) for index in range(len(split.source)))
+        # Each search continues after the previous match, so it skips unusable images.
         if not all(path.relative_to(folder).as_posix() in written for path in files):
             return "its images come in another order, so the same seed draws another sequence of samples"
     return ""
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second preparation; the system lets go of it however this one ends."""
+def _lock_folder(folder: Path) -> Iterator[None]:
+    """Lock the folder against a second preparation."""
     with (folder / _LOCK).open("w") as lock:
         try:
             lock_file(lock)
         except BlockingIOError:
-            raise UserError(f"another preparation is at work in {folder}; wait for its end, or name another --output") from None
+            raise UserError(f"another preparation uses {folder}; wait until it ends, or name another --output") from None
         yield

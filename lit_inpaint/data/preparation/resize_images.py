@@ -1,4 +1,4 @@
-"""Pictures checked and written, by as many processes as there are cores."""
+"""Check and resize images in worker processes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from lit_inpaint.data.archives import ArchiveImages
 from lit_inpaint.data.image_decode import UnreadableImageError
@@ -26,180 +24,148 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.storage.output_files import write_output
 from lit_inpaint.visualization.progress_bar import progress_bar
 
-_NOT_ASKED = -1  # how many bytes a picture has that lies in an archive or a binary
-_PLAIN = (ImageFiles.read, ArchiveImages.read)  # these show all of a file, as others may not
+_UNKNOWN_SIZE = -1  # of an image in an archive or a binary
+_WHOLE_FILE_READERS = (ImageFiles.read, ArchiveImages.read)  # other sources may return a part of the file
 
 
 class ResizeJob(NamedTuple):
-    """A picture to do, by split and number, and what an earlier preparation says of it."""
+    """One image to process.
 
-    split: int
-    number: int
+    Attributes:
+        split_index: index of the split.
+        image_index: index of the image in the split.
+        output: path of the written file, relative to the output folder.
+        known: record of an earlier preparation.
+    """
+
+    split_index: int
+    image_index: int
     output: str
     known: FileRecord | None
 
 
-class ResizeResult(NamedTuple):
-    """What became of a picture; without a row, why nothing can be written at all."""
-
-    row: FileRecord | None
-    reused: bool = False
-    refused: str = ""
-
-
-def resize_images(
-    splits: Sequence[OutputSplit], folder: Path, recipe: ResizeOptions, workers: int, report: FileReport, known: dict[str, int]
-) -> tuple[NDArray[np.int64], int]:
-    """Do all pictures and note them in the report.
+def resize_images(splits: Sequence[OutputSplit], folder: Path, options: ResizeOptions, workers: int, report: FileReport) -> int:
+    """Check all images, write resized copies, and append a record for each to the report, in order.
 
     Args:
-        splits: all pictures.
-        folder: to write into.
-        recipe: what becomes of them.
-        workers: processes; 0 does it in this one.
-        report: of this and earlier preparations.
-        known: its `known()`.
+        splits: the images.
+        folder: output folder.
+        options: how to resize.
+        workers: number of processes; 0 works in this one.
+        report: report of this and earlier preparations.
 
     Returns:
-        Where each picture's line begins, in their order, and how many pictures were done before.
+        Number of images whose earlier record and file are still valid.
 
     Raises:
-        UserError: something cannot be written, or a process was killed.
+        UserError: a file cannot be written, or a process was killed.
     """
-    jobs = _Jobs(splits, recipe, report, known)
-    # The loader's processes leave Ctrl-C to this one, and end when it is killed.
-    loader = DataLoader[ResizeResult](
-        _Pictures(splits, folder, recipe),
+    # Workers of a loader leave Ctrl-C to this process, and end when it is killed.
+    loader = DataLoader[tuple[FileRecord, bool]](
+        _ResizeDataset(splits, folder, options),
         batch_size=None,
-        sampler=jobs,
+        sampler=_jobs(splits, options, report),
         num_workers=workers,
-        collate_fn=_as_it_is,
+        collate_fn=_identity,
         prefetch_factor=16 if workers else None,
-        generator=torch.Generator(),  # or the loader would draw its workers' seed from the global one
+        generator=torch.Generator(),  # otherwise the loader draws its workers' seed from the global generator
     )
-    places, reused = np.zeros(len(jobs), np.int64), 0
-    doing = "preparing" if recipe.writes else "checking"
-    bar = progress_bar(loader, description=doing, unit="image", total=len(jobs), delay=1)
+    description, total = "preparing" if options.writes else "checking", sum(len(split.source) for split in splits)
+    num_reused = 0
     try:
-        for place, outcome in enumerate(bar):
-            if outcome.row is None:
-                raise UserError(outcome.refused)
-            reused += outcome.reused
-            places[place] = known[outcome.row.output] if outcome.reused else report.append(outcome.row)
+        for record, reused in progress_bar(loader, description=description, unit="image", total=total, delay=1):
+            report.append(record)
+            num_reused += reused
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise UserError(
-            "a process was killed, perhaps for want of memory; give the same command with fewer --workers"
-        ) from error
-    return places, reused
+        raise UserError("a process was killed, perhaps out of memory; repeat the command with fewer --workers") from error
+    return num_reused
 
 
-class _Jobs(Sampler[ResizeJob]):
-    """All pictures in their order, with what is known of them; asked for as processes get free."""
-
-    def __init__(self, splits: Sequence[OutputSplit], recipe: ResizeOptions, report: FileReport, known: dict[str, int]) -> None:
-        self.splits = splits
-        self.recipe = recipe
-        self.report = report
-        self.known = known
-
-    def __len__(self) -> int:
-        return sum(len(split.pictures) for split in self.splits)
-
-    def __iter__(self) -> Iterator[ResizeJob]:
-        for place, split in enumerate(self.splits):
-            for number in range(len(split.pictures)):
-                output = split.output(number, self.recipe.format)
-                known = self.known.get(output)
-                yield ResizeJob(place, number, output, None if known is None else self.report.read(known))
+def _jobs(splits: Sequence[OutputSplit], options: ResizeOptions, report: FileReport) -> Iterator[ResizeJob]:
+    for number, split in enumerate(splits):
+        for index in range(len(split.source)):
+            output = split.output_path(index, options.format)
+            yield ResizeJob(number, index, output, report.find(output))
 
 
-class _Pictures(Dataset[ResizeResult]):
-    """Checks and writes the picture of a `Job`; what the processes share."""
+class _ResizeDataset(Dataset[tuple[FileRecord, bool]]):
+    """Processes jobs in the workers."""
 
-    def __init__(self, splits: Sequence[OutputSplit], folder: Path, recipe: ResizeOptions) -> None:
+    def __init__(self, splits: Sequence[OutputSplit], folder: Path, options: ResizeOptions) -> None:
         self.splits = splits
         self.folder = folder
-        self.recipe = recipe
+        self.options = options
 
-    def __getitem__(self, job: ResizeJob) -> ResizeResult:
-        """Do a picture, unless that is done. An error would lose its kind between processes, so it comes as a value."""
-        split = self.splits[job.split]
-        pictures, number = split.pictures, job.number
-        size, modified = _stamp(pictures, number)
-        if job.known is not None and self._stands(job.known, size, modified):
-            return ResizeResult(job.known, reused=True)
-        row = FileRecord(
-            path=pictures.location(number),
-            split=split.name,
-            usable=0,
-            kinds="",
-            problem="",
-            width=0,
-            height=0,
-            bytes=max(0, size),
-            modified=modified,
-            digest="",
-            output=job.output,
-            output_bytes=0,
-        )
+    def __getitem__(self, job: ResizeJob) -> tuple[FileRecord, bool]:
+        """Process one image; return its record, and whether that is the earlier one."""
+        split = self.splits[job.split_index]
+        num_bytes, modified = _file_state(split.source, job.image_index)
+        if job.known is not None and self._is_valid(job.known, num_bytes, modified):
+            return job.known, True
+        location = split.source.location(job.image_index)
+        record = FileRecord(location, split.name, job.output, bytes=max(0, num_bytes), modified=modified)
         content = None
         try:
-            content = _content(pictures, number)
-            return ResizeResult(self._done(row, pictures, number, content))
+            content = _read_bytes(split.source, job.image_index)
+            return self._process(record, split.source, job.image_index, content), False
         except (UnreadableImageError, OSError) as error:
-            return ResizeResult(row._replace(kinds="empty" if content == b"" else "broken", problem=str(error)))
-        except UserError as error:
-            return ResizeResult(None, refused=str(error))
+            return record._replace(kinds="empty" if content == b"" else "broken", problem=str(error)), False
 
-    def _done(self, row: FileRecord, pictures: ImageSource, number: int, content: bytes | None) -> FileRecord:
+    def _process(self, record: FileRecord, source: ImageSource, index: int, content: bytes | None) -> FileRecord:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the report says that it is huge
-            picture = pictures.read(number)
-        height, width = picture.shape[1:]
-        kinds = [] if content is None else check_file(content, Path(row.path).suffix)
-        if min(height, width) < self.recipe.size:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the report lists it as huge
+            image = source.read(index)
+        height, width = image.shape[1:]
+        kinds = [] if content is None else check_file(content, Path(record.path).suffix)
+        if min(height, width) < self.options.size:
             kinds.append("tiny")
-        if self.recipe.writes:
-            whole = content if content is not None and type(pictures).read in _PLAIN else b""
-            encoded = self.recipe.encode(picture, whole, row.path)
-            with write_output(self.folder / row.output) as part:
+        output_bytes = 0
+        if self.options.writes:
+            is_whole_file = content is not None and type(source).read in _WHOLE_FILE_READERS
+            encoded = self.options.encode(image, content if content and is_whole_file else b"", record.path)
+            with write_output(self.folder / record.output) as part:
                 part.write_bytes(encoded)
-            row = row._replace(output_bytes=len(encoded))
-        hashed = hashlib.blake2b(picture.numpy().tobytes() if content is None else content, digest_size=16)
-        return row._replace(
-            usable=1, kinds=" ".join(kinds), width=width, height=height, bytes=len(content or b""), digest=hashed.hexdigest()
+            output_bytes = len(encoded)
+        return record._replace(
+            usable=1,
+            kinds=" ".join(kinds),
+            width=width,
+            height=height,
+            bytes=len(content or b""),
+            digest=hashlib.blake2b(image.numpy().tobytes() if content is None else content, digest_size=16).hexdigest(),
+            output_bytes=output_bytes,
         )
 
-    def _stands(self, known: FileRecord, size: int, modified: int) -> bool:
-        """Whether the line still holds. What could not be read is tried again: a network may have been down."""
-        if not known.usable or known.modified != modified or size not in (known.bytes, _NOT_ASKED):
+    def _is_valid(self, known: FileRecord, num_bytes: int, modified: int) -> bool:
+        """Whether an earlier record is still valid. Unreadable images are tried again: a network may have been down."""
+        if not known.usable or known.modified != modified or num_bytes not in (known.bytes, _UNKNOWN_SIZE):
             return False
-        if not self.recipe.writes:
+        if not self.options.writes:
             return True
         with suppress(OSError):
             return (self.folder / known.output).stat().st_size == known.output_bytes
         return False
 
 
-def _content(pictures: ImageSource, number: int) -> bytes | None:
-    """The bytes of the file that a picture is in; None for one without."""
-    if isinstance(pictures, ArchiveImages):
-        return pictures.read_bytes(number)
-    return pictures[number].read_bytes() if isinstance(pictures, ImageFiles) else None
+def _read_bytes(source: ImageSource, index: int) -> bytes | None:
+    """Bytes of the file that holds an image; None if it has no file of its own."""
+    if isinstance(source, ArchiveImages):
+        return source.read_bytes(index)
+    return source[index].read_bytes() if isinstance(source, ImageFiles) else None
 
 
-def _stamp(pictures: ImageSource, number: int) -> tuple[int, int]:
-    """Bytes, and when it was changed last in nanoseconds, of the file that a picture is in, or of the archive; else zero."""
+def _file_state(source: ImageSource, index: int) -> tuple[int, int]:
+    """Size and modification time (ns) of the file or archive that holds an image; time 0 without either."""
     with suppress(OSError):
-        if isinstance(pictures, ArchiveImages):
-            return _NOT_ASKED, pictures.root.stat().st_mtime_ns
-        if isinstance(pictures, ImageFiles):
-            found = pictures[number].stat()
-            return found.st_size, found.st_mtime_ns
-    return _NOT_ASKED, 0
+        if isinstance(source, ArchiveImages):
+            return _UNKNOWN_SIZE, source.root.stat().st_mtime_ns
+        if isinstance(source, ImageFiles):
+            state = source[index].stat()
+            return state.st_size, state.st_mtime_ns
+    return _UNKNOWN_SIZE, 0
 
 
-def _as_it_is(outcome: Any) -> Any:
-    return outcome
+def _identity(item: Any) -> Any:
+    return item

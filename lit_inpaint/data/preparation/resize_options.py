@@ -1,4 +1,4 @@
-"""What becomes of a picture, and how far it may shrink."""
+"""Options of resizing, and the shorter side that a transform needs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from lit_inpaint.errors import UserError
 
 @dataclass(frozen=True)
 class ResizeOptions:
-    """What becomes of a picture.
+    """How images are resized and encoded.
 
     Args:
-        size: side of the samples in pixels; a picture whose shorter side is below it is called tiny.
-        shorter_side: pictures are shrunk to it, never enlarged, in pixels; None only checks them and writes none.
-        format: of the written files. A file that has it already and is not shrunk is copied byte for byte.
-        quality: of JPEGs, 1 to 100. Colours are kept at full resolution (4:4:4).
+        size: side of the samples in pixels; images whose shorter side is smaller are reported as tiny.
+        shorter_side: max shorter side of written images in pixels; smaller images are not enlarged. None checks images only.
+        format: format of written files. A file that has this format and needs no resizing is copied byte for byte.
+        quality: JPEG quality, 1 to 100. Chroma is not subsampled (4:4:4).
 
     Raises:
         UserError: the quality is out of range.
@@ -45,63 +45,62 @@ class ResizeOptions:
 
     @property
     def writes(self) -> bool:
-        """Whether pictures are written, and not only checked."""
+        """Whether images are written, and not only checked."""
         return self.shorter_side is not None
 
-    def encode(self, picture: Tensor, content: bytes, where: str) -> bytes:
-        """The file to write.
+    def encode(self, image: Tensor, content: bytes, location: str) -> bytes:
+        """Resize and encode an image.
 
         Args:
-            picture: (3, H, W) uint8.
-            content: the file that the picture was read from; empty if it is not all of such a file.
-            where: what a message calls it.
+            image: (3, H, W) uint8.
+            content: bytes of the file that holds exactly this image; empty if there is none.
+            location: name of the image in messages.
 
         Raises:
-            UnreadableImageError: the format cannot hold it.
+            UnreadableImageError: the format cannot hold an image of this size.
         """
-        height, width = picture.shape[1:]
-        shrink = (self.shorter_side or math.inf) / min(height, width)
-        if shrink < 1:
-            extent = [max(1, round(side * shrink)) for side in (height, width)]
-            picture = F.resize(picture, extent, antialias=True)
+        height, width = image.shape[1:]
+        scale = (self.shorter_side or math.inf) / min(height, width)
+        if scale < 1:
+            image = F.resize(image, [max(1, round(side * scale)) for side in (height, width)], antialias=True)
         elif content.startswith(SIGNATURES[self.format]):
             return content
-        image = Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).numpy()))
-        target = io.BytesIO()
+        pil_image = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+        encoded = io.BytesIO()
         try:
             if self.format == "jpg":
-                image.save(target, format="JPEG", quality=self.quality, subsampling=0)
+                pil_image.save(encoded, format="JPEG", quality=self.quality, subsampling=0)
             else:
-                image.save(target, format="PNG")
+                pil_image.save(encoded, format="PNG")
         except (OSError, ValueError) as error:  # a JPEG has at most 65,500 pixels a side
-            raise UnreadableImageError(f"cannot write {where} as {self.format} ({error})") from error
-        return target.getvalue()
+            raise UnreadableImageError(f"cannot write {location} as {self.format} ({error})") from error
+        return encoded.getvalue()
 
 
 @singledispatch
-def shorter_side(view: Transform, size: int) -> int | None:
-    """The shorter side, in pixels, to which pictures may be shrunk without a view losing detail.
+def required_shorter_side(transform: Transform, size: int) -> int | None:
+    """Min shorter side, in pixels, of images from which `transform` crops samples without loss of detail.
 
     Args:
-        view: what is cut out of the pictures.
-        size: side of the result in pixels.
+        transform: the crop of training or evaluation.
+        size: side of the samples in pixels.
 
     Returns:
-        None for a view that shows pictures at their own resolution, or that is not known here.
+        None for a transform that crops at the images' own resolution, or that is not registered here.
     """
     return None
 
 
-@shorter_side.register(ResizedCenterCrop | RandomAffine | Resize)
-def _(view: Transform, size: int) -> int | None:
+@required_shorter_side.register(ResizedCenterCrop | RandomAffine | Resize)
+def _(transform: Transform, size: int) -> int | None:
     return size
 
 
-@shorter_side.register
-def _(view: RandomResizedCrop, size: int) -> int | None:
-    return math.ceil(size / view.scale[0])
+@required_shorter_side.register
+def _(transform: RandomResizedCrop, size: int) -> int | None:
+    return math.ceil(size / transform.scale[0])
 
 
-@shorter_side.register
-def _(view: PolyphaseSubsample, size: int) -> int | None:
-    return size * view.factor
+@required_shorter_side.register
+def _(transform: PolyphaseSubsample, size: int) -> int | None:
+    return size * transform.factor
