@@ -93,7 +93,7 @@ def main(argv: list[str]) -> int:
         cost_tables.cost_rows(network, sizes[number], {kind: found[number] for kind, found in benchmarks.items()}, size)
         for number, network in enumerate(networks)
     ]
-    cost_tables.print_costs(networks, costs, list(benchmarks), batches, size, machine)
+    cost_tables.print_costs(networks, costs, size, machine)
     if options.epoch:
         epoch = epoch_time.choose_epoch(options.epoch_images, options.size, options.epoch_batch)
         steps, failures = epoch_time.benchmark_epochs(networks, epoch, options.runs, options.seconds, devices[-1])

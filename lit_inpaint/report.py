@@ -27,7 +27,7 @@ _LARGE = 15e6  # bytes
 def main(argv: list[str]) -> int:
     """Write the page; returns the exit status."""
     parser = CommandParser("report", "Curves, tables, samples and settings of runs as one HTML page.", _EPILOG)
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories")
     parser.add_argument("--output", metavar="FILE.html", required=True, help="file to write")
     parser.add_argument("--images", metavar="N", type=whole_number(1), help="complete the validation set: N worst, N best")
     parser.add_argument("--weights", choices=("best", "last"), default="best", help="checkpoint for --images (default: best)")

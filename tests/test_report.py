@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from run_folders import SCORES, STEPS, write_run
+from run_directories import SCORES, STEPS, write_run
 
 from lit_inpaint import report
 from lit_inpaint.errors import UserError
@@ -197,8 +197,8 @@ def change_row(run: Path, key: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda run: (run / "config.yaml").unlink(), "one is not a run folder: it has no config.yaml"),
-        (lambda run: shutil.rmtree(run), "one is not a run folder: it does not exist"),
+        (lambda run: (run / "config.yaml").unlink(), "one is not a run directory: it has no config.yaml"),
+        (lambda run: shutil.rmtree(run), "one is not a run directory: it does not exist"),
         (lambda run: (run / "config.yaml").write_text("a: [1"), "cannot read .*config.yaml"),
         (
             lambda run: (run / "config.yaml").write_text("a: 1"),
@@ -268,7 +268,7 @@ def test_as_a_command(tmp_path: Path) -> None:
     done = subprocess.run(argv, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
-    assert "is not a run folder" in done.stderr
+    assert "is not a run directory" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -69,8 +69,10 @@ def cost_rows(
     if network.checkpoint is not None:
         rows.append(_row(network, "checkpoint_file", network.checkpoint.stat().st_size, "byte", size))
     rows += [_row(network, part, count, "1", size) for part, count in model_size.parts.items()]
+    first = "cuda" if any(kind.device.type == "cuda" for kind in benchmarks) else "cpu"
     for kind, benchmark in benchmarks.items():
-        end, details = _suffix(kind, list(benchmarks)), {"device": kind.device.type, "precision": kind.precision}
+        end = ("" if kind.device.type == first else "_cpu") + ("_bf16" if kind.precision == "bf16" else "")
+        details = {"device": kind.device.type, "precision": kind.precision}
         rows.append(_row(network, f"peak_memory{end}", benchmark.peak, "byte", size, details=details | {"batch": 1}))
         for batch, (seconds, n) in benchmark.timings.items():
             metric, value, unit = (
@@ -86,21 +88,12 @@ def epoch_row(network: Network, step: Timing, epoch: Epoch, device: str) -> dict
     return _row(network, "epoch", step.seconds * epoch.steps, "s", epoch.size, step.n, details)
 
 
-def print_costs(
-    networks: Sequence[Network],
-    costs: Sequence[Costs],
-    kinds: Sequence[DevicePrecision],
-    batches: Mapping[str, int],
-    size: int,
-    machine: str,
-) -> None:
+def print_costs(networks: Sequence[Network], costs: Sequence[Costs], size: int, machine: str) -> None:
     """Print size, parts and speed of all networks, and why published figures differ.
 
     Args:
         networks: at least one.
         costs: rows of each network.
-        kinds: measured devices and precisions.
-        batches: batch size of the throughput by type of device.
         size: side of the images in pixels.
         machine: description of the hardware.
     """
@@ -116,15 +109,16 @@ def print_costs(
             cells = network.label if number == 0 else "", part, f"{cost[part]['value']:,}"
             parts.add_row(*cells, _published_text(_published(network, part)), end_section=part == "total")
     _print(parts)
-    for kind in kinds:
-        device, end = kind.device.type, _suffix(kind, kinds)
-        columns = [_Column("peak memory MiB", f"peak_memory{end}", 2**20, ".1f")]
-        if any(f"{metric}{end}" in cost for cost in costs for metric in ("latency", "throughput")):
+    for peak in (row for metric, row in costs[0].items() if metric.startswith("peak_memory")):
+        end = peak["metric"].removeprefix("peak_memory")
+        columns = [_Column("peak memory MiB", peak["metric"], 2**20, ".1f")]
+        if any(f"latency{end}" in cost for cost in costs):
             columns += [_Column("ms for 1 image", f"latency{end}", style=".1f"), _Column("n", f"latency{end}", key="n")]
-            columns.append(_Column(f"images/s at {batches[device]}", f"throughput{end}", style=".3g"))
+        if batches := {cost[f"throughput{end}"]["batch"] for cost in costs if f"throughput{end}" in cost}:
+            columns += [_Column(f"images/s at {max(batches)}", f"throughput{end}", style=".3g")]
             columns += [_Column("n", f"throughput{end}", key="n"), _published_column("throughput")]
-        title = f"{DEVICE_NAMES[device]}, {kind.precision}, {size}x{size} ({machine}); medians of n interleaved passes"
-        _print(_table(title, networks, costs, columns))
+        where = f"{DEVICE_NAMES[peak['device']]}, {peak['precision']}, {size}x{size}"
+        _print(_table(f"{where} ({machine}); medians of n interleaved passes", networks, costs, columns))
     for network in networks:
         if note := NOTES.get(network.variant or ""):
             _print(f"{network.label}: {note}")
@@ -190,12 +184,6 @@ def _row(
     if figure := _published(network, metric):
         row |= {"published": figure.value, "published_unit": figure.unit, "published_in": figure.source}
     return row
-
-
-def _suffix(kind: DevicePrecision, kinds: Sequence[DevicePrecision]) -> str:
-    """End of the metric's name, see `Costs`."""
-    first = "cuda" if any(other.device.type == "cuda" for other in kinds) else "cpu"
-    return ("" if kind.device.type == first else "_cpu") + ("_bf16" if kind.precision == "bf16" else "")
 
 
 def _paper(network: Network) -> str:

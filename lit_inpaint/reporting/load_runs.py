@@ -1,4 +1,4 @@
-"""Load run folders: configuration, logged curves, final evaluation, sample grids and versions."""
+"""Load run directories: configuration, logged curves, final evaluation, sample grids and versions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GRID_NAME = re.compile(r"step_(\d+)\.png")
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Content of one run folder.
+    """Content of one run directory.
 
     Attributes:
         path: the folder, as the user gave it.
@@ -68,14 +68,14 @@ class RunRecord:
 
 
 def load_runs(paths: Sequence[Path]) -> list[RunRecord]:
-    """Load run folders.
+    """Load run directories.
 
     Raises:
-        UserError: a path is no run folder or stands twice; a run has no validation yet; a file is broken.
+        UserError: a path is no run directory or stands twice; a run has no validation yet; a file is broken.
     """
     full = [path.resolve() for path in paths]
     if doubles := [path for index, path in enumerate(paths) if full[index] in full[:index]]:
-        raise UserError(f"the run folder {doubles[0]} is named twice")
+        raise UserError(f"the run directory {doubles[0]} is named twice")
     labels = next(
         names
         for names in ([p.name for p in full], [f"{p.parent.name}/{p.name}" for p in full], [str(p) for p in full])
@@ -99,7 +99,7 @@ def _load_run(path: Path, label: str) -> RunRecord:
     config_file, metrics_file, table_file = path / "config.yaml", path / "metrics.csv", path / "final_evaluation.json"
     if not config_file.is_file():
         problem = "does not exist" if not path.exists() else "is a file" if path.is_file() else "has no config.yaml"
-        raise UserError(f"{path} is not a run folder: it {problem}; name a folder that `fit` made, as runs/lpi_demo/<time>")
+        raise UserError(f"{path} is not a run directory: it {problem}; name a folder that `fit` made, as runs/lpi_demo/<time>")
     with _reading(config_file, "the configuration of a run"):
         config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
         model, data = config.get("model"), config.get("data") or {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from lit_inpaint.evaluation.comparison_tables import Table, build_table
+from lit_inpaint.evaluation.comparison_tables import Cell, Table, build_table
 from lit_inpaint.metrics import LPI, PROTOCOLS
 from lit_inpaint.reporting.charts import COLORS, MAX_POINTS, Chart, Line
 from lit_inpaint.reporting.load_runs import RunRecord, best_point
@@ -29,6 +29,8 @@ _BATCH_TITLES = {
     "mask_ratio": "mean mask ratio of a batch",
     "images_per_second": "images per second",
 }
+Row = tuple[str, list[Cell]]
+"""CSS class of a table's row, and its cells."""
 
 
 class FinalTable(NamedTuple):
@@ -76,13 +78,13 @@ def render(
         best_psnr=[best_point(run.curves.get("val/psnr", ()), higher_is_better=True) for run in runs],
         overall_charts=overall,
         mask_ratio_charts=by_ratio,
-        validations=[_validation_rows(run) for run in runs],
+        validations=[_validation_table(run) for run in runs],
         training_charts=_training_charts(runs),
         grids=grids,
         galleries=galleries,
         final_tables=_final_tables(runs),
-        settings=_compare(runs, [run.settings() for run in runs]),
-        versions=_compare(runs, [*(run.versions for run in runs), environment]),
+        settings=_compare([run.settings() for run in runs]),
+        versions=_compare([*({"seed": str(run.config.get("seed")), **run.versions} for run in runs), environment]),
         units=_UNITS,
         colors=COLORS,
         quality=WEBP_QUALITY,
@@ -131,24 +133,17 @@ def _validation_charts(runs: Sequence[RunRecord]) -> tuple[list[Chart], list[Cha
     return overall, by_ratio
 
 
-def _validation_rows(run: RunRecord) -> list[tuple[int, list[tuple[str, bool]]]]:
-    """(step, cells) of each validation; a cell is a number and whether it is the best of several in its column."""
-    columns = [(name.rpartition("/")[2], run.curves[name]) for name in run.validation_columns()]
-    values = [dict(points) for _, points in columns]
-    best = [
-        best_point(points, _METRICS[metric].higher_is_better) if metric in _METRICS and len(points) > 1 else None
-        for metric, points in columns
-    ]
-    return [
-        (
-            step,
-            [
-                (f"{of_step[step]:.6g}" if step in of_step else "-", point is not None and point[0] == step)
-                for of_step, point in zip(values, best, strict=True)
-            ],
-        )
-        for step in sorted({step for of_step in values for step in of_step})
-    ]
+def _validation_table(run: RunRecord) -> tuple[list[str], list[Row]]:
+    """Headings and rows: every value of each validation, the best of a column marked."""
+    columns = run.validation_columns()
+    rows: dict[int, list[Cell]] = {step: [Cell(f"{step:,}")] for name in columns for step, _ in run.curves[name]}
+    for name in columns:
+        points, metric = run.curves[name], _METRICS.get(name.rpartition("/")[2])
+        best = best_point(points, metric.higher_is_better) if metric is not None and len(points) > 1 else None
+        values = dict(points)
+        for step, cells in rows.items():
+            cells.append(Cell(f"{values[step]:.6g}" if step in values else "-", best=best is not None and best[0] == step))
+    return ["step", *(name.removeprefix("val/") for name in columns)], [("", rows[step]) for step in sorted(rows)]
 
 
 def _training_charts(runs: Sequence[RunRecord]) -> dict[str, list[Chart]]:
@@ -197,8 +192,10 @@ def _final_table(runs: Sequence[RunRecord], manifest: str, several: bool) -> Fin
     return FinalTable([run.label for run in runs], table, manifest, f"{protocol.name}: {protocol.description}")
 
 
-def _compare(runs: Sequence[RunRecord], columns: Sequence[Mapping[str, str]]) -> list[tuple[str, list[str | None], bool]]:
-    """(key, value of each column, whether the values of the runs differ) for each key."""
-    keys = _unique(key for column in columns for key in column)
-    table = [(key, [column.get(key) for column in columns]) for key in keys]
-    return [(key, values, len(set(values[: len(runs)])) > 1) for key, values in table]
+def _compare(columns: Sequence[Mapping[str, str]]) -> list[Row]:
+    """A row for each key, "changed" if the columns differ."""
+    rows = []
+    for key in _unique(key for column in columns for key in column):
+        values = [column.get(key, "-") for column in columns]
+        rows.append(("changed" if len(set(values)) > 1 else "same", [Cell(key), *map(Cell, values)]))
+    return rows

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from run_folders import write_run
+from run_directories import write_run
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.reporting.load_runs import best_point, load_runs

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from PIL import Image
-from run_folders import sample_grid
+from run_directories import sample_grid
 
 from lit_inpaint.reporting.sample_grids import cut_grid
 from lit_inpaint.reporting.worst_and_best import worst_and_best

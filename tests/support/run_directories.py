@@ -1,4 +1,4 @@
-"""Run folders as `fit` leaves them, written without training."""
+"""Run directories as `fit` leaves them, written without training."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def sample_grid(step: int, rows: int = 4) -> Image.Image:
 
 
 def write_run(run: Path, lr: float = 1e-3, offset: float = 0.0, manifest: str = "ab" * 32, finished: bool = True) -> Path:
-    """Write a run folder without checkpoints.
+    """Write a run directory without checkpoints.
 
     Args:
         run: the folder.
