@@ -1,4 +1,4 @@
-"""A preparation resumes after kills, full disks and changes of the data set."""
+"""Resizing in worker processes: it resumes after kills, full disks and changes of the data set."""
 
 import errno
 import json
