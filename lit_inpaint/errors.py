@@ -1,4 +1,4 @@
-"""The error that every command reports as one line, and suggestions for misspelt names."""
+"""Report a user's mistake in one line, and suggest names for a misspelt one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class UserError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6, show_all: bool = False) -> str:
-    """Suggestion to append to a message about an unknown name.
+    """Return a suggestion to append to a message about an unknown name.
 
     Args:
         name: the unknown name.

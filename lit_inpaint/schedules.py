@@ -1,11 +1,10 @@
-"""Numbers that change while a run goes on: learning rates and loss weights.
+"""Schedule numbers that change during a run: learning rates and loss weights.
 
-Wherever a setting takes `Value`, it takes a plain number or one of the schedules here. A schedule is a pure function of the
-position in the run, so nothing of it is saved, and a resumed run goes on with the value that an undisturbed one would have.
+A setting of type `Value` takes a plain number or one of the schedules here. A schedule is a pure function of the position in
+the run. It therefore has no state to save, and a resumed run continues with the value of the uninterrupted run.
 
-Its clock starts with what carries it: at the first batch of the run for the weights and optimizers of a paper, at the first
-batch of the stage for those of a `Stage`. `by` says whether it counts batches or epochs (whole ones: within an epoch the value
-stays). The first batch sees position 0.
+A schedule of a paper starts at the first batch of the run, one of a `Stage` at the first batch of the stage. `by` selects
+batches or whole epochs as the unit; by epoch, the value is constant within an epoch. The first batch has position 0.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ Unit = Literal["iteration", "epoch"]
 
 @dataclass(frozen=True)
 class Clock:
-    """Where in its time a schedule is.
+    """Position of a schedule.
 
     Attributes:
-        iteration: batches done since its beginning.
-        length: batches from its beginning to the end of the run or stage; None if that has no end.
+        iteration: completed batches since the start of the schedule.
+        length: batches from the start of the schedule to the end of the run or stage; None without an end.
         per_epoch: batches in an epoch; None if the data has no length.
     """
 
@@ -33,7 +32,7 @@ class Clock:
     per_epoch: int | None = None
 
     def read(self, by: Unit) -> tuple[float, float | None]:
-        """Position and length in batches or in epochs.
+        """Return position and length in batches or in epochs.
 
         Raises:
             ValueError: by epoch, but the data has no length.
@@ -46,32 +45,32 @@ class Clock:
 
 
 class Schedule(ABC):
-    """A number as a function of time."""
+    """A number as a function of the position in the run."""
 
     @abstractmethod
     def at(self, clock: Clock) -> float:
-        """The value for the batch that begins at `clock`."""
+        """Return the value for the batch at `clock`."""
 
 
 Value = float | Schedule
 
 
 def value_at(value: Value, clock: Clock) -> float:
-    """What a setting is worth at `clock`, constant or not."""
+    """Return the value of a constant or a schedule at `clock`."""
     return value.at(clock) if isinstance(value, Schedule) else float(value)
 
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """`start` for `hold` units, then in a straight line to `end`, and `end` from there on.
+    """Hold `start` for `hold` units, change linearly to `end`, and stay there.
 
     `Linear(5.0)` is PEPSI's `5 (1 - k / k_max)`; `Linear(1e-4, hold=10, length=90, by="epoch")` is DeepGIN's learning rate.
 
     Attributes:
         start: first value.
-        end: last value: zero, a floor, or a ceiling to warm up to.
-        hold: units before the line begins.
-        length: units that the line takes; None: the rest of the run or stage.
+        end: last value; above `start` for a warm-up.
+        hold: units before the change.
+        length: units of the change; None: the rest of the run or stage.
         by: the unit.
     """
 
@@ -85,20 +84,20 @@ class Linear(Schedule):
         _check_span(self, self.hold, self.length)
 
     def at(self, clock: Clock) -> float:
-        """The value for the batch that begins at `clock`."""
-        done = _share(self, clock, self.hold, self.length, self.by)
+        """Return the value for the batch at `clock`."""
+        done = _progress(self, clock, self.hold, self.length, self.by)
         return self.end if done >= 1 else self.start * (1 - done) + self.end * done  # exact at both ends
 
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """`start` for `hold` units, then half a cosine wave down (or up) to `end` (Loshchilov and Hutter 2017, eq. 5, one period).
+    """Hold `start` for `hold` units, then follow half a cosine period to `end` (Loshchilov and Hutter 2017, eq. 5).
 
     Attributes:
         start: first value.
         end: last value.
-        hold: units before the wave begins.
-        length: units that the wave takes; None: the rest of the run or stage.
+        hold: units before the change.
+        length: units of the change; None: the rest of the run or stage.
         by: the unit.
     """
 
@@ -112,22 +111,22 @@ class Cosine(Schedule):
         _check_span(self, self.hold, self.length)
 
     def at(self, clock: Clock) -> float:
-        """The value for the batch that begins at `clock`."""
-        done = _share(self, clock, self.hold, self.length, self.by)
-        left = (1 + math.cos(math.pi * done)) / 2
-        return self.end if done >= 1 else self.start * left + self.end * (1 - left)  # exact at both ends
+        """Return the value for the batch at `clock`."""
+        done = _progress(self, clock, self.hold, self.length, self.by)
+        remaining = (1 + math.cos(math.pi * done)) / 2
+        return self.end if done >= 1 else self.start * remaining + self.end * (1 - remaining)  # exact at both ends
 
 
 @dataclass(frozen=True)
 class Steps(Schedule):
-    """`start`, multiplied by `factor` at each of the milestones.
+    """Multiply `start` by `factor` at each of the milestones.
 
     `Steps(1e-4, milestones=(900_000,))` divides by 10 after 900,000 batches.
 
     Attributes:
         start: first value.
-        factor: what each milestone multiplies by.
-        milestones: positions, rising, in units; a milestone holds for the batch that begins there.
+        factor: multiplier of each milestone.
+        milestones: increasing positions in units; a milestone already applies to the batch at its position.
         by: the unit.
     """
 
@@ -141,13 +140,13 @@ class Steps(Schedule):
             raise ValueError(f"Steps: milestones={self.milestones}; give positions from 1 on, each above the one before")
 
     def at(self, clock: Clock) -> float:
-        """The value for the batch that begins at `clock`."""
+        """Return the value for the batch at `clock`."""
         position, _ = clock.read(self.by)
         return self.start * self.factor ** sum(position >= milestone for milestone in self.milestones)
 
 
-def _share(schedule: Schedule, clock: Clock, hold: int, length: int | None, by: Unit) -> float:
-    """How much of the way from start to end is done, in [0, 1]."""
+def _progress(schedule: Schedule, clock: Clock, hold: int, length: int | None, by: Unit) -> float:
+    """Return the completed fraction of the change, in [0, 1]."""
     position, end = clock.read(by)
     if length is not None:
         span: float = length
@@ -155,10 +154,10 @@ def _share(schedule: Schedule, clock: Clock, hold: int, length: int | None, by: 
         span = end - hold
     else:
         raise ValueError(f"{schedule} needs a length, since the run has no end; give it one, or trainer.max_steps")
-    done = position - hold
-    if done <= 0:
+    elapsed = position - hold
+    if elapsed <= 0:
         return 0.0
-    return 1.0 if done >= span else done / span
+    return 1.0 if elapsed >= span else elapsed / span
 
 
 def _check_span(schedule: Schedule, hold: int, length: int | None) -> None:

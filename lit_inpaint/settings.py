@@ -1,7 +1,7 @@
-"""Settings: frozen dataclasses that a YAML can state, a checkpoint can carry and the engine reads.
+"""Define the settings of training as frozen dataclasses, for YAML files, checkpoints and the engine.
 
-An optimizer setting knows how to build its optimizer; a `Stage` says who plays, in which order, for how long and by which
-weights and optimizers.
+`OptimizerSettings` builds an optimizer. `Training` sets clipping, accumulation and memory layout. `Stage` sets the players,
+their update order, its duration, and overrides of loss weights and optimizers.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class OptimizerSettings(ABC):
 
     @abstractmethod
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """A fresh optimizer over `parameters`. A scheduled learning rate is 0 until the engine sets it, before each batch."""
+        """Build an optimizer of `parameters`. A scheduled learning rate is 0 until the engine sets it before each batch."""
 
     def options(self) -> dict[str, Any]:
-        """All hyperparameters but the learning rate."""
+        """Return all hyperparameters except the learning rate."""
         fields = dataclasses.fields(cast(Any, self))
         return {field.name: getattr(self, field.name) for field in fields if field.name != "lr"}
 
@@ -50,8 +50,8 @@ class Adam(OptimizerSettings):
 
     Attributes:
         lr: learning rate, constant or a schedule.
-        betas: decay of the running mean and of the running square.
-        eps: added to the root of the running square.
+        betas: decay of the running means of the gradient and of its square.
+        eps: added to the root of the latter.
         weight_decay: L2 penalty added to the gradient.
     """
 
@@ -61,7 +61,7 @@ class Adam(OptimizerSettings):
     weight_decay: float = 0.0
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """A fresh `torch.optim.Adam` over `parameters`."""
+        """Build a `torch.optim.Adam` of `parameters`."""
         return torch.optim.Adam(parameters, **self._arguments())
 
 
@@ -71,9 +71,9 @@ class AdamW(OptimizerSettings):
 
     Attributes:
         lr: learning rate, constant or a schedule.
-        betas: decay of the running mean and of the running square.
-        eps: added to the root of the running square.
-        weight_decay: share of each weight taken away per step, times the learning rate.
+        betas: decay of the running means of the gradient and of its square.
+        eps: added to the root of the latter.
+        weight_decay: fraction of each weight subtracted per step, times the learning rate.
     """
 
     lr: Value = 1e-3
@@ -82,7 +82,7 @@ class AdamW(OptimizerSettings):
     weight_decay: float = 1e-2
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """A fresh `torch.optim.AdamW` over `parameters`."""
+        """Build a `torch.optim.AdamW` of `parameters`."""
         return torch.optim.AdamW(parameters, **self._arguments())
 
 
@@ -92,8 +92,8 @@ class SGD(OptimizerSettings):
 
     Attributes:
         lr: learning rate, constant or a schedule.
-        momentum: share of the last step that is kept.
-        nesterov: look ahead along the momentum.
+        momentum: fraction of the last step that is added to the next.
+        nesterov: use Nesterov momentum.
         weight_decay: L2 penalty added to the gradient.
     """
 
@@ -103,24 +103,24 @@ class SGD(OptimizerSettings):
     weight_decay: float = 0.0
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """A fresh `torch.optim.SGD` over `parameters`."""
+        """Build a `torch.optim.SGD` of `parameters`."""
         return torch.optim.SGD(parameters, **self._arguments())
 
 
 @dataclass(frozen=True)
 class Training:
-    """How the engine runs a paper; nothing here changes what is learnt from a batch except the clipping.
+    """Set how the engine trains a paper; of these, only clipping changes the result of an update.
 
     Attributes:
-        clip_generator: gradient norm above which the generator's gradient is scaled down; None leaves it alone.
-        clip_discriminator: the same for the discriminator.
-        accumulate_generator: parts that a batch is cut into for the generator's turn, to fit into less memory; the gradients of
-            the parts add up to that of the batch, for losses that are means over the samples and networks without batch norm,
-            dropout or spectral norm (which does a power iteration for each part).
-        accumulate_discriminator: the same for the discriminator's turn. A simultaneous update has one forward for both players
-            and takes the larger of the two.
-        channels_last: keep convolution weights in NHWC order, which is the faster one on most machines.
-        compile: compile the generator with `torch.compile` while training; pays on GPUs and in long runs.
+        clip_generator: maximum norm of the generator's gradient; None: no clipping.
+        clip_discriminator: maximum norm of the discriminator's gradient; None: no clipping.
+        accumulate_generator: micro-batches into which a batch is split for the generator's update, to save memory. Their
+            gradients add up to that of the batch if losses are means over the samples and the networks have no batch norm,
+            dropout or spectral norm (which does a power iteration for each micro-batch).
+        accumulate_discriminator: the same for the discriminator's update. A simultaneous update has one forward for both
+            players and uses the larger of the two numbers.
+        channels_last: keep convolution weights in NHWC order, which is faster on most machines.
+        compile: compile the generator with `torch.compile` for training; pays on GPUs and in long runs.
     """
 
     clip_generator: float | None = None
@@ -137,29 +137,29 @@ class Training:
                 raise ValueError(f"{name}={limit}; give a norm above 0, or None for no limit")
         for name in ("accumulate_generator", "accumulate_discriminator"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; give the number of parts of a batch, 1 for the whole batch")
+                raise ValueError(f"{name}={getattr(self, name)}; give the number of micro-batches, 1 for the whole batch")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training in which the same players play by the same rules.
+    """A part of training with the same players, update order, loss weights and optimizers.
 
     Attributes:
-        name: shown in the progress bar and the log.
-        update: order of the two players within one batch, see `lit_inpaint.engine.inpainter`.
-        generator: whether the generator learns.
-        discriminator: whether the discriminator learns.
-        iterations: batches this stage lasts; None (and no `epochs`) lasts to the end of the run, which only the last stage may.
-        d_steps: discriminator steps per batch; more than one only in "alternating".
-        epochs: the length in passes over the training data instead.
-        weights: loss weights, by name, that differ from the paper's in this stage.
-        generator_optimizer: replaces the paper's own in this stage.
-        discriminator_optimizer: the same for the discriminator.
-        fresh_optimizers: begin with empty optimizer states. Otherwise the states of the stage before are kept, also where only
-            hyperparameters change; another kind of optimizer always begins afresh.
-        frozen: names of modules (`*` stands for anything) that do not learn in this stage and run in evaluation mode, such as
+        name: for the progress bar and the log.
+        update: update order of the two players within one batch, see `lit_inpaint.engine.inpainter`.
+        generator: whether the generator is trained.
+        discriminator: whether the discriminator is trained.
+        iterations: duration in batches. None (and no `epochs`): to the end of the run, for the last stage only.
+        d_steps: discriminator updates per batch; more than one only in "alternating".
+        epochs: duration in epochs, instead of `iterations`.
+        weights: loss weights, by name, that override the paper's in this stage.
+        generator_optimizer: overrides the paper's in this stage.
+        discriminator_optimizer: overrides the paper's in this stage.
+        fresh_optimizers: start with empty optimizer states. Otherwise the states of the stage before are kept, also where only
+            hyperparameters change; an optimizer of another kind always starts empty.
+        frozen: names of modules (`*` matches anything) that are not trained in this stage and run in evaluation mode, such as
             "generator.encoder.*.norm".
-        evaluating: names of modules that run in evaluation mode (batch norm with its running statistics) but go on learning.
+        eval_modules: names of modules in evaluation mode (batch norm uses its running statistics) whose weights are trained.
     """
 
     name: str = "adversarial"
@@ -178,7 +178,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         if not (self.generator or self.discriminator):
-            raise ValueError(f"stage {self.name!r} has no player: let the generator or the discriminator learn")
+            raise ValueError(f"stage {self.name!r} has no player: set generator or discriminator to true")
         if self.iterations is not None and self.epochs is not None:
             raise ValueError(f"stage {self.name!r} has iterations={self.iterations} and epochs={self.epochs}; give one of them")
         for unit in ("iterations", "epochs"):
@@ -190,12 +190,12 @@ class Stage:
 
     @property
     def players(self) -> tuple[Player, ...]:
-        """Who learns."""
+        """The players that this stage trains."""
         return tuple(player for player in ("generator", "discriminator") if getattr(self, player))
 
 
 def plain(value: object) -> Plain:
-    """`value` as plain data (None, bool, int, float, str, list, dict), so that a checkpoint loads with `weights_only=True`.
+    """Convert `value` to None, bool, int, float, str, list and dict, so that a checkpoint loads with `weights_only=True`.
 
     Raises:
         TypeError: for anything else, naming its type.
@@ -203,10 +203,10 @@ def plain(value: object) -> Plain:
     if value is None or type(value) in (bool, int, str):
         return cast(Plain, value)
     if isinstance(value, float):
-        return float(value)  # numpy.float64 is a float, but loads only with `weights_only=False`
+        return float(value)  # numpy.float64 is a subclass of float, but loads only with `weights_only=False`
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        if isinstance(value, Schedule | OptimizerSettings):  # one of several classes may stand here
+        if isinstance(value, Schedule | OptimizerSettings):  # the field's type allows several classes
             return {"class_path": f"{type(value).__module__}.{type(value).__qualname__}", "init_args": cast(Plain, fields)}
         return cast(Plain, fields)
     if isinstance(value, dict):

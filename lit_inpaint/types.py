@@ -1,8 +1,7 @@
-"""What flows through the house: batches, predictions, loss terms, and the one statement of range and mask sense.
+"""Define batches, predictions and loss terms, with their value range and mask polarity.
 
-Everywhere in `lit_inpaint`, outside the inside of a paper: images are float tensors in [0, 1], RGB, shape (B, 3, H, W);
-masks are float tensors that hold exactly 0 or 1, shape (B, 1, H, W), and **1 marks a hole**. A paper that thinks in another
-range or polarity converts inside its own `forward`.
+Everywhere in `lit_inpaint`, images are RGB float tensors (B, 3, H, W) in [0, 1]. Masks are float tensors (B, 1, H, W) of
+exactly 0 or 1, and **1 marks a hole**. A paper with another range or polarity converts inside its own `forward`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from torch import Tensor
 Terms = Mapping[str, Tensor | Callable[[], Tensor]]
 """Loss terms by name, each a scalar, not yet weighted. The names are the fields of the paper's `Weights`.
 
-A term that costs much may be a function instead, called only where its weight is not 0: one that a warm-up stage leaves out.
+An expensive term may be a function instead. It is called only where its weight is not 0, so a warm-up stage may leave it out.
 """
 
 
@@ -38,26 +37,26 @@ class Batch(TypedDict):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a generator says about a batch.
+    """Output of a generator for a batch.
 
     Attributes:
         image: (B, 3, H, W) raw output on the [0, 1] scale; neither clamped nor composited.
-        stages: further images the losses or the sample grids want (coarse, low resolution, edges), by name.
+        stages: further images for the losses and the sample grids (coarse, low resolution, edges), by name.
     """
 
     image: Tensor
     stages: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
 
     def detach(self) -> Prediction:
-        """The same images without their graph, for the discriminator's turn."""
+        """Return the same images without their graph, for the discriminator's update."""
         return Prediction(self.image.detach(), {name: image.detach() for name, image in self.stages.items()})
 
 
 def as_floats(batch: Batch) -> Batch:
-    """A batch as the contract wants it, on the device where it is.
+    """Convert a batch of bytes to the floats of `Batch`, on its own device.
 
-    Loaders hand images over as bytes (0 to 255) and masks as bytes (0 and 1): a quarter of the memory to stack, to send between
-    processes, and to copy to a GPU. What is of floats already stays as it is.
+    Loaders deliver images as bytes (0 to 255) and masks as bytes (0 and 1): a quarter of the memory to stack, to send between
+    processes, and to copy to a GPU. Floats stay as they are.
     """
     image, mask = batch["image"], batch["mask"]
     if image.dtype == torch.uint8:
@@ -66,9 +65,9 @@ def as_floats(batch: Batch) -> Batch:
 
 
 def composite(image: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
-    """Known pixels of `image`, hole pixels of `prediction`.
+    """Combine the known pixels of `image` with the hole pixels of `prediction`.
 
-    Selects rather than multiplies, so a known pixel keeps its exact value whatever the prediction holds there.
+    Selects instead of multiplying, so that a known pixel keeps its exact value even where the prediction is not finite.
 
     Args:
         image: (B, 3, H, W) in [0, 1].
@@ -82,12 +81,12 @@ def composite(image: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
 
 
 def empty_holes(image: Tensor, mask: Tensor) -> Tensor:
-    """`image` (B, 3, H, W) with its holes (`mask` = 1) set to 0."""
+    """Set the holes (`mask` = 1) of `image` (B, 3, H, W) to 0."""
     return image * (1 - mask)
 
 
 def check_batch(batch: Batch) -> float:
-    """Hold a batch against the contract above and return its mean hole share, in [0, 1].
+    """Check a batch against `Batch` and return its mean mask ratio, in [0, 1].
 
     Raises:
         ValueError: naming the key, what was found and what was expected.

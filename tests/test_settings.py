@@ -60,7 +60,7 @@ def test_training_refuses_a_limit_that_would_not_limit(player: str, value: float
 @pytest.mark.parametrize("name", ["accumulate_generator", "accumulate_discriminator"])
 @pytest.mark.parametrize("value", [0, -2])
 def test_training_refuses_a_batch_in_no_parts(name: str, value: int) -> None:
-    with pytest.raises(ValueError, match=f"{name}={value}; give the number of parts of a batch, 1 for the whole batch"):
+    with pytest.raises(ValueError, match=f"{name}={value}; give the number of micro-batches, 1 for the whole batch"):
         Training(**{name: value})
 
 

@@ -1,4 +1,4 @@
-"""Training engine: update order, loss weighting, accumulation, freezing, step counting, several processes."""
+"""Train any paper: update order, loss weighting, stages, accumulation, freezing, step counting, several processes."""
 
 from lit_inpaint.engine.inpainter import Inpainter
 

@@ -9,7 +9,7 @@ import torch
 from tiny_pair import ALTERNATING, CLIPPED, IN_PARTS, ORDERS, SIMULTANEOUS, Case, difference
 from torch import nn
 
-from lit_inpaint.engine.sync_batchnorm import SyncBatchNorm, shared_forward
+from lit_inpaint.engine.sync_batchnorm import SyncBatchNorm, synchronized_forward
 from lit_inpaint.settings import Stage
 
 pytestmark = pytest.mark.xdist_group("tiny pairs, batch norm")
@@ -95,7 +95,7 @@ def test_over_one_process_it_is_batch_norm(
     layers = [kind(3, momentum=momentum, affine=affine, track_running_stats=tracking).double() for _ in range(2)]
     for number in range(3):
         inputs = [torch.randn(shape, generator=torch.Generator().manual_seed(number)).double() for _ in layers]
-        outputs = [layers[0](inputs[0].requires_grad_()), shared_forward(layers[1], inputs[1].requires_grad_())]
+        outputs = [layers[0](inputs[0].requires_grad_()), synchronized_forward(layers[1], inputs[1].requires_grad_())]
         for output in outputs:
             (output**3).sum().backward()
         torch.testing.assert_close(outputs[0], outputs[1])
@@ -109,7 +109,7 @@ def test_over_one_process_it_is_batch_norm(
 def test_statistics_are_kept_in_at_least_single_precision() -> None:
     layer = nn.BatchNorm2d(3)
     far = 1000 + torch.randn(4, 3, 5, 5)
-    assert shared_forward(layer, far.bfloat16()).dtype == torch.bfloat16
+    assert synchronized_forward(layer, far.bfloat16()).dtype == torch.bfloat16
     assert layer.running_mean is not None
     assert layer.running_mean.dtype == torch.float32
     torch.testing.assert_close(layer.running_mean, far.bfloat16().float().mean((0, 2, 3)) * 0.1)
