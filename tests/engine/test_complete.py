@@ -1,4 +1,4 @@
-"""`complete`: images of any size, known pixels untouched."""
+"""`complete`: images of any size, with unchanged known pixels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_complete_at_any_size(lpi: LPINet, size: tuple[int, int], hole: str) -> 
     if hole != "none":
         assert not torch.equal(done, image)
     filled = torch.where(mask > 0.5, torch.full_like(image, 0.123), image)
-    assert torch.equal(lpi.complete(filled, mask), done), "what the holes hold is ignored"
+    assert torch.equal(lpi.complete(filled, mask), done), "the content of holes is ignored"
 
 
 def test_complete_is_the_clamped_composite() -> None:

@@ -1,4 +1,4 @@
-"""Two processes with half batches learn what one learns from whole batches, and measure what it measures."""
+"""Two processes with half batches learn the same as one with whole batches, and compute the same metrics."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ import tiny_pair
 import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, SingleDeviceStrategy
 from tiny_gan import make_trainer
-from tiny_pair import CLIPPED, GENERATOR_FIRST, IN_PARTS, ORDERS, SIMULTANEOUS, WARM_UP, Case, difference
+from tiny_pair import CLIPPED, GENERATOR_FIRST, MICRO_BATCHES, ORDERS, SIMULTANEOUS, WARM_UP, Case, difference
 
 from lit_inpaint.data import DemoPhotos
 from lit_inpaint.engine.ddp_strategy import no_sync, validate_strategy
@@ -21,9 +21,9 @@ from lit_inpaint.settings import Stage
 pytestmark = pytest.mark.xdist_group("tiny pairs")
 Pair = Callable[[str], list[dict[str, Any]]]
 
-ALIKE = {order: Case(stages) for order, stages in ORDERS.items()}
-ALIKE |= {f"{order}, in parts": Case(stages, training=IN_PARTS) for order, stages in ORDERS.items()}
-ALIKE |= {f"{order}, clipped": Case(stages, training=CLIPPED) for order, stages in ORDERS.items()}
+EQUAL = {order: Case(stages) for order, stages in ORDERS.items()}
+EQUAL |= {f"{order}, micro-batches": Case(stages, training=MICRO_BATCHES) for order, stages in ORDERS.items()}
+EQUAL |= {f"{order}, clipped": Case(stages, training=CLIPPED) for order, stages in ORDERS.items()}
 MEASURED = {f"{order}, measured": Case(ORDERS[order], validation=5, ema=0.5) for order in ("simultaneous", "alternating")}
 SWITCH = (Stage(iterations=3), Stage(eval_modules=("generator.1", "discriminator.1")))
 OTHERS = {
@@ -34,25 +34,25 @@ OTHERS = {
     "own batch norm, average measured": Case(batch_norm="own", validation=5, ema=0.5),
     "a stage begins": Case(SWITCH, "own", ema=0.5),
     "a stage begins after a validation": Case(SWITCH, "own", ema=0.5, validation=5),
-    "exchanges": Case(count_exchanges=True),
-    "exchanges, in parts": Case(training=IN_PARTS, count_exchanges=True),
+    "all_reduces": Case(count_all_reduces=True),
+    "all_reduces, micro-batches": Case(training=MICRO_BATCHES, count_all_reduces=True),
 }
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return tiny_pair.fit_pairs(tmp_path_factory.mktemp("pair"), ALIKE | MEASURED | OTHERS)
+    return tiny_pair.fit_pairs(tmp_path_factory.mktemp("pair"), EQUAL | MEASURED | OTHERS)
 
 
-@pytest.mark.parametrize("name", [*ALIKE, *MEASURED])
-def test_two_processes_learn_what_one_learns(name: str, pair: Pair) -> None:
+@pytest.mark.parametrize("name", [*EQUAL, *MEASURED])
+def test_two_processes_learn_the_same_as_one(name: str, pair: Pair) -> None:
     first, second = pair(name)
-    one = tiny_pair.fit((ALIKE | MEASURED)[name], 1)
+    one = tiny_pair.fit((EQUAL | MEASURED)[name], 1)
     assert difference(first["weights"], second["weights"]) == 0
     assert difference(first["weights"], one["weights"]) < 1e-13
 
 
-def test_in_single_precision_too(pair: Pair) -> None:
+def test_two_processes_learn_the_same_in_single_precision(pair: Pair) -> None:
     first, second = pair("float")
     assert difference(first["weights"], second["weights"]) == 0
     assert difference(first["weights"], tiny_pair.fit(OTHERS["float"], 1)["weights"]) < 1e-5
@@ -66,16 +66,16 @@ def test_bf16_runs_and_the_processes_agree(order: str, pair: Pair) -> None:
     assert difference(first["weights"], tiny_pair.make_model(OTHERS[f"bf16, {order}"]).state_dict()) > 1e-2
 
 
-def test_gradients_travel_once_per_turn_however_many_parts_it_has(pair: Pair) -> None:
-    assert [found["exchanges"] for found in pair("exchanges")] == [tiny_pair.STEPS] * 2
-    assert [found["exchanges"] for found in pair("exchanges, in parts")] == [tiny_pair.STEPS] * 2
+def test_gradients_are_reduced_once_per_update_however_many_micro_batches_it_has(pair: Pair) -> None:
+    assert [found["all_reduces"] for found in pair("all_reduces")] == [tiny_pair.STEPS] * 2
+    assert [found["all_reduces"] for found in pair("all_reduces, micro-batches")] == [tiny_pair.STEPS] * 2
 
 
 # Validation -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_processes_with_different_numbers_of_batches_measure_what_one_measures(name: str, pair: Pair) -> None:
+def test_metrics_of_processes_with_different_numbers_of_batches_are_those_of_one(name: str, pair: Pair) -> None:
     first, second = pair(name)
     one = tiny_pair.fit(MEASURED[name], 1)
     assert first["counted"] == second["counted"] == one["counted"] == [5, 5, 5]
@@ -85,8 +85,8 @@ def test_processes_with_different_numbers_of_batches_measure_what_one_measures(n
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_fewer_samples_than_processes_are_refused(split: str) -> None:
-    """Lightning skips the validation of a process without batches; the others would wait for it for ever."""
+def test_fewer_samples_than_processes_is_an_error(split: str) -> None:
+    """Lightning skips the validation of a process without batches; the others would wait for it without end."""
     data = DemoPhotos(val_images=1, test_images=1, val_crops=2, val_masks=[Center()], workers=0)
     data.setup("fit" if split == "validation" else "test")
     loader = data.val_dataloader if split == "validation" else data.test_dataloader
@@ -98,16 +98,16 @@ def test_fewer_samples_than_processes_are_refused(split: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["own batch norm, measured", "own batch norm, average measured"])
-def test_all_processes_measure_the_network_of_the_first(name: str, pair: Pair) -> None:
-    """Each has running statistics of its own otherwise; nor do they change in the course of a validation."""
+def test_all_processes_validate_the_network_of_the_first(name: str, pair: Pair) -> None:
+    """Without a broadcast each has its own running statistics; nor do they change during a validation."""
     first, second = pair(name)
     assert first["counted"] == second["counted"] == [5, 5, 5]
-    assert difference(first["weights"], second["weights"]) > 1e-3, "nothing to share"
+    assert difference(first["weights"], second["weights"]) > 1e-3, "nothing to broadcast"
     assert [difference(a, b) for a, b in zip(first["networks"], second["networks"], strict=True)] == [0, 0, 0]
 
 
 def test_a_validation_changes_nothing_in_training(pair: Pair) -> None:
-    """Here batch norm is told to go by its running statistics in the very batch after a validation."""
+    """Here batch norm changes to its running statistics in the very batch after a validation."""
     for measured, unmeasured in zip(pair("a stage begins after a validation"), pair("a stage begins"), strict=True):
         assert difference(measured["weights"], unmeasured["weights"]) == 0
 
@@ -115,8 +115,8 @@ def test_a_validation_changes_nothing_in_training(pair: Pair) -> None:
 # The strategy ---------------------------------------------------------------------------------------------------------------
 
 
-def test_ddp_looks_for_unused_parameters_only_where_there_are_some(pair: Pair) -> None:
-    """Asked of what DDP was made with: a private name of Lightning's, renamed, shows here."""
+def test_ddp_searches_for_unused_parameters_only_where_there_are_some(pair: Pair) -> None:
+    """Read from DDP itself: a renamed private name of Lightning would fail here."""
     found = {order: [process["finds_unused"] for process in pair(order)] for order in ORDERS}
     assert found == {order: [order != "simultaneous"] * 2 for order in ORDERS}
 
@@ -127,7 +127,7 @@ def strategy(name: str) -> DDPStrategy:
     return chosen
 
 
-def test_what_is_asked_for_stays() -> None:
+def test_a_requested_search_stays() -> None:
     asked = strategy("ddp_find_unused_parameters_true")
     for stages in (SIMULTANEOUS, GENERATOR_FIRST):
         validate_strategy(asked, stages, has_discriminator=True)
@@ -147,7 +147,7 @@ def test_what_is_left_open_is_settled_once_and_for_all(name: str) -> None:
         assert open_._ddp_kwargs == {"find_unused_parameters": True}
 
 
-def test_one_player_leaves_nothing_out_unless_a_part_of_it_is_kept_still() -> None:
+def test_one_player_has_unused_parameters_only_if_a_module_is_frozen() -> None:
     alone = strategy("ddp")
     validate_strategy(alone, (Stage(discriminator=False),), has_discriminator=False)
     assert alone._ddp_kwargs == {}
@@ -156,7 +156,7 @@ def test_one_player_leaves_nothing_out_unless_a_part_of_it_is_kept_still() -> No
 
 
 @pytest.mark.parametrize("order", [order for order in ORDERS if order != "simultaneous"])
-def test_a_strategy_without_that_search_is_refused_in_one_line(order: str) -> None:
+def test_a_strategy_without_that_search_is_a_one_line_error(order: str) -> None:
     with pytest.raises(UserError, match="expects a gradient for every parameter") as refused:
         validate_strategy(strategy("ddp_find_unused_parameters_false"), ORDERS[order], has_discriminator=True)
     assert "--trainer.strategy ddp" in str(refused.value)
@@ -164,19 +164,19 @@ def test_a_strategy_without_that_search_is_refused_in_one_line(order: str) -> No
 
 
 @pytest.mark.parametrize("kind", [FSDPStrategy, DeepSpeedStrategy])
-def test_strategies_under_which_training_would_go_wrong_are_refused_with_the_reason(kind: type) -> None:
+def test_unsupported_strategies_are_refused_with_the_reason(kind: type) -> None:
     with pytest.raises(UserError, match=f"{kind.__name__} cannot .* one optimizer, FSDP merges .* --trainer.strategy ddp"):
         validate_strategy(object.__new__(kind), SIMULTANEOUS, has_discriminator=True)
 
 
-def test_one_device_needs_nothing() -> None:
+def test_one_device_needs_no_strategy() -> None:
     alone = SingleDeviceStrategy(torch.device("cpu"))
     validate_strategy(alone, WARM_UP, has_discriminator=True)
     with no_sync(alone, True):
         pass
 
 
-def test_a_pair_that_hangs_fails_and_is_ended(tmp_path: Path) -> None:
+def test_a_pair_that_hangs_is_killed_and_fails(tmp_path: Path) -> None:
     script = tmp_path / "hangs.py"
     script.write_text("import time\nprint('started', flush=True)\ntime.sleep(60)\n")
     with pytest.raises(AssertionError, match="hang"):

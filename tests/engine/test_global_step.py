@@ -1,4 +1,4 @@
-"""One batch is one `global_step`, in every mode, for everything in Lightning that counts."""
+"""One batch is one `global_step`, in every update order, for every counter of Lightning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lit_inpaint.callbacks import GeneratorEMA
 from lit_inpaint.engine import global_step
 from lit_inpaint.settings import Stage
 
-PLANS: dict[str, tuple[Stage, ...]] = {
+STAGES: dict[str, tuple[Stage, ...]] = {
     "simultaneous": (Stage(),),
     "alternating": (Stage(update="alternating"),),
     "alternating, D thrice": (Stage(update="alternating", d_steps=3),),
@@ -27,7 +27,7 @@ PLANS: dict[str, tuple[Stage, ...]] = {
 
 
 class Steps(Callback):
-    """`global_step` as a callback sees it after each batch and at each validation."""
+    """Record `global_step` after each batch and at each validation."""
 
     def __init__(self) -> None:
         self.after_batches: list[int] = []
@@ -42,9 +42,9 @@ class Steps(Callback):
         self.at_validations.append(trainer.global_step)
 
 
-@pytest.fixture(params=PLANS)
+@pytest.fixture(params=STAGES)
 def model(request: pytest.FixtureRequest) -> TinyGAN:
-    return make_tiny(stages=PLANS[request.param])
+    return make_tiny(stages=STAGES[request.param])
 
 
 def test_every_counter_counts_batches(model: TinyGAN, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_every_counter_counts_batches(model: TinyGAN, tmp_path: Path) -> None:
     assert ema.updates == 11
 
 
-def test_counting_goes_on_over_epochs_and_resumes(model: TinyGAN, tmp_path: Path) -> None:
+def test_counting_continues_over_epochs_and_after_a_resume(model: TinyGAN, tmp_path: Path) -> None:
     steps = Steps()
     trainer = make_trainer(7, steps)
     trainer.fit(model, loader(make_batches(3)))
@@ -75,16 +75,16 @@ def test_counting_goes_on_over_epochs_and_resumes(model: TinyGAN, tmp_path: Path
     assert again.after_batches == [8, 9, 10]
 
 
-class Watch(Callback):
+class PrivateNames(Callback):
     def __init__(self) -> None:
-        self.found: list[str] = []
+        self.missing: list[str] = []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.found = missing(trainer)
+        self.missing = missing(trainer)
 
 
 def missing(trainer: Trainer) -> list[str]:
-    """The names `counting.py` relies on that this Lightning does not have."""
+    """Return the private names used in `global_step.py` that this Lightning does not have."""
     absent = []
     for path in (
         "fit_loop.epoch_loop.manual_optimization.optim_step_progress.increment_ready",
@@ -103,21 +103,21 @@ def missing(trainer: Trainer) -> list[str]:
     return absent
 
 
-def test_lightning_still_has_the_names_counting_uses() -> None:
-    watch = Watch()
-    trainer = make_trainer(1, watch)
+def test_lightning_has_the_private_names_used() -> None:
+    names = PrivateNames()
+    trainer = make_trainer(1, names)
     try:
         trainer.fit(make_tiny(), loader(make_batches(1)))
     except AttributeError as error:
-        pytest.fail(f"lit_inpaint/counting.py relies on a private name that this Lightning lacks: {error}")
-    assert not watch.found, f"Lightning renamed what lit_inpaint/counting.py relies on; mend that file: {watch.found}"
-    # And they must still do what they did: without us, one batch of two optimizers counts two.
+        pytest.fail(f"engine/global_step.py uses a private name that this Lightning lacks: {error}")
+    assert not names.missing, f"Lightning renamed what engine/global_step.py uses; fix that file: {names.missing}"
+    # The names must also have the same effect: one batch of two optimizers counts 1.
     progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
     assert (progress.total.ready, progress.total.completed) == (1, 1)
 
 
-def test_without_us_lightning_counts_optimizer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When this fails, Lightning has changed what it counts and `counting.py` may have become wrong or needless."""
+def test_by_default_lightning_counts_optimizer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, Lightning has changed what it counts, and `global_step.py` may have become wrong or needless."""
     monkeypatch.setattr("lit_inpaint.engine.inpainter.stop_counting_optimizer_steps", lambda trainer: None)
     monkeypatch.setattr("lit_inpaint.engine.inpainter.count_batch", lambda trainer: None)
     steps = Steps()
@@ -125,8 +125,8 @@ def test_without_us_lightning_counts_optimizer_steps(monkeypatch: pytest.MonkeyP
     assert steps.after_batches == [2, 4, 6]
 
 
-def test_counting_is_the_only_file_with_these_names() -> None:
-    package = Path(global_step.__file__).parent
+def test_no_other_file_uses_these_names() -> None:
+    package = Path(global_step.__file__).parents[1]
     users = [
         path.name
         for path in package.rglob("*.py")
@@ -135,17 +135,17 @@ def test_counting_is_the_only_file_with_these_names() -> None:
     assert users == ["global_step.py"]
 
 
-def test_a_count_that_begins_later() -> None:
-    """As in a resumed run: the stage is that of the batch's number, and `max_steps` counts from 0."""
+def test_a_count_that_starts_later() -> None:
+    """As in a resumed run: the batch number selects the stage, and `max_steps` counts from 0."""
 
-    class Begin(Steps):
+    class StartAtSeven(Steps):
         def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
             global_step.set_global_step(trainer, 7)
 
-    steps, outputs = Begin(), Outputs()
+    steps, outputs = StartAtSeven(), Outputs()
     model = make_tiny(stages=(Stage("warm-up", discriminator=False, iterations=5), Stage("both")))
     trainer = make_trainer(9, steps, outputs)
     trainer.fit(model, loader(make_batches(30)))
     assert steps.after_batches == [8, 9]
     assert model.stage_name(7) == "both"
-    assert all("discriminator" in said for said in outputs.seen)
+    assert all("discriminator" in log for log in outputs.seen)

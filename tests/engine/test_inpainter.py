@@ -1,9 +1,10 @@
-"""Runs of several stages: going on from a checkpoint anywhere in them, their end, and mistakes found before they begin."""
+"""Loss terms against weights, the seed, the first batch, what a paper may leave out, the end of a run."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Collection
+import copy
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,196 +12,175 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from plain_loop import assert_same_state
-from tiny_gan import ADAM_D, ADAM_G, Outputs, TinyGAN, TinyWeights, loader, make_batches, make_tiny, make_trainer
+from tiny_gan import NO_CLIPPING, Outputs, TinyGAN, TinyWeights, loader, make_batches, make_tiny, make_trainer
+from torch import Tensor, nn
 
-from lit_inpaint.callbacks import GeneratorEMA, TrainingLog
+from lit_inpaint.engine import inpainter
+from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
-from lit_inpaint.loggers.csv import CSVLogger
-from lit_inpaint.schedules import Cosine, Linear, Steps
-from lit_inpaint.settings import SGD, Adam, Stage, Training
-
-# Going on --------------------------------------------------------------------------------------------------------------------
-
-STEPS, SAVED = 12, (2, 4, 6, 9, 11)
-"""Stages end at 4 and 9."""
+from lit_inpaint.settings import Adam, Stage, Training
+from lit_inpaint.types import Batch, Prediction, Terms
 
 
-def make_staged(seed: int, **order: Any) -> TinyGAN:
-    """Everything that a stages can change, in three stages."""
-    stages = (
-        Stage("a", iterations=4, weights={"l1": Linear(2.0)}, frozen=("generator.1",), **order),
-        Stage(
-            "b",
-            iterations=5,
-            generator_optimizer=SGD(Cosine(0.1, 0.01), momentum=0.9),
-            discriminator_optimizer=Adam(3e-3, (0.3, 0.8), weight_decay=0.1),
-            eval_modules=("generator.1",),
-            **order,
-        ),
-        Stage("c", fresh_optimizers=True, **order),
-    )
-    return make_tiny(
-        seed=seed,
-        stages=stages,
-        dropout=0.5,
-        weights=TinyWeights(adversarial=Linear(0.1, 0.5)),
-        generator_optimizer=Adam(Linear(1e-2, 1e-3), ADAM_G.betas),
-        discriminator_optimizer=Adam(Steps(2e-2, 0.5, (3, 10)), ADAM_D.betas),
-        training=Training(clip_generator=1.0, channels_last=False),
-    )
+@dataclass(frozen=True)
+class OneTooMany(TinyWeights):
+    style: float = 1.0
+
+
+@dataclass(frozen=True)
+class OneTooFew:
+    l1: float = 1.0
+    real: float = 1.0
+    fake: float = 1.0
+
+
+def test_a_term_without_a_weight_is_an_error_naming_both() -> None:
+    with pytest.raises(ValueError, match="TinyGAN has no weight for adversarial; its weights are fake, l1, real"):
+        make_trainer(2).fit(make_tiny(weights=OneTooFew()), loader(make_batches(2)))
+
+
+def test_a_weight_without_a_term_is_an_error_naming_both() -> None:
+    with pytest.raises(ValueError, match=r"TinyGAN weighs style, but its losses give only adversarial, fake, l1, real$"):
+        make_trainer(2).fit(make_tiny(weights=OneTooMany()), loader(make_batches(2)))
+
+
+def test_a_weight_without_a_term_is_found_once_both_players_train() -> None:
+    """Missing discriminator terms in a warm-up are no mistake; the first batch with both players reveals one."""
+    stages = (Stage("warm-up", discriminator=False, iterations=3), Stage())
+    make_trainer(6).fit(make_tiny(stages=stages), loader(make_batches(6)))
+    outputs = Outputs()
+    with pytest.raises(ValueError, match="TinyGAN weighs style"):
+        make_trainer(6, outputs).fit(make_tiny(stages=stages, weights=OneTooMany()), loader(make_batches(6)))
+    assert len(outputs.seen) == 3
+
+
+# Randomness ------------------------------------------------------------------------------------------------------------------
+
+
+def fit_with_dropout(seed: int, global_seed: int) -> TinyGAN:
+    model = make_tiny(seed=0, dropout=0.5)
+    model.seed = seed
+    torch.manual_seed(global_seed)  # must not matter
+    make_trainer(4).fit(model, loader(make_batches(4)))
+    return model
+
+
+def test_dropout_depends_on_the_seed_alone() -> None:
+    first, second = fit_with_dropout(5, global_seed=1), fit_with_dropout(5, global_seed=2)
+    assert_same_state(first.state_dict(), second.state_dict())
+    other = fit_with_dropout(6, global_seed=1)
+    assert not torch.equal(first.generator[0].weight, other.generator[0].weight)
+
+
+def test_derived_seeds_are_distinct() -> None:
+    seeds = {inpainter._derive_seed(seed, iteration, rank) for seed in range(5) for iteration in range(5) for rank in range(5)}
+    assert len(seeds) == 125
+
+
+# The first batch -------------------------------------------------------------------------------------------------------------
 
 
 class SaveAt(Callback):
-    def __init__(self, steps: Collection[int], folder: Path) -> None:
-        self.steps, self.folder = steps, folder
+    def __init__(self, step: int, path: Path) -> None:
+        self.step, self.path = step, path
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step in self.steps:
-            trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
 
 
-class Run:
-    """A run to the end, from the beginning or from a checkpoint, and what it left."""
-
-    def __init__(self, model: TinyGAN, folder: Path, start: int | None = None, save: Collection[int] = ()) -> None:
-        folder.mkdir(exist_ok=True)
-        self.model, self.outputs, self.ema = model, Outputs(), GeneratorEMA(0.9)
-        self.csv = CSVLogger(folder / f"from_{start}.csv")
-        self.trainer = make_trainer(
-            STEPS, self.outputs, self.ema, TrainingLog(), SaveAt(save, folder), logger=self.csv, log_every_n_steps=1
-        )
-        path = None if start is None else folder / f"{start}.ckpt"
-        batches = make_batches(1) * STEPS  # one over and over: this loader begins anew where the run goes on
-        self.trainer.fit(model, loader(batches), ckpt_path=path, weights_only=True)
-
-    @property
-    def rows(self) -> list[dict[str, str]]:
-        return [{name: cell for name, cell in row.items() if "per_second" not in name} for row in self.csv._rows]
+def broken(batch: Batch, **changes: Any) -> Batch:
+    return {**batch, **changes}
 
 
-ORDERS: dict[str, dict[str, Any]] = {
-    "simultaneous": {},
-    "alternating": {"update": "alternating"},
-    "alternating, D thrice": {"update": "alternating", "d_steps": 3},
-    "generator first": {"update": "generator_first"},
-}
+def test_a_first_batch_that_breaks_the_contract_is_an_error() -> None:
+    (batch,) = make_batches(1)
+    for changes, message in (
+        ({"image": batch["image"] * 255}, r"batch\['image'\] spans"),
+        ({"image": batch["image"] * 2 - 1}, r"batch\['image'\] spans"),
+        ({"mask": batch["mask"] * 0.5}, "between 0 and 1"),
+        ({"mask": batch["mask"].repeat(1, 3, 1, 1)}, r"batch\['mask'\]"),
+        ({"name": ["one"]}, "1 names for 2 images"),
+    ):
+        model = make_tiny()
+        before = copy.deepcopy(model.state_dict())
+        with pytest.raises(ValueError, match=message):
+            make_trainer(1).fit(model, loader([broken(batch, **changes)]))
+        assert_same_state(model.state_dict(), before)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Run, Path]]:
-    @functools.cache
-    def run(order: str) -> tuple[Run, Path]:
-        folder = tmp_path_factory.mktemp("run")
-        return Run(make_staged(seed=9, **ORDERS[order]), folder, save=SAVED), folder
-
-    return run
+def test_the_first_batch_of_a_resumed_run_is_checked_too(tmp_path: Path) -> None:
+    good = make_batches(4)
+    make_trainer(4, SaveAt(2, tmp_path / "2.ckpt")).fit(make_tiny(), loader(good))
+    bad = [broken(batch, image=batch["image"] * 255) for batch in good]
+    with pytest.raises(ValueError, match="spans"):
+        make_trainer(4).fit(make_tiny(), loader(bad), ckpt_path=tmp_path / "2.ckpt", weights_only=True)
 
 
-@pytest.mark.parametrize("saved", SAVED)
-@pytest.mark.parametrize("order", ORDERS)
-def test_resumed_equals_undisturbed(order: str, saved: int, undisturbed: Callable[[str], tuple[Run, Path]]) -> None:
-    whole, folder = undisturbed(order)
-    other = make_staged(seed=1, **ORDERS[order])  # the checkpoint brings the weights and the seed
-    torch.manual_seed(12345)
-    resumed = Run(other, folder, start=saved)
-    assert resumed.trainer.global_step == whole.trainer.global_step == STEPS
-    assert_same_state(other.state_dict(), whole.model.state_dict())
-    for ours, theirs in zip(resumed.trainer.optimizers, whole.trainer.optimizers, strict=True):
-        assert_same_state(ours.state_dict(), theirs.state_dict())
-    assert_same_state(resumed.ema.state_dict(), whole.ema.state_dict())
-    assert len(resumed.outputs.seen) == STEPS - saved
-    for ours, theirs in zip(resumed.outputs.seen, whole.outputs.seen[saved:], strict=True):
-        assert_same_state(ours, theirs)
-    assert resumed.rows == whole.rows[saved:]
-
-
-def test_the_run_above_did_change_all_it_speaks_of(undisturbed: Callable[[str], tuple[Run, Path]]) -> None:
-    run, folder = undisturbed("alternating")
-    stages = [row["train/stage"] for row in run.rows]
-    assert stages == ["a"] * 4 + ["b"] * 5 + ["c"] * 3
-    for name in ("lr_generator", "lr_discriminator", "weight_l1", "weight_adversarial"):
-        assert len({row[f"train/{name}"] for row in run.rows}) > 2, name
-    kinds = [type(optimizer).__name__ for optimizer in run.trainer.optimizers]
-    assert kinds == ["Adam", "SGD", "Adam", "Adam", "Adam"]
-    held = {step: [bool(saved["state"]) for saved in load(folder, step)["optimizer_states"]] for step in SAVED}
-    assert held[2] == held[4] == [True, False, False, True, False]
-    assert held[6] == held[9] == [False, True, False, True, False]
-    assert held[11] == [False, False, True, False, True], "a checkpoint carries no optimizer that is done with"
-
-
-def load(folder: Path, step: int) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(folder / f"{step}.ckpt", weights_only=True)
-    return content
-
-
-# The end ---------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("stages", "steps", "epochs", "end"),
-    [
-        ((Stage("a", iterations=2), Stage("b", iterations=3)), 9, -1, 5),
-        ((Stage("a", iterations=2), Stage("b", iterations=3)), -1, -1, 5),
-        ((Stage("a", iterations=2), Stage("b", iterations=3)), 4, -1, 4),
-        ((Stage("a", iterations=2), Stage("b", epochs=2)), -1, -1, 8),
-        ((Stage("a", iterations=2), Stage("b")), -1, 2, 6),
-        ((Stage("a", epochs=1), Stage("b", epochs=5)), 100, 2, 6),
-    ],
-)
-def test_a_run_ends_with_its_last_stage_or_at_the_trainers_limit(
-    stages: tuple[Stage, ...], steps: int, epochs: int, end: int
-) -> None:
-    """Epochs have three batches."""
-    model, outputs = make_tiny(stages=stages, weights=TinyWeights(l1=Linear(1.0))), Outputs()
-    trainer = make_trainer(steps, outputs, max_epochs=epochs)
-    trainer.fit(model, loader(make_batches(3)))
-    assert trainer.global_step == len(outputs.seen) == model.stage_schedule.length == end
-    assert model.scheduled_values(end)["weight_l1"] == 0
-
-
-def test_a_run_that_is_over_learns_nothing_more(tmp_path: Path) -> None:
-    stages = (Stage("a", iterations=2), Stage("b", iterations=3))
-    make_trainer(-1, SaveAt([5], tmp_path)).fit(make_tiny(stages=stages), loader(make_batches(9)))
-    model, outputs = make_tiny(seed=3, stages=stages), Outputs()
-    trainer = make_trainer(-1, outputs)
-    trainer.fit(model, loader(make_batches(9)), ckpt_path=tmp_path / "5.ckpt", weights_only=True)
-    assert (trainer.global_step, outputs.seen) == (5, [])
-    assert_same_state(model.state_dict(), load(tmp_path, 5)["state_dict"])
-
-
-def test_stages_are_announced(caplog: pytest.LogCaptureFixture) -> None:
-    stages = (Stage("warm-up", discriminator=False, iterations=2), Stage("both", iterations=2))
+def test_the_mean_mask_ratio_is_reported_once(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    batches = make_batches(2)
+    stages = (Stage(discriminator=False),)  # one player alone; the batch is checked all the same
     with caplog.at_level("INFO"):
-        make_trainer(9).fit(make_tiny(stages=stages), loader(make_batches(9)))
-    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("Stage")]
-    assert said == ["Stage warm-up, steps 0 to 2: generator", "Stage both, steps 2 to 4: generator and discriminator"]
+        make_trainer(6).fit(make_tiny(stages=stages), loader(batches))
+    captured = capsys.readouterr()
+    assert (captured.out + captured.err + caplog.text).count("mean mask ratio 25.0% (1 = hole)") == 1
 
 
-# Mistakes --------------------------------------------------------------------------------------------------------------------
+# What a paper may leave out --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("second", "message"),
-    [
-        (Stage("b", weights={"style": 1.0}), "stage 'b' weighs style, but the paper's weights are l1, adversarial, real, fake"),
-        (Stage("b", frozen=("generator.7",)), "no module is called 'generator.7'; did you mean 'generator.4'?"),
-        (Stage("b", eval_modules=("generater",)), "no module is called 'generater'; did you mean 'generator'?"),
-    ],
-)
-def test_a_mistake_in_a_later_stage_is_found_at_the_start(second: Stage, message: str) -> None:
-    model, outputs = make_tiny(stages=(Stage("a", iterations=3), second)), Outputs()
-    with pytest.raises(UserError, match=message):
-        make_trainer(9, outputs).fit(model, loader(make_batches(9)))
-    assert outputs.seen == []
+@dataclass(frozen=True)
+class OnlyL1:
+    l1: float = 1.0
 
 
-def test_an_open_stage_before_the_last_is_a_users_mistake() -> None:
-    with pytest.raises(UserError, match="only the last stage may leave its length open: a, b"):
-        make_trainer(9).fit(make_tiny(stages=(Stage("a"), Stage("b"))), loader(make_batches(1)))
+class Alone(Inpainter):
+    """A paper without a discriminator, which is stated nowhere but in its constructor."""
+
+    def __init__(self, width: int = 4, training: Training = NO_CLIPPING) -> None:
+        super().__init__(OnlyL1(), Adam(), None, training)
+        self.generator = nn.Conv2d(4, 3, 3, padding=1)
+        self.discriminator = None
+
+    def forward(self, image: Tensor, mask: Tensor) -> Prediction:
+        return Prediction(self.generator(torch.cat([image * (1 - mask), mask], dim=1)))
+
+    def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        return {"l1": (prediction.image - batch["image"]).abs().mean()}
 
 
-def test_a_schedule_to_the_end_of_a_run_without_end() -> None:
-    with pytest.raises(UserError, match="needs a length, since the run has no end"):
-        make_trainer(-1).fit(make_tiny(weights=TinyWeights(l1=Linear(1.0))), loader(make_batches(1)))
+def test_a_paper_without_a_discriminator(tmp_path: Path) -> None:
+    model, outputs = Alone(), Outputs()
+    before = model.generator.weight.detach().clone()
+    trainer = make_trainer(3, outputs)
+    trainer.fit(model, loader(make_batches(3)))
+    assert trainer.global_step == 3
+    assert set(outputs.seen[0]) == {"l1", "generator"}
+    assert not torch.equal(model.generator.weight, before)
+    trainer.save_checkpoint(tmp_path / "alone.ckpt")
+    saved = torch.load(tmp_path / "alone.ckpt", weights_only=True)["lit_inpaint"]
+    assert saved["settings"] == {"width": 4, "training": dataclasses.asdict(model.training_settings)}
+
+
+def test_a_stage_for_a_missing_player_is_a_user_error() -> None:
+    class Together(Alone):
+        def stages(self) -> tuple[Stage, ...]:
+            return (Stage("warm-up", discriminator=False, iterations=1), Stage("both"))
+
+    with pytest.raises(UserError, match="stage 'both' trains the discriminator, but Together has none"):
+        make_trainer(3).fit(Together(), loader(make_batches(3)))
+
+
+def test_a_discriminator_needs_an_optimizer() -> None:
+    with pytest.raises(ValueError, match="TinyGAN has a discriminator but no discriminator_optimizer"):
+        make_trainer(1).fit(make_tiny(discriminator_optimizer=None), loader(make_batches(1)))
+
+
+def test_the_run_ends_with_its_last_stage() -> None:
+    model = make_tiny(stages=(Stage("warm-up", discriminator=False, iterations=2), Stage("both", iterations=3)))
+    trainer = make_trainer(9)
+    trainer.fit(model, loader(make_batches(9)))
+    assert trainer.global_step == 5
+    assert [model.stage_name(k) for k in range(6)] == ["warm-up", "warm-up", "both", "both", "both", "both"]

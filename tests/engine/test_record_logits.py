@@ -1,4 +1,4 @@
-"""D(real) and D(fake): the discriminator's mean scores, noted in passing."""
+"""D(real) and D(fake): the discriminator's mean logits, recorded for the log."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ from lit_inpaint.settings import Stage, Training
 from lit_inpaint.types import Batch, Prediction, Terms
 
 
-class Judging(TinyGAN):
-    """Its terms are softplus of the scores, from which they can be told."""
+class RecordingGAN(TinyGAN):
+    """Records the logits and keeps their means for comparison."""
 
     def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         assert self.discriminator is not None
@@ -25,10 +25,10 @@ class Judging(TinyGAN):
 
 
 def train(model: TinyGAN, steps: int = 2) -> dict[str, torch.Tensor]:
-    """What is noted in the last step."""
+    """Train and return the mean logits of the last step."""
     outputs = Outputs()
     make_trainer(steps, outputs).fit(model, loader(make_batches(steps, samples=4)))
-    assert not {"d_real", "d_fake"} & outputs.seen[0].keys()  # losses are one thing, scores another
+    assert not {"d_real", "d_fake"} & outputs.seen[0].keys()  # logits are no losses
     return model.mean_logits
 
 
@@ -37,27 +37,27 @@ def train(model: TinyGAN, steps: int = 2) -> dict[str, torch.Tensor]:
     [Stage(), Stage(update="alternating"), Stage(update="alternating", d_steps=3), Stage(update="generator_first")],
     ids=lambda stage: f"{stage.update}, D {stage.d_steps}x",
 )
-def test_are_the_means_of_the_last_turn(stage: Stage) -> None:
+def test_mean_logits_are_those_of_the_last_update(stage: Stage) -> None:
     torch.manual_seed(0)
-    model = Judging(stages=(stage,))
+    model = RecordingGAN(stages=(stage,))
     log = train(model)
     assert log == model.seen
     assert not log["d_real"].requires_grad
 
 
-def test_of_a_batch_in_parts_they_are_those_of_the_batch() -> None:
+def test_with_micro_batches_they_are_those_of_the_batch() -> None:
     found = []
-    for parts in (1, 2):
+    for count in (1, 2):
         torch.manual_seed(0)
-        model = Judging(training=Training(channels_last=False, accumulate_generator=parts, accumulate_discriminator=parts))
-        model.generator[1] = torch.nn.Identity()  # batch norm sees the parts
-        log = train(model, steps=1)  # at the second, spectral norm has seen as many batches as there are parts
+        model = RecordingGAN(training=Training(channels_last=False, accumulate_generator=count, accumulate_discriminator=count))
+        model.generator[1] = torch.nn.Identity()  # batch norm depends on the micro-batches
+        log = train(model, steps=1)  # at the second, spectral norm has had one power iteration per micro-batch
         found.append(torch.stack([log["d_real"], log["d_fake"]]))
     assert torch.allclose(*found, rtol=1e-5)
 
 
-def test_a_stage_without_discriminator_has_none() -> None:
-    log = train(Judging(stages=(Stage(discriminator=False),)))
+def test_a_stage_without_discriminator_has_no_logits() -> None:
+    log = train(RecordingGAN(stages=(Stage(discriminator=False),)))
     assert log == {}
 
 
@@ -76,21 +76,21 @@ class Case:
     ],
     ids=lambda case: type(case.paper).__name__,
 )
-def test_every_paper_with_two_players_says_them(case: Case) -> None:
-    """Real images are judged by one name and completed ones by the other."""
+def test_every_paper_with_a_discriminator_records_its_logits(case: Case) -> None:
+    """Real images under one name, completed images under the other."""
     (batch,) = make_batches(1, case.size)
     with torch.no_grad():
         prediction = case.paper(batch["image"], batch["mask"])
         list(case.paper.discriminator_losses(batch, prediction).values())
-        said = dict(case.paper._micro_batch_logits)
+        recorded = dict(case.paper._micro_batch_logits)
         blank = Batch(image=torch.zeros_like(batch["image"]), mask=torch.ones_like(batch["mask"]), name=batch["name"])
         case.paper.discriminator_losses(blank, prediction)
-    assert said.keys() == {"d_real", "d_fake"}
-    assert all(value.ndim == 0 for value in said.values())
-    assert said["d_real"] != case.paper._micro_batch_logits["d_real"]
+    assert recorded.keys() == {"d_real", "d_fake"}
+    assert all(value.ndim == 0 for value in recorded.values())
+    assert recorded["d_real"] != case.paper._micro_batch_logits["d_real"]
 
 
-def test_of_several_scales_each_counts_the_same() -> None:
+def test_scales_have_equal_weight() -> None:
     model = LPINet()
     scales = [torch.full((1, 1, 8, 8), 3.0), torch.full((1, 1, 2, 2), 1.0, dtype=torch.bfloat16)]
     assert model.record_logits("real", scales) is scales

@@ -1,4 +1,4 @@
-"""What a stage may change (weights, optimizers, rates, length) against plain loops that change it by hand."""
+"""Overrides of a stage (weights, optimizers, learning rates, length) against plain loops that apply them by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MoreWeights(TinyWeights):
 
 
 class Costly(TinyGAN):
-    """Two terms more, one for each player, given as functions that say when they are called."""
+    """Two more terms, one for each player, as functions that record their calls."""
 
     def __init__(self, penalty: str = "r1", **arguments: Any) -> None:
         super().__init__(**{"weights": MoreWeights(), **arguments})
@@ -65,7 +65,7 @@ def make_costly(**arguments: Any) -> Costly:
     return Costly(**arguments)
 
 
-def test_weights_by_stage_and_no_term_in_vain() -> None:
+def test_weights_by_stage_and_no_unused_term_is_computed() -> None:
     stages = (
         Stage("a", iterations=7, weights={"dark": 0, "slope": 0.0, "l1": 1.5}),
         Stage("b", "alternating", iterations=6, weights={"adversarial": 0.0, "slope": 0.0}),
@@ -87,7 +87,7 @@ def test_weights_by_stage_and_no_term_in_vain() -> None:
 
 @pytest.mark.parametrize("penalty", ["r1", "between real and generated"])
 @pytest.mark.parametrize("order", [simultaneous, alternating_thrice, generator_first])
-def test_a_penalty_on_the_discriminators_slope(order: Step, penalty: str) -> None:
+def test_a_gradient_penalty_of_the_discriminator(order: Step, penalty: str) -> None:
     update = {simultaneous: "simultaneous", generator_first: "generator_first"}.get(order, "alternating")
     stages = (Stage(update=update, d_steps=3 if order is alternating_thrice else 1),)
     model = make_costly(stages=stages, penalty=penalty)
@@ -95,7 +95,7 @@ def test_a_penalty_on_the_discriminators_slope(order: Step, penalty: str) -> Non
     assert model.computed.count("slope") == (60 if order is alternating_thrice else 20)
 
 
-def test_a_scheduled_weight_and_a_stages_own() -> None:
+def test_scheduled_weights_of_the_paper_and_of_a_stage() -> None:
     stages = (Stage("a", iterations=8), Stage("b", weights={"adversarial": Linear(0.0, 0.4, length=6)}))
     weights = TinyWeights(l1=Linear(5.0), fake=Steps(0.5, 0.5, (3, 11)))
 
@@ -119,7 +119,7 @@ def to_sgd(plain: Plain) -> None:
     plain.finished = [0]
 
 
-def other_numbers(plain: Plain) -> None:
+def new_hyperparameters(plain: Plain) -> None:
     plain.opt_d.param_groups[0].update(lr=3e-3, betas=(0.3, 0.8), eps=1e-5, weight_decay=0.1)
 
 
@@ -131,7 +131,10 @@ def all_fresh(plain: Plain) -> None:
 
 STAGES: dict[str, tuple[dict[str, Any], Callable[[Plain], None]]] = {
     "another kind": ({"generator_optimizer": SGD(0.05, 0.9, nesterov=True)}, to_sgd),
-    "other numbers, state kept": ({"discriminator_optimizer": Adam(3e-3, (0.3, 0.8), 1e-5, 0.1)}, other_numbers),
+    "new hyperparameters, state kept": (
+        {"discriminator_optimizer": Adam(3e-3, (0.3, 0.8), 1e-5, 0.1)},
+        new_hyperparameters,
+    ),
     "fresh": ({"fresh_optimizers": True, "discriminator_optimizer": AdamW(5e-3, weight_decay=0.2)}, all_fresh),
 }
 
@@ -150,8 +153,8 @@ def test_optimizers_by_stage(name: str, update: Any) -> None:
     assert_engine_is_plain(make_tiny(stages=stages), make_batches(20), changing(by_hand, lambda number: order))
 
 
-def test_back_to_the_papers_own_numbers() -> None:
-    """A stage's hyperparameters end with it; the moments go on."""
+def test_back_to_the_papers_hyperparameters() -> None:
+    """A stage's hyperparameters end with it; the moments are kept."""
     stages = (
         Stage("a", iterations=6),
         Stage("b", iterations=6, generator_optimizer=Adam(1e-3, (0.1, 0.5), 1e-4, 0.3), discriminator=False),
@@ -169,7 +172,7 @@ def test_back_to_the_papers_own_numbers() -> None:
     assert_engine_is_plain(make_tiny(stages=stages), make_batches(20), changing(by_hand, orders))
 
 
-def test_rates_by_the_clock_of_the_run_and_of_the_stage() -> None:
+def test_learning_rates_by_position_in_the_run_and_in_the_stage() -> None:
     stages = (Stage("a", iterations=8), Stage("b", discriminator_optimizer=Adam(Linear(6e-3, hold=2), ADAM_D.betas)))
     generator, discriminator = Adam(Linear(1e-2), ADAM_G.betas), Adam(Steps(2e-2, 0.5, (4,)), ADAM_D.betas)
 
@@ -182,7 +185,7 @@ def test_rates_by_the_clock_of_the_run_and_of_the_stage() -> None:
     assert_engine_is_plain(model, make_batches(20), changing(by_hand))
 
 
-def test_stages_and_rates_in_epochs() -> None:
+def test_stages_and_learning_rates_in_epochs() -> None:
     stages = (Stage("a", epochs=2), Stage("b", "generator_first", epochs=2, weights={"l1": Linear(2.0, by="epoch")}))
     model = make_tiny(stages=stages, generator_optimizer=Adam(Steps(1e-2, 0.5, (1, 3), by="epoch"), ADAM_G.betas))
 

@@ -1,4 +1,4 @@
-"""Batch norm over the samples of all processes: two with half batches are one with whole batches."""
+"""Batch norm over all processes: two with half batches compute the same as one with whole batches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import tiny_pair
 import torch
-from tiny_pair import ALTERNATING, CLIPPED, IN_PARTS, ORDERS, SIMULTANEOUS, Case, difference
+from tiny_pair import ALTERNATING, CLIPPED, MICRO_BATCHES, ORDERS, SIMULTANEOUS, Case, difference
 from torch import nn
 
 from lit_inpaint.engine.sync_batchnorm import SyncBatchNorm, synchronized_forward
@@ -15,13 +15,13 @@ from lit_inpaint.settings import Stage
 pytestmark = pytest.mark.xdist_group("tiny pairs, batch norm")
 Pair = Callable[[str], list[dict[str, Any]]]
 
-EPS = 1e-3  # a bias before batch norm has a gradient of zero, and noise: see `Case.eps`
-BY_STATISTICS = (Stage(iterations=5), Stage(eval_modules=("generator.1",), frozen=("discriminator.1",)))
-ALIKE = {order: Case(stages, "shared", eps=EPS) for order, stages in ORDERS.items()}
-ALIKE["by running statistics"] = Case(BY_STATISTICS, "shared", eps=EPS)
+EPS = 1e-3  # the gradient of a bias before batch norm is zero plus noise: see `Case.eps`
+RUNNING_STATISTICS = (Stage(iterations=5), Stage(eval_modules=("generator.1",), frozen=("discriminator.1",)))
+EQUAL = {order: Case(stages, "shared", eps=EPS) for order, stages in ORDERS.items()}
+EQUAL["by running statistics"] = Case(RUNNING_STATISTICS, "shared", eps=EPS)
 for order, stages in {"simultaneous": SIMULTANEOUS, "alternating": ALTERNATING}.items():
-    ALIKE[f"{order}, in parts"] = Case(stages, "shared", IN_PARTS, eps=EPS)
-    ALIKE[f"{order}, clipped"] = Case(stages, "shared", CLIPPED, eps=EPS)
+    EQUAL[f"{order}, micro-batches"] = Case(stages, "shared", MICRO_BATCHES, eps=EPS)
+    EQUAL[f"{order}, clipped"] = Case(stages, "shared", CLIPPED, eps=EPS)
 MEASURED = {"measured": Case(batch_norm="shared", validation=5, eps=EPS)}
 OTHERS = {
     "float": Case(batch_norm="shared", precision="32-true", eps=EPS),
@@ -32,20 +32,20 @@ OTHERS = {
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return tiny_pair.fit_pairs(tmp_path_factory.mktemp("pair"), ALIKE | MEASURED | OTHERS)
+    return tiny_pair.fit_pairs(tmp_path_factory.mktemp("pair"), EQUAL | MEASURED | OTHERS)
 
 
-@pytest.mark.parametrize("name", [*ALIKE, *MEASURED])
-def test_two_processes_learn_what_one_learns(name: str, pair: Pair) -> None:
+@pytest.mark.parametrize("name", [*EQUAL, *MEASURED])
+def test_two_processes_learn_the_same_as_one(name: str, pair: Pair) -> None:
     """Running statistics are part of the weights compared."""
     first, second = pair(name)
-    one = tiny_pair.fit((ALIKE | MEASURED)[name], 1)
+    one = tiny_pair.fit((EQUAL | MEASURED)[name], 1)
     assert difference(first["weights"], second["weights"]) == 0
     assert difference(first["weights"], one["weights"]) < 1e-13
     assert first["weights"]["generator.1.num_batches_tracked"] == one["weights"]["generator.1.num_batches_tracked"]
 
 
-def test_in_single_precision_too(pair: Pair) -> None:
+def test_two_processes_learn_the_same_in_single_precision(pair: Pair) -> None:
     first, second = pair("float")
     assert difference(first["weights"], second["weights"]) == 0
     assert difference(first["weights"], tiny_pair.fit(OTHERS["float"], 1)["weights"]) < 1e-4
@@ -57,7 +57,7 @@ def test_bf16_runs_and_the_processes_agree(pair: Pair) -> None:
     assert all(tensor.isfinite().all() for tensor in first["weights"].values())
 
 
-def test_the_measures_are_those_of_one_process(pair: Pair) -> None:
+def test_metrics_are_those_of_one_process(pair: Pair) -> None:
     first, second = pair("measured")
     one = tiny_pair.fit(MEASURED["measured"], 1)
     assert first["counted"] == second["counted"] == one["counted"] == [5, 5, 5]
@@ -66,19 +66,19 @@ def test_the_measures_are_those_of_one_process(pair: Pair) -> None:
         assert {key: f"{value:.8g}" for key, value in a.items()} == {key: f"{value:.8g}" for key, value in b.items()}
 
 
-def test_left_to_itself_each_process_normalises_by_its_own_half(pair: Pair) -> None:
-    """What the tests above would find without the plugin."""
+def test_without_the_plugin_each_process_normalizes_by_its_own_half(pair: Pair) -> None:
+    """So that the tests above can fail."""
     first, second = pair("each its own")
     assert difference(first["weights"], second["weights"]) > 1e-3
     assert difference(first["weights"], tiny_pair.fit(OTHERS["each its own"], 1)["weights"]) > 1e-3
 
 
-# The layer, with what one process can see of it -----------------------------------------------------------------------------
+# The layer in one process -----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group of one process, whose sums are its own."""
+    """Mock a process group of one process."""
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: None)
 
@@ -88,9 +88,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("momentum", [0.1, None])
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("tracking", [True, False])
-def test_over_one_process_it_is_batch_norm(
-    shape: tuple[int, ...], momentum: float | None, affine: bool, tracking: bool
-) -> None:
+def test_in_one_process_it_is_batch_norm(shape: tuple[int, ...], momentum: float | None, affine: bool, tracking: bool) -> None:
     kind = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
     layers = [kind(3, momentum=momentum, affine=affine, track_running_stats=tracking).double() for _ in range(2)]
     for number in range(3):
@@ -106,7 +104,7 @@ def test_over_one_process_it_is_batch_norm(
 
 
 @pytest.mark.usefixtures("alone")
-def test_statistics_are_kept_in_at_least_single_precision() -> None:
+def test_statistics_have_at_least_single_precision() -> None:
     layer = nn.BatchNorm2d(3)
     far = 1000 + torch.randn(4, 3, 5, 5)
     assert synchronized_forward(layer, far.bfloat16()).dtype == torch.bfloat16
@@ -115,7 +113,7 @@ def test_statistics_are_kept_in_at_least_single_precision() -> None:
     torch.testing.assert_close(layer.running_mean, far.bfloat16().float().mean((0, 2, 3)) * 0.1)
 
 
-def test_it_is_put_on_and_taken_off() -> None:
+def test_apply_and_revert() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     plugin = SyncBatchNorm()
     assert plugin.apply(network) is network

@@ -1,4 +1,4 @@
-"""Which stage a batch belongs to, what every number is worth there, and which optimizers a run needs."""
+"""The stage, loss weights and learning rates of a batch, and the optimizers of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def names(stages: StageSchedule, *iterations: int) -> list[str]:
     return [stages.at(k).stage.name for k in iterations]
 
 
-def places(stages: StageSchedule) -> list[tuple[str, int, int | None]]:
+def spans_of(stages: StageSchedule) -> list[tuple[str, int, int | None]]:
     return [(span.stage.name, span.begin, span.end) for span in stages.spans]
 
 
@@ -32,7 +32,7 @@ def places(stages: StageSchedule) -> list[tuple[str, int, int | None]]:
 def test_stages_follow_each_other() -> None:
     stages = StageSchedule((Stage("a", iterations=2), Stage("b", iterations=3), Stage("c")))
     assert names(stages, 0, 1, 2, 4, 5, 10**6) == ["a", "a", "b", "b", "c", "c"]
-    assert places(stages) == [("a", 0, 2), ("b", 2, 5), ("c", 5, None)]
+    assert spans_of(stages) == [("a", 0, 2), ("b", 2, 5), ("c", 5, None)]
     assert [span.number for span in stages.spans] == [0, 1, 2]
     assert stages.length is None
     assert names(StageSchedule((Stage("only"),)), 0) == ["only"]
@@ -40,11 +40,11 @@ def test_stages_follow_each_other() -> None:
 
 def test_stages_in_epochs() -> None:
     stages = StageSchedule((Stage("a", epochs=2), Stage("b", iterations=3), Stage("c", epochs=1)), per_epoch=7)
-    assert places(stages) == [("a", 0, 14), ("b", 14, 17), ("c", 17, 24)]
+    assert spans_of(stages) == [("a", 0, 14), ("b", 14, 17), ("c", 17, 24)]
     assert stages.length == 24
 
 
-def test_behind_the_last_batch_the_last_stage() -> None:
+def test_after_the_last_batch_the_last_stage() -> None:
     stages = StageSchedule((Stage("a", iterations=2), Stage("b", iterations=3)))
     assert stages.length == 5
     assert names(stages, 4, 5, 99) == ["b", "b", "b"]
@@ -55,7 +55,7 @@ def test_behind_the_last_batch_the_last_stage() -> None:
     [(None, 9, 9, 9), (None, None, None, None), (3, 9, 5, 5), (3, 4, 5, 4), (3, 5, 5, 5), (3, None, 5, 5)],
 )
 def test_an_open_end_is_the_trainers_limit(last: int | None, limit: int | None, end: int | None, length: int | None) -> None:
-    """A closed one stays where it is; the run ends at whichever comes first."""
+    """A closed end is kept; the run ends at the smaller of the two."""
     stages = StageSchedule((Stage("a", iterations=2), Stage("b", iterations=last)), limit=limit)
     assert stages.spans[-1].end == end
     assert stages.length == length
@@ -73,7 +73,7 @@ def test_an_open_stage_before_the_last_is_refused(second: Stage) -> None:
         StageSchedule((Stage("first"), second))
 
 
-def test_no_stage_is_no_plan() -> None:
+def test_no_stages_is_an_error() -> None:
     with pytest.raises(ValueError, match="a paper needs at least one stage"):
         StageSchedule(())
 
@@ -83,12 +83,12 @@ def test_epochs_of_data_without_a_length_are_refused() -> None:
         StageSchedule((Stage("a", epochs=2), Stage("b")))
 
 
-# Clocks ----------------------------------------------------------------------------------------------------------------------
+# Schedules -------------------------------------------------------------------------------------------------------------------
 
 TWO = (Stage("a", iterations=4, weights={"l1": Linear(8.0), "fake": 0.5}), Stage("b", weights={"coarse": Linear(2.0)}))
 
 
-def test_the_papers_weights_run_by_the_run_and_a_stages_by_the_stage() -> None:
+def test_schedules_of_the_paper_start_with_the_run_and_of_a_stage_with_the_stage() -> None:
     stages = StageSchedule(TWO, limit=10)
     for k in range(4):
         expected = {"l1": 8 * (1 - k / 4), "coarse": 5 * (1 - k / 10), "fake": 0.5}
@@ -97,29 +97,29 @@ def test_the_papers_weights_run_by_the_run_and_a_stages_by_the_stage() -> None:
         assert stages.weights(SomeWeights(), k) == pytest.approx({"l1": 3, "coarse": 2 * (1 - (k - 4) / 6), "fake": 1})
 
 
-def test_scheduled_weights_are_those_that_change() -> None:
+def test_changing_weights() -> None:
     assert StageSchedule(TWO).changing_weights(SomeWeights()) == ["l1", "coarse", "fake"]
     assert StageSchedule((Stage(),)).changing_weights(SomeWeights()) == ["coarse"]
     assert StageSchedule((Stage(),)).changing_weights(SomeWeights(coarse=1.0)) == []
 
 
-def test_the_same_for_learning_rates() -> None:
+def test_the_same_holds_for_learning_rates() -> None:
     own, of_stage = Adam(lr=Linear(1.0)), SGD(lr=Linear(6.0, by="epoch"))
     stages = StageSchedule((Stage("a", epochs=2), Stage("b", generator_optimizer=of_stage)), per_epoch=2, limit=10)
     for k in range(4):
         assert stages.optimizer("generator", own, k) == (own, pytest.approx(1 - k / 10))
     for k in range(4, 10):
         assert stages.optimizer("generator", own, k) == (of_stage, pytest.approx(6 * (1 - ((k - 4) // 2) / 3)))
-        assert stages.optimizer("discriminator", own, k) == (own, pytest.approx(1 - k / 10)), "the other player's is its own"
+        assert stages.optimizer("discriminator", own, k) == (own, pytest.approx(1 - k / 10)), "unchanged for the other player"
 
 
 @pytest.mark.parametrize("schedule", [Linear(1.0), Steps(1.0, milestones=(1,), by="epoch")])
-def test_a_schedule_that_cannot_know_its_place_is_refused(schedule: Schedule) -> None:
+def test_a_schedule_without_a_known_length_is_an_error(schedule: Schedule) -> None:
     with pytest.raises(ValueError, match=r"needs a length, since the run has no end|needs training data of known length"):
         StageSchedule((Stage(),)).weights(SomeWeights(coarse=schedule), 0)
 
 
-def test_a_weight_that_the_paper_lacks_is_named_with_the_stage() -> None:
+def test_an_unknown_weight_is_named_with_the_stage() -> None:
     stages = StageSchedule(
         (Stage("a", iterations=1), Stage("b", weights={"style": 1.0, "perceptual": 2.0, "l1": 1.0})), limit=5
     )
@@ -134,13 +134,16 @@ ADAM, LATER, SGD_ = Adam(lr=1.0), Adam(lr=2.0, betas=(0.5, 0.9)), SGD(lr=3.0)
 
 
 @pytest.mark.parametrize(
-    ("stages", "built", "numbers"),
+    ("stages", "built", "indices"),
     [
         pytest.param((Stage(),), [ADAM], [0], id="one stage"),
-        pytest.param((Stage(), Stage(generator_optimizer=LATER)), [ADAM], [0, 0], id="other numbers: kept"),
-        pytest.param((Stage(), Stage(fresh_optimizers=True)), [ADAM, ADAM], [0, 1], id="asked for a fresh one"),
+        pytest.param((Stage(), Stage(generator_optimizer=LATER)), [ADAM], [0, 0], id="new hyperparameters: kept"),
+        pytest.param((Stage(), Stage(fresh_optimizers=True)), [ADAM, ADAM], [0, 1], id="fresh"),
         pytest.param(
-            (Stage(), Stage(generator_optimizer=LATER, fresh_optimizers=True)), [ADAM, LATER], [0, 1], id="fresh, other numbers"
+            (Stage(), Stage(generator_optimizer=LATER, fresh_optimizers=True)),
+            [ADAM, LATER],
+            [0, 1],
+            id="fresh, new hyperparameters",
         ),
         pytest.param((Stage(), Stage(generator_optimizer=SGD_)), [ADAM, SGD_], [0, 1], id="another kind"),
         pytest.param(
@@ -158,12 +161,12 @@ ADAM, LATER, SGD_ = Adam(lr=1.0), Adam(lr=2.0, betas=(0.5, 0.9)), SGD(lr=3.0)
             (Stage(generator_optimizer=SGD_), Stage(generator=False, fresh_optimizers=True), Stage(generator_optimizer=SGD_)),
             [SGD_],
             [0, 0, 0],
-            id="resting in between changes nothing",
+            id="a stage without the player changes nothing",
         ),
-        pytest.param((Stage(generator=False), Stage(generator_optimizer=SGD_)), [SGD_], [0, 0], id="resting at first"),
-        pytest.param((Stage(generator=False),), [ADAM], [0], id="resting throughout"),
+        pytest.param((Stage(generator=False), Stage(generator_optimizer=SGD_)), [SGD_], [0, 0], id="not trained at first"),
+        pytest.param((Stage(generator=False),), [ADAM], [0], id="never trained"),
     ],
 )
-def test_which_optimizers_a_run_needs(stages: tuple[Stage, ...], built: list[OptimizerSettings], numbers: list[int]) -> None:
+def test_optimizers_of_a_run(stages: tuple[Stage, ...], built: list[OptimizerSettings], indices: list[int]) -> None:
     player: Player = "generator"
-    assert assign_optimizers(stages, player, ADAM) == (built, numbers)
+    assert assign_optimizers(stages, player, ADAM) == (built, indices)

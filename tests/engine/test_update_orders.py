@@ -1,4 +1,4 @@
-"""Each update order against its plain PyTorch loop, bit for bit; and whose gradient goes where."""
+"""Each update order against its plain PyTorch loop, bit for bit; and which gradients a player gets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MODES: dict[str, tuple[tuple[Stage, ...], Steps]] = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_fit_is_the_plain_loop(mode: str) -> None:
+def test_training_equals_the_plain_loop(mode: str) -> None:
     stages, step = MODES[mode]
     assert_engine_is_plain(make_tiny(seed=3, stages=stages, dropout=0.5), make_batches(20), step)
 
@@ -46,27 +46,27 @@ def test_clipping_is_per_player(mode: str) -> None:
     assert max(plain.norms) > 0.5, "no gradient was ever clipped: the test compares nothing"
 
 
-def test_one_player_clipped_leaves_the_other_alone() -> None:
+def test_clipping_one_player_does_not_change_the_other() -> None:
     stages, step = MODES["simultaneous"]
     training = Training(clip_discriminator=0.01, channels_last=False)
     assert_engine_is_plain(make_tiny(stages=stages, training=training), make_batches(20), step)
 
 
-def test_modes_differ() -> None:
-    """So that the comparisons above can tell them apart."""
+def test_update_orders_differ() -> None:
+    """So that the comparisons above can fail."""
     after = {}
     for mode in ("simultaneous", "alternating", "alternating, D thrice", "generator first", "two stages"):
         model = make_tiny(stages=MODES[mode][0])
         make_trainer(6).fit(model, loader(make_batches(6)))
         after[mode] = torch.cat([p.detach().flatten() for p in model.parameters()])
-    # D learns from the image that G made before its step, and G from D before its own: in other words, simultaneously.
+    # D learns from the image that G made before its step, and G from D before D's step: the same as simultaneous.
     assert torch.equal(after.pop("generator first"), after["simultaneous"])
     modes = list(after)
     assert all(not torch.equal(after[a], after[b]) for i, a in enumerate(modes) for b in modes[:i])
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_lpi_net_is_the_plain_loop(channels_last: bool) -> None:
+def test_lpi_net_equals_the_plain_loop(channels_last: bool) -> None:
     torch.manual_seed(0)
     model = LPINet(training=Training(channels_last=channels_last))
     if channels_last:  # as the engine would, but before the twin is made
@@ -110,11 +110,11 @@ def test_logged_losses_are_those_of_the_loop(mode: str) -> None:
         assert (row["train/lr_generator"], row["train/lr_discriminator"]) == (1e-2, 2e-2)
 
 
-# Who gets whose gradient -----------------------------------------------------------------------------------------------------
+# Gradients of each player -----------------------------------------------------------------------------------------------------
 
 
-def test_the_generators_loss_leaves_the_discriminators_gradient_alone() -> None:
-    """Alternating: after the batch, D.grad is that of D's own turn."""
+def test_the_generators_loss_does_not_change_the_discriminators_gradient() -> None:
+    """Alternating: after the batch, D.grad is that of D's own update."""
     model, (batch,) = make_tiny(stages=(Stage(update="alternating"),)), make_batches(1)
     plain = Plain(model)
     make_trainer(1).fit(model, loader([batch]))
@@ -126,7 +126,7 @@ def test_the_generators_loss_leaves_the_discriminators_gradient_alone() -> None:
 
 
 @pytest.mark.parametrize("update", ["simultaneous", "alternating", "generator_first"])
-def test_a_resting_player_gets_no_gradient(update: Any) -> None:
+def test_a_player_that_is_not_trained_gets_no_gradient(update: Any) -> None:
     model = make_tiny(stages=(Stage(update=update, discriminator=False),))
     make_trainer(2).fit(model, loader(make_batches(2)))
     assert model.discriminator is not None

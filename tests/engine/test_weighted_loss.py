@@ -1,4 +1,4 @@
-"""Terms times weights: the sum, what is computed for it, what is noted, and names that do not fit."""
+"""Weighted sum of the loss terms: which terms are computed and logged, and names without a counterpart."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def scalar(value: float) -> Tensor:
 
 
 def never() -> Tensor:
-    raise AssertionError("a term that weighs nothing was computed")
+    raise AssertionError("a term of weight 0 was computed")
 
 
-def total(player: Any, terms: Terms, share: float = 1.0, **weights: float) -> tuple[Tensor, dict[str, Tensor]]:
+def total(player: Any, terms: Terms, fraction: float = 1.0, **weights: float) -> tuple[Tensor, dict[str, Tensor]]:
     log: dict[str, Tensor] = {}
-    return LossWeighter("Paper", Weights()).total(player, terms, WEIGHTS | weights, share, log), log
+    return LossWeighter("Paper", Weights()).total(player, terms, WEIGHTS | weights, fraction, log), log
 
 
 def test_the_weighted_sum_and_the_unweighted_terms() -> None:
@@ -44,11 +44,11 @@ def test_the_weighted_sum_and_the_unweighted_terms() -> None:
     assert l1.grad == 3.0
 
 
-def test_a_function_that_weighs_nothing_is_not_called_nor_noted() -> None:
+def test_a_function_of_weight_0_is_neither_called_nor_logged() -> None:
     assert total("generator", {"l1": scalar(2.0), "style": never}, style=0.0)[1] == {"l1": 2.0, "generator": 6.0}
 
 
-def test_a_number_that_weighs_nothing_is_noted() -> None:
+def test_a_computed_term_of_weight_0_is_logged() -> None:
     """It is there anyway."""
     assert total("generator", {"l1": scalar(2.0), "style": scalar(9.0)}, style=0.0)[1] == {
         "l1": 2.0,
@@ -57,10 +57,10 @@ def test_a_number_that_weighs_nothing_is_noted() -> None:
     }
 
 
-def test_parts_add_up_in_the_log() -> None:
-    scales, log = LossWeighter("Paper", Weights()), dict[str, Tensor]()
-    for share, value in ((0.25, 4.0), (0.75, 8.0)):
-        loss = scales.total("generator", {"l1": scalar(value), "style": scalar(0.0)}, WEIGHTS, share, log)
+def test_micro_batches_add_up_in_the_log() -> None:
+    weighter, log = LossWeighter("Paper", Weights()), dict[str, Tensor]()
+    for fraction, value in ((0.25, 4.0), (0.75, 8.0)):
+        loss = weighter.total("generator", {"l1": scalar(value), "style": scalar(0.0)}, WEIGHTS, fraction, log)
     assert loss == 0.75 * 24
     assert log == {"l1": 7.0, "style": 0.0, "generator": 21.0}
 
@@ -80,24 +80,24 @@ def test_a_term_without_a_weight_is_an_error() -> None:
 
 
 def test_one_name_for_both_players_is_an_error() -> None:
-    scales = LossWeighter("Paper", Weights())
-    for _ in range(2):  # again and again by the same player is none
-        scales.total("generator", {"l1": scalar(1.0), "real": scalar(1.0)}, WEIGHTS, 1.0, {})
+    weighter = LossWeighter("Paper", Weights())
+    for _ in range(2):  # repeated by the same player is no error
+        weighter.total("generator", {"l1": scalar(1.0), "real": scalar(1.0)}, WEIGHTS, 1.0, {})
     with pytest.raises(ValueError, match="both players of Paper call a term l1, real; name them apart"):
-        scales.total("discriminator", {"real": scalar(1.0), "l1": scalar(1.0)}, WEIGHTS, 1.0, {})
+        weighter.total("discriminator", {"real": scalar(1.0), "l1": scalar(1.0)}, WEIGHTS, 1.0, {})
 
 
-def test_idle_weights_are_found_once_all_have_spoken() -> None:
-    scales = LossWeighter("Paper", Weights())
-    scales.total("generator", {"l1": scalar(1.0)}, WEIGHTS, 1.0, {})
-    scales.check_unused_weights(("generator", "discriminator"))
-    scales.total("discriminator", {"real": scalar(1.0)}, WEIGHTS, 1.0, {})
+def test_unused_weights_are_found_once_all_terms_are_known() -> None:
+    weighter = LossWeighter("Paper", Weights())
+    weighter.total("generator", {"l1": scalar(1.0)}, WEIGHTS, 1.0, {})
+    weighter.check_unused_weights(("generator", "discriminator"))
+    weighter.total("discriminator", {"real": scalar(1.0)}, WEIGHTS, 1.0, {})
     with pytest.raises(ValueError, match=r"Paper weighs style, but its losses give only l1, real$"):
-        scales.check_unused_weights(("generator", "discriminator"))
+        weighter.check_unused_weights(("generator", "discriminator"))
 
 
-def test_a_term_that_was_not_computed_has_spoken() -> None:
-    scales = LossWeighter("Paper", Weights())
-    scales.total("generator", {"l1": scalar(1.0), "style": never}, WEIGHTS | {"style": 0.0}, 1.0, {})
-    scales.total("discriminator", {"real": scalar(1.0)}, WEIGHTS, 1.0, {})
-    scales.check_unused_weights(("generator", "discriminator"))
+def test_a_term_that_is_not_computed_is_known() -> None:
+    weighter = LossWeighter("Paper", Weights())
+    weighter.total("generator", {"l1": scalar(1.0), "style": never}, WEIGHTS | {"style": 0.0}, 1.0, {})
+    weighter.total("discriminator", {"real": scalar(1.0)}, WEIGHTS, 1.0, {})
+    weighter.check_unused_weights(("generator", "discriminator"))

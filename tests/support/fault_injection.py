@@ -1,10 +1,16 @@
-"""`fit` of `TinyGAN`, also with an accident: `ACCIDENT=<what>:<step>:<rank> python tests/accident.py <what fit takes>`.
+"""Run `fit` with `TinyGAN` and inject a fault: `FAULT=<kind>:<step>:<rank> python tests/support/fault_injection.py <options>`.
 
-When `step` batches are counted, on process `rank` (-1: on each): `training`, `validation` or `loading` sends this process
-SIGTERM while it trains, validates or sets up its data, `warned` and `warned_validating` send SIGUSR1; `slow` is `training` on a
-machine that takes six seconds to end its W&B run; `group` sends SIGTERM to every process of the run, loader workers included;
-`nan` spoils the process's batch. `asleep` sleeps for ever in the training step, `stuck` does so with the interpreter's lock,
-`starved` waits for ever for a sample; `lost` stops the process as if its machine were gone.
+The fault occurs when `step` batches are counted, in the process of `rank` (-1: in each). Its kinds are:
+
+    training, validation, loading   SIGTERM to this process in a training step, in a validation step, in the setup of the data
+    slow                            as `training`, with a W&B run that takes six seconds to finish
+    group                           SIGTERM to every process of the run, loader workers included
+    warned, warned_validating       SIGUSR1 in a training step, in a validation step
+    nan                             NaN in the images of the batch
+    asleep                          endless sleep in the training step
+    stuck                           the same while holding the interpreter's lock
+    starved                         endless wait for a sample
+    lost                            SIGSTOP, as if the machine were gone
 """
 
 from __future__ import annotations
@@ -41,52 +47,52 @@ HOOKS = {
 }
 
 
-def prepare(what: str, step: int, rank: int) -> None:
-    """Put the accident in the way of the run."""
-    owner, hook = HOOKS[what]
+def inject(kind: str, step: int, rank: int) -> None:
+    """Replace a method by one that injects the fault."""
+    owner, hook = HOOKS[kind]
     original, happened = getattr(owner, hook), []
 
     def starve(self: Any, *args: Any, **kwargs: Any) -> Any:
-        happened.append(what)
+        happened.append(kind)
         if len(happened) > step and int(os.environ.get("LOCAL_RANK", "0")) == rank:
             time.sleep(1000)
         return original(self, *args, **kwargs)
 
-    def with_accident(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def with_fault(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.trainer.global_step == step and rank in (self.trainer.global_rank, -1) and not happened:
-            happened.append(what)  # once
-            if what == "asleep":
+            happened.append(kind)  # once
+            if kind == "asleep":
                 time.sleep(1000)
-            elif what == "stuck":
-                time.sleep(1)  # so that its thread has said something
+            elif kind == "stuck":
+                time.sleep(1)  # so that its heartbeat thread has written once
                 ctypes.PyDLL(None).sleep(1000)
-            elif what == "lost":
+            elif kind == "lost":
                 time.sleep(1)
                 os.kill(os.getpid(), signal.SIGSTOP)
-            elif what.startswith("warned"):
+            elif kind.startswith("warned"):
                 os.kill(os.getpid(), signal.SIGUSR1)
-            elif what == "nan":
+            elif kind == "nan":
                 args[0]["image"].fill_(float("nan"))
-            elif what == "group":
+            elif kind == "group":
                 os.killpg(0, signal.SIGTERM)
             else:
                 os.kill(os.getpid(), signal.SIGTERM)
         return original(self, *args, **kwargs)
 
-    setattr(owner, hook, starve if what == "starved" else with_accident)
-    if what == "slow" and os.environ.get("LOCAL_RANK", "0") == "0":
-        setattr(RunTrainer, "finish_loggers", lambda *_: time.sleep(6))  # noqa: B010  longer than Lightning's watch sleeps
+    setattr(owner, hook, starve if kind == "starved" else with_fault)
+    if kind == "slow" and os.environ.get("LOCAL_RANK", "0") == "0":
+        setattr(RunTrainer, "finish_loggers", lambda *_: time.sleep(6))  # noqa: B010  longer than the interval of Lightning's process monitor
 
 
-def adopt() -> None:
-    """Have `TinyGAN` be a paper of the package, as no other may stand in a checkpoint."""
+def register_tiny_gan() -> None:
+    """Make `TinyGAN` a paper of the package, because a checkpoint may name no other."""
     setattr(tiny_gan.TinyGAN, "__module__", "lit_inpaint.papers.tiny_gan")  # noqa: B010
     sys.modules["lit_inpaint.papers.tiny_gan"] = tiny_gan
 
 
 if __name__ == "__main__":
-    adopt()
-    if "ACCIDENT" in os.environ:
-        kind, when, where = os.environ["ACCIDENT"].split(":")
-        prepare(kind, int(when), int(where))
+    register_tiny_gan()
+    if "FAULT" in os.environ:
+        kind, step, rank = os.environ["FAULT"].split(":")
+        inject(kind, int(step), int(rank))
     entry_point.run_command(fit.main)

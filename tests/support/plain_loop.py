@@ -1,4 +1,4 @@
-"""The reference for the engine: training in plain PyTorch, one function per update order, and bit for bit comparison."""
+"""Reference for the engine: training in plain PyTorch, one function per update order, compared bit for bit."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from lit_inpaint.types import Batch, Prediction, Terms
 
 
 class Caching(MixedPrecision):
-    """Autocast as PyTorch has it by itself: within a context each weight is cast once, which Lightning 2.6 switches off."""
+    """PyTorch's default autocast: a context casts each weight once. Lightning 2.6 disables this cache."""
 
     def autocast_context_manager(self) -> torch.autocast:
         return torch.autocast(self.device, dtype=torch.bfloat16)
 
 
 class Plain:
-    """Two networks, two optimizers, and no engine: `twin` only lends its forward and its unweighted losses.
+    """Two networks and two optimizers without the engine; `twin` provides the forward and the unweighted losses.
 
-    What a stages of stages changes, a test changes here by hand: `weights`, `opt_g`, `opt_d`, `clip`, modes of `twin`.
+    A test applies the overrides of stages by hand: `weights`, `opt_g`, `opt_d`, `clip_g`, `clip_d`, modes of `twin`.
     """
 
     def __init__(self, model: Inpainter, autocast: dict[str, Any] | None = None) -> None:
@@ -39,7 +39,7 @@ class Plain:
         self.d = list(self.twin.discriminator.parameters())
         self.opt_g = model.generator_optimizer.build(self.g)
         self.opt_d = model.discriminator_optimizer.build(self.d)
-        self.finished: list[int] = []  # places of optimizers that were replaced, among those of the engine
+        self.finished: list[int] = []  # indices of the engine's optimizers that a stage has replaced
         self.clip_g = model.training_settings.clip_generator
         self.clip_d = model.training_settings.clip_discriminator
         self.weights = {field.name: getattr(model.weights, field.name) for field in dataclasses.fields(model.weights)}
@@ -47,12 +47,12 @@ class Plain:
         self.log: dict[str, Tensor] = {}
         self.norms: list[float] = []
 
-    def fresh(self) -> torch.autocast:
-        """A context of its own for each forward, so that no low-precision copy of a weight outlives it."""
+    def autocast_context(self) -> torch.autocast:
+        """Return a new context for each forward, so that no low-precision copy of a weight outlives it."""
         return torch.autocast("cpu", torch.bfloat16, **self.autocast)
 
     def predict(self, batch: Batch) -> Prediction:
-        with self.fresh():
+        with self.autocast_context():
             return self.twin(batch["image"], batch["mask"])
 
     def total(self, player: str, terms: Terms) -> Tensor:
@@ -64,11 +64,11 @@ class Plain:
         return total
 
     def g_loss(self, batch: Batch, prediction: Prediction) -> Tensor:
-        with self.fresh():
+        with self.autocast_context():
             return self.total("generator", self.twin.generator_losses(batch, prediction))
 
     def d_loss(self, batch: Batch, prediction: Prediction) -> Tensor:
-        with self.fresh():
+        with self.autocast_context():
             terms = self.twin.discriminator_losses(batch, Prediction(prediction.image.detach()))
             return self.total("discriminator", terms)
 
@@ -131,11 +131,11 @@ def only_discriminator(plain: Plain, batch: Batch) -> None:
 
 Step = Callable[[Plain, Batch], None]
 Steps = Callable[[int], Step]
-"""What to do with batch number k, from 0."""
+"""How to train on batch number k, from 0."""
 
 
 def changing(change: Callable[[Plain, int], None], orders: Steps = lambda number: simultaneous) -> Steps:
-    """Before each batch `change`, then learn in the order that `orders` gives for it."""
+    """Call `change` before each batch, then train in the update order that `orders` returns for it."""
 
     def steps(number: int) -> Step:
         def step(plain: Plain, batch: Batch) -> None:
@@ -161,12 +161,12 @@ for _update in ("simultaneous", "alternating", "generator_first"):
 
 
 def seed(plain: Plain, number: int) -> None:
-    """What the engine promises: randomness is a function of seed, iteration and rank."""
+    """Seed as the engine does: by the run's seed, the iteration and the rank."""
     torch.manual_seed(int(np.random.SeedSequence((plain.twin.seed, number, 0)).generate_state(1, np.uint64)[0]))
 
 
 def run_plain(plain: Plain, batches: list[Batch], steps: Steps) -> list[dict[str, Tensor]]:
-    """Learn from `batches`; returns what there is to log for each."""
+    """Train on `batches`; return the log of each."""
     logs = []
     for number, batch in enumerate(batches):
         seed(plain, number)
@@ -177,7 +177,7 @@ def run_plain(plain: Plain, batches: list[Batch], steps: Steps) -> list[dict[str
 
 
 def assert_same_state(ours: Any, theirs: Any, where: str = "") -> None:
-    """Equal to the last bit, and of the same structure."""
+    """Assert that two states have the same structure and are equal to the last bit."""
     if isinstance(ours, Tensor):
         assert torch.equal(ours, theirs), f"{where} differs by up to {(ours - theirs).abs().max():.3g}"
     elif isinstance(ours, dict):
@@ -195,14 +195,14 @@ def assert_engine_is_plain(
     epoch: int | None = None,
     bf16: MixedPrecision | None = None,
 ) -> Plain:
-    """Fit `model` to `batches`, repeat it in plain PyTorch, and hold weights, buffers, optimizers and losses together.
+    """Train `model`, repeat it in plain PyTorch, and compare weights, buffers, optimizers and losses.
 
     Args:
         model: not yet trained.
         batches: of the whole run.
-        steps: what the plain loop does with each; if it notes no losses, none are compared.
-        epoch: batches in an epoch, after which `batches` begins again; None: all.
-        bf16: the engine's plugin for it.
+        steps: how the plain loop trains on each; without losses in its log, none are compared.
+        epoch: batches in an epoch, after which `batches` starts again; None: all.
+        bf16: the engine's precision plugin for bf16.
     """
     plain = Plain(model, None if bf16 is None else {"cache_enabled": isinstance(bf16, Caching)})
     before, outputs = copy.deepcopy(model.state_dict()), Outputs()
@@ -217,29 +217,30 @@ def assert_engine_is_plain(
         assert not theirs or ours.keys() == theirs.keys()
         assert_same_state({name: ours[name] for name in theirs}, theirs, f"losses of batch {number}")
         assert not any(value.requires_grad for value in ours.values())
-    assert any(not torch.equal(before[name], tensor) for name, tensor in model.state_dict().items()), "nothing was learnt"
+    assert any(not torch.equal(before[name], tensor) for name, tensor in model.state_dict().items()), "nothing was learned"
     return plain
 
 
 def assert_same_optimizers(trainer: Trainer, plain: Plain) -> None:
-    """States and hyperparameters; those that a stage has replaced hold nothing any more."""
-    in_use = [optimizer for place, optimizer in enumerate(trainer.optimizers) if place not in plain.finished]
+    """Compare states and hyperparameters; the optimizers that a stage has replaced must have no state."""
+    in_use = [optimizer for index, optimizer in enumerate(trainer.optimizers) if index not in plain.finished]
     for ours, theirs in zip(in_use, (plain.opt_g, plain.opt_d), strict=True):
         assert type(ours) is type(theirs)
         assert_same_state(ours.state_dict(), theirs.state_dict())
-    assert all(not trainer.optimizers[place].state for place in plain.finished)
+    assert all(not trainer.optimizers[index].state for index in plain.finished)
 
 
-# In parts --------------------------------------------------------------------------------------------------------------------
+# Micro-batches ---------------------------------------------------------------------------------------------------------------
 
 
-def parts_of(batch: Batch, count: int) -> list[tuple[Batch, float]]:
-    """`count` runs of samples, as equal as can be, the longer ones last; each with its share of the batch."""
+def micro_batches_of(batch: Batch, count: int) -> list[tuple[Batch, float]]:
+    """Split a batch into `count` micro-batches whose sizes differ by at most 1, the larger last; each with its fraction."""
     total = len(batch["name"])
-    count, parts, begin = min(count, total), [], 0
+    count, micro_batches, begin = min(count, total), [], 0
     for number in range(count):
         size = total // count + (number >= count - total % count)
-        rows = slice(begin, begin + size)
-        parts.append((Batch(image=batch["image"][rows], mask=batch["mask"][rows], name=batch["name"][rows]), size / total))
+        cut = slice(begin, begin + size)
+        micro = Batch(image=batch["image"][cut], mask=batch["mask"][cut], name=batch["name"][cut])
+        micro_batches.append((micro, size / total))
         begin += size
-    return parts
+    return micro_batches

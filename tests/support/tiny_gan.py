@@ -1,4 +1,4 @@
-"""A paper of a few hundred parameters and what is needed to fit it, for the tests of the engine and what surrounds it."""
+"""Train a GAN of a few hundred parameters in the tests of the engine and of callbacks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ADAM_D = Adam(lr=2e-2, betas=(0.0, 0.9))
 
 
 class TinyGAN(Inpainter):
-    """Batch norm, dropout and spectral norm in few parameters: each has a state that a wrong order of calls would show in."""
+    """A tiny paper with batch norm, dropout and spectral norm, whose states depend on the order of calls."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class TinyGAN(Inpainter):
 
 
 def make_batches(count: int, size: int = 8, samples: int = 2) -> list[Batch]:
-    """Random images with a square hole, another for each sample."""
+    """Return batches of random images, each with another square hole."""
     rng = torch.Generator().manual_seed(count)
     batches = []
     for number in range(count):
@@ -82,7 +82,7 @@ def make_batches(count: int, size: int = 8, samples: int = 2) -> list[Batch]:
 
 
 def loader(batches: list[Batch]) -> DataLoader[Any]:
-    return DataLoader(batches, batch_size=None)  # a list is a data set
+    return DataLoader(batches, batch_size=None)  # a list serves as a dataset
 
 
 def make_trainer(steps: int, *callbacks: Callback, **options: Any) -> Trainer:
@@ -91,7 +91,7 @@ def make_trainer(steps: int, *callbacks: Callback, **options: Any) -> Trainer:
 
 
 class Outputs(Callback):
-    """Keeps what the engine returns for each batch."""
+    """Record what `training_step` returns for each batch."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Tensor]] = []
@@ -103,7 +103,7 @@ class Outputs(Callback):
 
 
 def make_tiny(seed: int = 0, **arguments: Any) -> TinyGAN:
-    """The same weights for the same `seed`, which is the run's seed too."""
+    """Make a `TinyGAN` whose weights depend on `seed` alone, which is also the seed of its run."""
     torch.manual_seed(seed)
     model = TinyGAN(**arguments)
     model.seed = seed

@@ -1,7 +1,7 @@
-"""Tiny GANs fitted by two processes, each with its half of every batch, or by one with whole batches.
+"""Train tiny GANs in two processes, each with half of every batch, or in one with whole batches.
 
-`python tests/tiny_pair.py FOLDER CASE …` starts a second process, as Lightning does for every script, and leaves what the
-process of rank r ended with in FOLDER/<case>.<r>.pt.
+`python tests/support/tiny_pair.py FOLDER` trains the cases of FOLDER/cases.pt. Lightning starts a second process, as for every
+script. The results of rank r are saved in FOLDER/<case>.<r>.pt.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lit_inpaint.types import Batch
 STEPS = 10
 WHOLE = 8  # samples in a batch of one process; each of two processes has half of them
 PLAIN = Training(channels_last=False)
-IN_PARTS = Training(accumulate_generator=2, accumulate_discriminator=2, channels_last=False)
+MICRO_BATCHES = Training(accumulate_generator=2, accumulate_discriminator=2, channels_last=False)
 CLIPPED = Training(clip_generator=0.3, clip_discriminator=0.05, channels_last=False)
 
 SIMULTANEOUS = (Stage(),)
@@ -55,16 +55,17 @@ ORDERS = {
 
 @dataclass(frozen=True)
 class Case:
-    """What is fitted, and how.
+    """What is trained, and how.
 
     Attributes:
         stages: the stages.
-        batch_norm: none; each process on its own; over the samples of all.
+        batch_norm: none, separate in each process ("own"), or over all processes ("shared").
         training: clipping and accumulation.
-        precision: Lightning's name; doubles, so that the orders of summation differ in the fifteenth digit only.
+        precision: Lightning's name; float64, so that the orders of summation differ in the fifteenth digit only.
         validation: samples of a validation after every third batch, in batches of two; 0 for none.
-        ema: decay of the average.
-        eps: of Adam, which makes noise of a gradient that should be zero into a step of the size noise / (noise + eps).
+        ema: decay of the EMA; None: no EMA.
+        eps: of Adam, which turns the noise of a zero gradient into a step of the size noise / (noise + eps).
+        count_all_reduces: count the reductions of gradients.
     """
 
     stages: tuple[Stage, ...] = SIMULTANEOUS
@@ -74,36 +75,36 @@ class Case:
     validation: int = 0
     ema: float | None = None
     eps: float = 1e-8
-    count_exchanges: bool = False
+    count_all_reduces: bool = False
 
 
 @dataclass
 class Recorder(Callback):
-    """What a process of a pair holds and hears.
+    """Record validations and DDP's settings in one process.
 
     Attributes:
-        finds_unused: what DDP was told in the end.
-        measured: at each validation.
-        counted: samples of each validation.
-        networks: as they were measured, one for each validation; an empty one would stand for a change in its course.
-        exchanges: of gradients, if they are counted.
+        finds_unused: whether DDP searches for unused parameters.
+        measured: metrics of each validation.
+        counted: number of samples of each validation.
+        networks: state at each validation; empty if it changed during the validation.
+        all_reduces: number of reductions of gradients, if counted.
     """
 
-    count_exchanges: bool = False
+    count_all_reduces: bool = False
     finds_unused: bool = False
     measured: list[dict[str, float]] = field(default_factory=list)
     counted: list[int] = field(default_factory=list)
     networks: list[dict[str, Tensor]] = field(default_factory=list)
-    exchanges: int = 0
+    all_reduces: int = 0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if isinstance(trainer.model, DistributedDataParallel):
             self.finds_unused = trainer.model.find_unused_parameters
-            if self.count_exchanges:
-                trainer.model.register_comm_hook(None, self._exchange)
+            if self.count_all_reduces:
+                trainer.model.register_comm_hook(None, self._all_reduce)
 
-    def _exchange(self, state: Any, bucket):  # torch reads the annotations, and takes no strings
-        self.exchanges += 1
+    def _all_reduce(self, state: Any, bucket):  # torch reads the annotations and refuses strings
+        self.all_reduces += 1
         return allreduce_hook(torch.distributed.group.WORLD, bucket)
 
     def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, *args: Any) -> None:
@@ -136,8 +137,8 @@ def make_model(case: Case) -> TinyGAN:
     return model
 
 
-def share(batches: Iterable[Batch], rank: int, world: int) -> list[Batch]:
-    """A process's samples of each batch, in turn, so that the parts of a batch hold the same samples on one process and two."""
+def samples_of_rank(batches: Iterable[Batch], rank: int, world: int) -> list[Batch]:
+    """Return every `world`-th sample of each batch, so that micro-batches have the same samples in one process and in two."""
     return [
         Batch(image=batch["image"][rank::world], mask=batch["mask"][rank::world], name=list(batch["name"][rank::world]))
         for batch in batches
@@ -145,16 +146,16 @@ def share(batches: Iterable[Batch], rank: int, world: int) -> list[Batch]:
 
 
 def validation(samples: int, rank: int, world: int) -> list[Batch]:
-    """Samples r, r + W, … of rank r in batches of two: of an odd number, the processes hold different numbers of batches."""
+    """Return samples r, r + W, … of rank r in batches of two; of 5 samples, two processes get 2 batches and 1."""
     (whole,) = make_batches(1, size=16, samples=samples)
-    (own,) = share([whole], rank, world)
+    (own,) = samples_of_rank([whole], rank, world)
     cuts = [slice(first, first + 2) for first in range(0, len(own["name"]), 2)]
     return [Batch(image=own["image"][cut], mask=own["mask"][cut], name=list(own["name"][cut])) for cut in cuts]
 
 
 def fit(case: Case, world: int) -> dict[str, Any]:
-    """Fit a case and say what came of it."""
-    recorder = Recorder(case.count_exchanges)
+    """Train a case and return its results."""
+    recorder = Recorder(case.count_all_reduces)
     callbacks: list[Callback] = [] if case.ema is None else [GeneratorEMA(case.ema)]
     trainer = make_trainer(
         STEPS,
@@ -172,23 +173,21 @@ def fit(case: Case, world: int) -> dict[str, Any]:
     )
     rank = trainer.global_rank
     model = make_model(case)
-    data = loader(share(make_batches(STEPS, samples=WHOLE), rank, world))
+    data = loader(samples_of_rank(make_batches(STEPS, samples=WHOLE), rank, world))
     trainer.fit(model, data, loader(validation(case.validation, rank, world)) if case.validation else None)
-    average = trainer.callbacks[0].weights if case.ema is not None else {}
     return {
         "weights": model.state_dict(),
-        "average": average,
         "measured": recorder.measured,
         "counted": recorder.counted,
         "networks": recorder.networks,
         "finds_unused": recorder.finds_unused,
-        "exchanges": recorder.exchanges,
+        "all_reduces": recorder.all_reduces,
     }
 
 
 def run_pair(folder: Path, script: str, *arguments: str, timeout: float = 100) -> None:
-    """Run a script, which starts its second process by itself; a pair that hangs is ended and fails the test."""
-    environment = {name: value for name, value in os.environ.items() if name not in OF_A_PAIR}
+    """Run a script that starts its second process itself; kill a pair that hangs and fail the test."""
+    environment = {name: value for name, value in os.environ.items() if name not in LAUNCH_VARIABLES}
     process = subprocess.Popen(
         [sys.executable, script, str(folder), *arguments],
         stdout=subprocess.PIPE,
@@ -206,25 +205,25 @@ def run_pair(folder: Path, script: str, *arguments: str, timeout: float = 100) -
     assert process.returncode == 0, printed[-4000:]
 
 
-OF_A_PAIR = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT", "LIT_INPAINT_RUN_DIR")
+LAUNCH_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT", "LIT_INPAINT_RUN_DIR")
 
 
 def fit_pairs(folder: Path, cases: dict[str, Case]) -> Callable[[str], list[dict[str, Any]]]:
-    """Fit cases in one pair of processes; returns what gives both processes' results for a case."""
+    """Train cases in one pair of processes; return a function from a case to the results of both processes."""
     torch.save(cases, folder / "cases.pt")
     run_pair(folder, __file__)
     return lambda name: [torch.load(folder / f"{name}.{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 
 def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    """The largest, over all tensors of two states."""
+    """Return the max absolute difference over all tensors of two states."""
     assert one.keys() == other.keys()
     return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
 
 
 if __name__ == "__main__":
     here = Path(sys.argv[1])
-    import tiny_pair  # the classes in the file are that module's, not this script's
+    import tiny_pair  # the saved classes belong to that module, not to __main__
 
     for name, case in torch.load(here / "cases.pt", weights_only=False).items():
         found = tiny_pair.fit(case, 2)
