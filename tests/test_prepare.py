@@ -125,15 +125,15 @@ def test_at_most_five_files_of_a_kind_are_named(tmp_path: Path, capsys: pytest.C
 
 
 def test_preparation_replaces_the_report_of_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    top, output = fill(tmp_path / "in", 20), tmp_path / "output"
-    assert run("--data", top, "--output", output, "--check_only", "--size", 20) == 0
-    assert run("--data", top, "--output", output, "--check_only", "--strict") == 0
+    source_dir, output = fill(tmp_path / "in", 20), tmp_path / "output"
+    assert run("--data", source_dir, "--output", output, "--check_only", "--size", 20) == 0
+    assert run("--data", source_dir, "--output", output, "--check_only", "--strict") == 0
     assert sorted(path.name for path in output.iterdir()) == [".lock", "report.csv", "splits.json"]
     assert "--experiment" not in capsys.readouterr().out
-    assert run("--data", top, "--output", output) == 0
+    assert run("--data", source_dir, "--output", output) == 0
     assert len(written_files(output)) == 20
     with pytest.raises(UserError, match="holds prepared images"):
-        run("--data", top, "--output", output, "--check_only")
+        run("--data", source_dir, "--output", output, "--check_only")
 
 
 def test_check_without_output_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,15 +149,15 @@ def test_check_without_output_leaves_no_files(tmp_path: Path, monkeypatch: pytes
 
 
 def test_data_of_an_experiment_a_yaml_file_and_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    top = fill(tmp_path / "in", 20)
-    options = ["--data.root", top, "--data.size", "16"]
+    source_dir = fill(tmp_path / "in", 20)
+    options = ["--data.root", source_dir, "--data.size", "16"]
     assert run("--experiment", "lpi_celeba", *options, "--output", tmp_path / "one") == 0
     printed = printed_text(capsys)
     assert "CelebA" in printed
     assert "Shorter side at most 16 px" in printed  # CelebA's transforms use whole images
     assert f"--experiment lpi_celeba --data.root {tmp_path / 'one'}" in printed
     (tmp_path / "data.yaml").write_text("data: {class_path: CelebA, init_args: {size: 16}}\n")
-    assert run("--data", tmp_path / "data.yaml", "--data.root", top, "--output", tmp_path / "two") == 0
+    assert run("--data", tmp_path / "data.yaml", "--data.root", source_dir, "--output", tmp_path / "two") == 0
     assert tree(tmp_path / "two").keys() == tree(tmp_path / "one").keys()
     assert run("--data", "CelebA", *options, "--output", tmp_path / "three") == 0
     assert {name: content for name, content in tree(tmp_path / "three").items() if name.endswith("jpg")} == {

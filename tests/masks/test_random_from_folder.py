@@ -225,7 +225,7 @@ def test_changed_file_is_measured_again(graded: Path) -> None:
 
 
 def test_ratio_option_keeps_published_masks_where_mask_ratio_unites_them(tmp_path: Path) -> None:
-    for number in range(12):  # squares of 6 % each in different places, and one mask within the range
+    for number in range(12):  # squares of 6 % each at different positions, and one mask within the range
         square = np.zeros((64, 64), np.uint8)
         square[(number // 4) * 20 :, (number % 4) * 16 :][:16, :16] = 255
         save(square, tmp_path / f"{number:02}.png")
@@ -269,7 +269,7 @@ def test_rotation_never_needs_pixels_outside_the_file(size: tuple[int, int], tmp
         known = 1 - source(size, rng)[0]
         assert not known[[0, -1]].any()
         assert not known[:, [0, -1]].any()
-        rows, columns = (places.float() - places.float().mean() for places in known.nonzero().T)
+        rows, columns = (coords.float() - coords.float().mean() for coords in known.nonzero().T)
         turn = 0.5 * math.atan2(2 * (rows * columns).sum(), (columns**2).sum() - (rows**2).sum())
         enlarged = abs(math.cos(turn)) + abs(math.sin(turn)) * max(height / width, width / height)  # until the corners fit in
         assert float(known.sum()) / 80 == pytest.approx(enlarged**2, rel=0.2)

@@ -43,7 +43,7 @@ def lama_reference(
 
 
 @pytest.mark.parametrize(
-    ("ours", "public"),
+    ("source", "public"),
     [
         (LamaIrregular(), {"min_times": 1, "max_times": 5, "max_len": 200, "max_width": 100}),
         (
@@ -53,10 +53,10 @@ def lama_reference(
     ],
     ids=["train", "thin"],
 )
-def test_lama_strokes_equal_the_public_code(ours: LamaIrregular, public: dict[str, int]) -> None:
+def test_lama_strokes_equal_the_public_code(source: LamaIrregular, public: dict[str, int]) -> None:
     for seed in range(40):
         expected = lama_reference(seed, (256, 256), **public)
-        assert np.array_equal(ours((256, 256), generator(seed))[0].numpy(), expected), seed
+        assert np.array_equal(source((256, 256), generator(seed))[0].numpy(), expected), seed
 
 
 def test_lama_strokes_start_anywhere_in_images_that_are_not_square() -> None:

@@ -29,14 +29,14 @@ FORK = multiprocessing.get_context("fork")
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_splits_and_batches_equal_those_of_the_data_set(workers: int, tmp_path: Path) -> None:
-    top = tmp_path / "in"
-    fill(top / "a" / "deep", 12, suffixes=("png", "bmp", "tif"))
-    fill(top / "b", 12, suffixes=("png",))
-    (top / "b" / "bad.png").write_bytes(b"no")
+    source_dir = tmp_path / "in"
+    fill(source_dir / "a" / "deep", 12, suffixes=("png", "bmp", "tif"))
+    fill(source_dir / "b", 12, suffixes=("png",))
+    (source_dir / "b" / "bad.png").write_bytes(b"no")
     output = tmp_path / "output"
-    write(Folder(root=str(top), seed=3), output, ResizeOptions(32, 64, "png"), workers)
+    write(Folder(root=str(source_dir), seed=3), output, ResizeOptions(32, 64, "png"), workers)
     settings: dict[str, Any] = {"size": 32, "batch_size": 6, "workers": 0}
-    direct = Folder(root=str(top), seed=3, **settings)
+    direct = Folder(root=str(source_dir), seed=3, **settings)
     with pytest.warns(UserWarning, match=r"bad\.png"):
         direct.setup("fit")
     prepared = Folder(root=str(output), seed=3, **settings)
@@ -69,13 +69,17 @@ def test_files_that_differ_only_in_their_suffixes(tmp_path: Path) -> None:
 
 
 def test_splits_json_has_hashes_and_options(tmp_path: Path) -> None:
-    top, output = fill(tmp_path / "in", 19), tmp_path / "output"
-    (top / "x.jpg").write_bytes(b"")
-    write(Folder(root=str(top), seed=2), output)
+    source_dir, output = fill(tmp_path / "in", 19), tmp_path / "output"
+    (source_dir / "x.jpg").write_bytes(b"")
+    write(Folder(root=str(source_dir), seed=2), output)
     content = json.loads((output / "splits.json").read_text())
-    splits = Folder(root=str(top), seed=2).splits()
+    splits = Folder(root=str(source_dir), seed=2).splits()
     assert content["complete"]
-    assert (content["data"], content["root"], content["seed"]) == ("lit_inpaint.data.datasets.folder.Folder", str(top), 2)
+    assert (content["data"], content["root"], content["seed"]) == (
+        "lit_inpaint.data.datasets.folder.Folder",
+        str(source_dir),
+        2,
+    )
     assert content["resize_options"] == {"size": 256, "shorter_side": 512, "format": "jpg", "quality": 95}
     prepared = Folder(root=str(output)).splits()
     for name in ("train", "val", "test"):
@@ -87,8 +91,8 @@ def test_splits_json_has_hashes_and_options(tmp_path: Path) -> None:
 
 
 def test_identical_splits_are_written_once(tmp_path: Path) -> None:
-    top, output = fill(tmp_path / "in", 5), tmp_path / "output"
-    write(top, output)
+    source_dir, output = fill(tmp_path / "in", 5), tmp_path / "output"
+    write(source_dir, output)
     assert sorted(path.name for path in output.iterdir() if path.is_dir()) == ["train", "val"]
     assert json.loads((output / "splits.json").read_text())["splits"]["test"]["same_as"] == "val"
     assert Folder(root=str(output)).splits().test == Folder(root=str(output)).splits().val
@@ -196,15 +200,15 @@ def test_unsafe_names_are_errors(name: str, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_images_in_an_archive(tmp_path: Path) -> None:
-    top = fill(tmp_path / "in", 20)
+    source_dir = fill(tmp_path / "in", 20)
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
-        for path in top.iterdir():
+        for path in source_dir.iterdir():
             archive.write(path, f"inner/{path.name}")
     output = tmp_path / "output"
     data = Archive(root=str(tmp_path / "images.zip"))
     write(data, output)
     assert {path.name: path.read_bytes() for path in output.glob("*/*.jpg")} == {
-        path.name: path.read_bytes() for path in top.iterdir()
+        path.name: path.read_bytes() for path in source_dir.iterdir()
     }
     before = written_files(output)
     assert write(data, output).num_reused == 20
@@ -214,10 +218,10 @@ def test_images_in_an_archive(tmp_path: Path) -> None:
 
 
 def test_another_order_is_reported(tmp_path: Path) -> None:
-    top = fill(tmp_path / "in", 6)
-    assert "another order" in write(Backwards(root=str(top)), tmp_path / "output").difference
+    source_dir = fill(tmp_path / "in", 6)
+    assert "another order" in write(Backwards(root=str(source_dir)), tmp_path / "output").difference
     assert len(written_files(tmp_path / "output")) == 6
-    assert write(top, tmp_path / "forwards").difference == ""
+    assert write(source_dir, tmp_path / "forwards").difference == ""
 
 
 @pytest.mark.parametrize(
@@ -245,7 +249,7 @@ def test_changed_options_are_errors(
 
 
 def test_second_preparation_of_a_folder_is_an_error(tmp_path: Path) -> None:
-    top, output = fill(tmp_path / "in", 20), tmp_path / "output"
+    source_dir, output = fill(tmp_path / "in", 20), tmp_path / "output"
     output.mkdir()
     ready = FORK.Event()
 
@@ -260,8 +264,8 @@ def test_second_preparation_of_a_folder_is_an_error(tmp_path: Path) -> None:
     try:
         assert ready.wait(20)
         with pytest.raises(UserError, match="another preparation uses"):
-            write(top, output)
+            write(source_dir, output)
     finally:
         process.kill()
         process.join()
-    write(top, output)
+    write(source_dir, output)
