@@ -1,3 +1,5 @@
+"""Validation of stages and training settings, the optimizers they build, and their plain data."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -26,12 +28,12 @@ from lit_inpaint.settings import SGD, Adam, AdamW, OptimizerSettings, Stage, Tra
         ({"iterations": 4, "epochs": 2}, "stage 'x' has iterations=4 and epochs=2; give one of them"),
     ],
 )
-def test_stage_refuses(arguments: dict[str, Any], message: str) -> None:
+def test_invalid_stages(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Stage("x", **arguments)
 
 
-def test_stage_defaults_and_what_is_allowed() -> None:
+def test_valid_stages() -> None:
     assert Stage() == Stage("adversarial", "simultaneous", True, True, None, 1)
     assert Stage(update="alternating", d_steps=5).d_steps == 5
     assert Stage(discriminator=False, iterations=1).iterations == 1
@@ -46,20 +48,20 @@ def test_stage_defaults_and_what_is_allowed() -> None:
         (Stage(generator=False), ("discriminator",)),
     ],
 )
-def test_players_are_those_who_learn(stage: Stage, players: tuple[str, ...]) -> None:
+def test_players_of_a_stage(stage: Stage, players: tuple[str, ...]) -> None:
     assert stage.players == players
 
 
 @pytest.mark.parametrize("player", ["clip_generator", "clip_discriminator"])
 @pytest.mark.parametrize("value", [0.0, -1.0])
-def test_training_refuses_a_limit_that_would_not_limit(player: str, value: float) -> None:
+def test_invalid_clipping(player: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{player}={value}.*above 0"):
         Training(**{player: value})
 
 
 @pytest.mark.parametrize("name", ["accumulate_generator", "accumulate_discriminator"])
 @pytest.mark.parametrize("value", [0, -2])
-def test_training_refuses_a_batch_in_no_parts(name: str, value: int) -> None:
+def test_invalid_accumulation(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name}={value}; give the number of micro-batches, 1 for the whole batch"):
         Training(**{name: value})
 
@@ -86,7 +88,7 @@ BUILT: dict[str, tuple[OptimizerSettings, type[torch.optim.Optimizer], dict[str,
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_an_optimizer_builds_what_it_says(name: str) -> None:
+def test_settings_build_their_optimizer(name: str) -> None:
     settings, kind, arguments = BUILT[name]
     layer = nn.Linear(2, 2)
     optimizer = settings.build(layer.parameters())
@@ -100,7 +102,7 @@ def test_an_optimizer_builds_what_it_says(name: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "rate"), [(Adam(), {"lr": 1e-4}), (AdamW(), {}), (SGD(), {})], ids=["Adam", "AdamW", "SGD"]
 )
-def test_defaults_are_pytorchs_but_for_adams_rate(settings: OptimizerSettings, rate: dict[str, float]) -> None:
+def test_defaults_are_those_of_pytorch_except_adams_learning_rate(settings: OptimizerSettings, rate: dict[str, float]) -> None:
     layer = nn.Linear(1, 1)
     theirs = getattr(torch.optim, type(settings).__name__)(layer.parameters(), **rate)
     (ours,), (expected,) = settings.build(layer.parameters()).param_groups, theirs.param_groups
@@ -108,7 +110,7 @@ def test_defaults_are_pytorchs_but_for_adams_rate(settings: OptimizerSettings, r
 
 
 @pytest.mark.parametrize("kind", [Adam, AdamW, SGD])
-def test_a_scheduled_rate_waits_for_the_engine(kind: Any) -> None:
+def test_a_scheduled_learning_rate_is_zero_until_the_engine_sets_it(kind: Any) -> None:
     settings = kind(lr=Linear(1e-3))
     assert settings.build(nn.Linear(1, 1).parameters()).param_groups[0]["lr"] == 0
     assert "lr" not in settings.options()
@@ -124,7 +126,7 @@ class Nested:
     names: dict[str, tuple[int, ...]] = field(default_factory=lambda: {"a": (1, 2)})
 
 
-def test_plain_turns_settings_into_data(tmp_path: Path) -> None:
+def test_plain_converts_settings(tmp_path: Path) -> None:
     value = {"n": None, "b": True, "i": 3, "f": np.float64(0.5), "s": "x", "l": [1, (2, 3)], "d": Nested(), 7: "seven"}
     expected = {
         "n": None, "b": True, "i": 3, "f": 0.5, "s": "x", "l": [1, [2, 3]], "7": "seven",
@@ -156,7 +158,7 @@ def test_plain_turns_settings_into_data(tmp_path: Path) -> None:
         (np.int64(1), "int64"),
     ],
 )
-def test_plain_refuses_the_rest_by_name(value: object, name: str) -> None:
+def test_plain_refuses_other_types_by_name(value: object, name: str) -> None:
     for wrapped in (value, [value], {"deep": {"er": (value,)}}):
         with pytest.raises(TypeError, match=f"^{name} is not plain data"):
             plain(wrapped)

@@ -47,7 +47,7 @@ class ModuleFreezer:
         for parameter in self._parameters:
             parameter.grad = None  # otherwise an optimizer would step along the last gradient
         chosen = [*modules, *find_modules(self.root, stage.eval_modules)]
-        self._modules = [module for part in chosen for module in part.modules() if module.training]
+        self._modules = [module for root in chosen for module in root.modules() if module.training]
         for module in self._modules:
             module.eval()
 

@@ -48,11 +48,11 @@ def split_batch(batch: Batch, count: int) -> list[MicroBatch]:
 
 def concat_predictions(predictions: Iterable[Prediction]) -> Prediction:
     """Concatenate the predictions for the micro-batches of a batch, in order."""
-    parts = list(predictions)
-    if len(parts) == 1:
-        return parts[0]
-    stages = {name: torch.cat([part.stages[name] for part in parts]) for name in parts[0].stages}
-    return Prediction(torch.cat([part.image for part in parts]), stages)
+    every = list(predictions)
+    if len(every) == 1:
+        return every[0]
+    stages = {name: torch.cat([prediction.stages[name] for prediction in every]) for name in every[0].stages}
+    return Prediction(torch.cat([prediction.image for prediction in every]), stages)
 
 
 def slice_prediction(prediction: Prediction, micro: MicroBatch) -> Prediction:

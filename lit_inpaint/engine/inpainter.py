@@ -12,7 +12,7 @@ a gradient for every parameter. "alternating" repeats D's update `d_steps` times
 "generator_first" trains D on the image that G made before its own step. Each player still learns from the other's old weights,
 so the result equals "simultaneous", but with two backwards, as fp16 needs. In each order **one batch is one `global_step`**.
 
-The other modules of this folder hold the parts: `training_stages` (stages and schedules over a run), `weighted_loss`,
+The details are in the other modules of this folder: `training_stages` (stages and schedules over a run), `weighted_loss`,
 `gradient_accumulation`, `freezing`, `global_step`, `ddp_strategy`, `sync_batchnorm`, `any_size`.
 
 Randomness inside a step (dropout, interpolation points) is a function of (seed, global_step, rank). A resumed run therefore
@@ -370,7 +370,7 @@ class Inpainter(LightningModule):
             )
 
     def on_train_start(self) -> None:
-        """End the run with its last stage; compile the generator if the settings say so."""
+        """End the run with its last stage; compile the generator if `training.compile` is set."""
         length, loop = self.stage_schedule.length, self.trainer.fit_loop.epoch_loop
         if length is not None and (loop.max_steps < 0 or length < loop.max_steps):
             loop.max_steps = length

@@ -31,7 +31,7 @@ OTHERS = {
     "bf16, simultaneous": Case(precision="bf16-mixed"),
     "bf16, alternating": Case(ORDERS["alternating"], precision="bf16-mixed"),
     "own batch norm, measured": Case(batch_norm="own", validation=5),
-    "own batch norm, average measured": Case(batch_norm="own", validation=5, ema=0.5),
+    "own batch norm, EMA measured": Case(batch_norm="own", validation=5, ema=0.5),
     "a stage begins": Case(SWITCH, "own", ema=0.5),
     "a stage begins after a validation": Case(SWITCH, "own", ema=0.5, validation=5),
     "all_reduces": Case(count_all_reduces=True),
@@ -97,7 +97,7 @@ def test_fewer_samples_than_processes_is_an_error(split: str) -> None:
         loader()
 
 
-@pytest.mark.parametrize("name", ["own batch norm, measured", "own batch norm, average measured"])
+@pytest.mark.parametrize("name", ["own batch norm, measured", "own batch norm, EMA measured"])
 def test_all_processes_validate_the_network_of_the_first(name: str, pair: Pair) -> None:
     """Without a broadcast each has its own running statistics; nor do they change during a validation."""
     first, second = pair(name)
@@ -128,13 +128,13 @@ def strategy(name: str) -> DDPStrategy:
 
 
 def test_a_requested_search_stays() -> None:
-    asked = strategy("ddp_find_unused_parameters_true")
+    requested = strategy("ddp_find_unused_parameters_true")
     for stages in (SIMULTANEOUS, GENERATOR_FIRST):
-        validate_strategy(asked, stages, has_discriminator=True)
-        assert asked._ddp_kwargs == {"find_unused_parameters": True}
-    asked = strategy("ddp_find_unused_parameters_false")
-    validate_strategy(asked, SIMULTANEOUS, has_discriminator=True)
-    assert asked._ddp_kwargs == {"find_unused_parameters": False}
+        validate_strategy(requested, stages, has_discriminator=True)
+        assert requested._ddp_kwargs == {"find_unused_parameters": True}
+    requested = strategy("ddp_find_unused_parameters_false")
+    validate_strategy(requested, SIMULTANEOUS, has_discriminator=True)
+    assert requested._ddp_kwargs == {"find_unused_parameters": False}
 
 
 @pytest.mark.parametrize("name", ["ddp", "auto", "ddp_spawn"])

@@ -176,8 +176,8 @@ def test_frozen_batch_norm_is_constant_through_validations() -> None:
     assert state.in_eval == [set()] * 4 + [{"generator.1"}] * 8 + [set()] * 4
     for norm in state.norms[4:12]:
         assert_same_state(norm, state.norms[3])
-    for place in (3, 12):
-        assert all(not torch.equal(old, state.norms[place][name]) for name, old in state.norms[place - 1].items())
+    for index in (3, 12):
+        assert all(not torch.equal(old, state.norms[index][name]) for name, old in state.norms[index - 1].items())
 
 
 def test_a_run_that_ends_in_a_frozen_stage_leaves_nothing_frozen() -> None:

@@ -189,8 +189,8 @@ def test_an_unsupported_strategy_is_one_line_of_one_process(tmp_path: Path, monk
     assert not (tmp_path / "run").exists()
 
 
-def start_by_launcher(experiment: str, place: Path, launcher: str, **variables: str) -> tuple[list[int], str]:
-    """Run `fit` without a run folder in two processes of torchrun or srun; return their statuses and the text of both."""
+def start_by_launcher(experiment: str, folder: Path, launcher: str, **variables: str) -> tuple[list[int], str]:
+    """Run `fit` without a run directory in `folder`, in two processes of torchrun or srun; return statuses and text."""
     command = [*SCRIPT, *TINY, "--experiment", experiment, "--data.val_crops", "5", "--data.batch_size", "1", *CPU[:2]]
     command += ["--watchdog_timeout", "2"]
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCH_VARIABLES}
@@ -204,7 +204,7 @@ def start_by_launcher(experiment: str, place: Path, launcher: str, **variables: 
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            cwd=place,
+            cwd=folder,
             env=variables,
             start_new_session=True,
         )

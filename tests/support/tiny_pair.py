@@ -49,7 +49,7 @@ ORDERS = {
     "only G": ONLY_G,
     "only D": ONLY_D,
     "warm-up": WARM_UP,
-    "frozen parts": FROZEN,
+    "frozen modules": FROZEN,
 }
 
 
