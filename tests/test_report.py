@@ -289,6 +289,8 @@ found.swapped = completed !== stack.querySelector(".under").src;
 const svg = document.querySelector(".chart svg"), box = svg.getBoundingClientRect();
 svg.dispatchEvent(new PointerEvent("pointermove", {clientX: box.right - 15, clientY: box.top + 50}));
 found.tip = document.querySelector(".chart .tip").textContent;
+const tip = document.querySelector(".chart .tip").getBoundingClientRect();
+found.inside = tip.top > box.top && tip.bottom < box.bottom;
 const pale = getComputedStyle(document.body).backgroundColor;
 document.querySelector("#theme").click();
 found.themes = [pale, getComputedStyle(document.body).backgroundColor];
@@ -330,6 +332,7 @@ def test_in_a_browser(tmp_path: Path, width: int) -> None:
     assert found["cut"] == ["inset(0px 50% 0px 0px)", "inset(0px 20% 0px 0px)"]
     assert found["swapped"] is True
     assert found["tip"] == "step 30one20.28 dBtwo20.53 dB"
+    assert found["inside"], "the values stand on the chart"
     assert len(set(found["themes"])) == 2
     assert found["wide"] <= 0, "the page itself never scrolls sideways"
     assert found["rows"] == 1, "of the settings only what differs is shown at first"

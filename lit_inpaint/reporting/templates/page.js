@@ -33,7 +33,7 @@ for (const figure of document.querySelectorAll(".chart")) {
     const frame = figure.getBoundingClientRect();
     const at = box.left - frame.left + x * scale;
     tip.style.left = `${at > frame.width / 2 ? Math.max(4, at - tip.offsetWidth - 12) : at + 12}px`;
-    tip.style.top = `${svg.offsetTop + 12}px`;
+    tip.style.top = `${box.top - frame.top + 12}px`;
   });
   svg.addEventListener("pointerleave", () => {
     tip.hidden = true;
