@@ -55,7 +55,6 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
 from lit_inpaint.losses.perceptual import VGGFeatures, VGGWeights, of_output_and_composite, perceptual_loss, style_loss
 from lit_inpaint.losses.total_variation import total_variation
-from lit_inpaint.nets.cpu.convolution import Conv2d
 from lit_inpaint.nets.self_attention import SelfAttention
 from lit_inpaint.schedules import Linear, Value
 from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
@@ -100,10 +99,10 @@ class Weights:
 # Generators -----------------------------------------------------------------------------------------------------------------
 
 
-def convolution(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> Conv2d:
+def convolution(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
     """A convolution with replicated margins; stride 2 with kernel 4 halves even sizes."""
     margin = (kernel - 1) // 2 * dilation
-    return Conv2d(c_in, c_out, kernel, stride, padding=margin, dilation=dilation, padding_mode="replicate")
+    return nn.Conv2d(c_in, c_out, kernel, stride, padding=margin, dilation=dilation, padding_mode="replicate")
 
 
 def layer(c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

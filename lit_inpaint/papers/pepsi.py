@@ -51,7 +51,7 @@ from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
 from lit_inpaint.nets.contextual_attention import truncated_distance_attention
-from lit_inpaint.nets.separable_conv import SeparableConv2d, spectrally_normed
+from lit_inpaint.nets.depthwise_separable_conv import DepthwiseSeparableConv2d, add_spectral_norm
 from lit_inpaint.schedules import Linear, Value
 from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
 from lit_inpaint.types import Batch, Prediction, Terms, composite, empty_holes
@@ -98,7 +98,7 @@ def mirror(x: Tensor, margin: int) -> Tensor:
 def convolution(c_in: int, c_out: int, kernel: int, stride: int, dilation: int, separable: bool) -> nn.Module:
     """A convolution without padding, dense or separable; weights Xavier uniform, biases 0."""
     if separable:
-        return SeparableConv2d(c_in, c_out, kernel, stride, dilation=dilation)
+        return DepthwiseSeparableConv2d(c_in, c_out, kernel, stride, dilation=dilation)
     dense = nn.Conv2d(c_in, c_out, kernel, stride, dilation=dilation)
     nn.init.xavier_uniform_(dense.weight)
     assert dense.bias is not None
@@ -292,7 +292,9 @@ class RegionEnsembleDiscriminator(nn.Module):
         self.convolutions = nn.ModuleList()
         for c_in, c_out in pairwise(widths):
             layer = convolution(c_in, c_out, 5, 2, 1, separable)
-            self.convolutions.append(spectrally_normed(layer) if isinstance(layer, SeparableConv2d) else spectral_norm(layer))
+            self.convolutions.append(
+                add_spectral_norm(layer) if isinstance(layer, DepthwiseSeparableConv2d) else spectral_norm(layer)
+            )
         self.head = RegionHead(self.side**2, widths[-1], widths[-1] if bias_in_each_channel else 1)
 
     def forward(self, image: Tensor) -> Tensor:

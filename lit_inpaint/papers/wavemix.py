@@ -56,8 +56,6 @@ from lit_inpaint.engine.any_size import pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.ssim import ssim_loss
-from lit_inpaint.nets.cpu.convolution import Conv2d, ConvTranspose2d
-from lit_inpaint.nets.cpu.depthwise_convolution import DepthwiseConv2d
 from lit_inpaint.nets.haar import haar
 from lit_inpaint.schedules import Value
 from lit_inpaint.settings import SGD, AdamW, OptimizerSettings, Stage, Training
@@ -81,7 +79,7 @@ class Weights:
 
 def smoothing(width: int) -> nn.Sequential:
     """5x5 depthwise convolution, GELU, batch norm."""
-    return nn.Sequential(DepthwiseConv2d(width, 5, padding=2), nn.GELU(), nn.BatchNorm2d(width))
+    return nn.Sequential(nn.Conv2d(width, width, 5, padding=2, groups=width), nn.GELU(), nn.BatchNorm2d(width))
 
 
 class WaveMixBlock(nn.Module):
@@ -106,7 +104,8 @@ class WaveMixBlock(nn.Module):
             nn.Identity() if wavepaint else nn.BatchNorm2d(width),
         )
         self.up = nn.ModuleList(
-            ConvTranspose2d(width, width // levels, 2**level + 2, stride=2**level, padding=1) for level in range(1, levels + 1)
+            nn.ConvTranspose2d(width, width // levels, 2**level + 2, stride=2**level, padding=1)
+            for level in range(1, levels + 1)
         )
         self.finish = nn.BatchNorm2d(width) if wavepaint else smoothing(width)
 
@@ -139,15 +138,15 @@ class WaveMixModule(nn.Module):
     ) -> None:
         super().__init__()
         half = dimension // 2
-        self.stem = nn.Sequential(Conv2d(planes, half, 3, padding=1), Conv2d(half, dimension, 3, stride=2, padding=1))
+        self.stem = nn.Sequential(nn.Conv2d(planes, half, 3, padding=1), nn.Conv2d(half, dimension, 3, stride=2, padding=1))
         self.blocks = nn.ModuleList(WaveMixBlock(dimension, expansion, levels, dropout, wavepaint) for _ in range(blocks))
         self.smooth = smoothing(dimension) if wavepaint else nn.Identity()
         self.decoder = nn.Sequential(
-            ConvTranspose2d(2 * dimension, half, 4, stride=2, padding=1),
-            nn.Identity() if wavepaint else ConvTranspose2d(half, half, 3, padding=1),
+            nn.ConvTranspose2d(2 * dimension, half, 4, stride=2, padding=1),
+            nn.Identity() if wavepaint else nn.ConvTranspose2d(half, half, 3, padding=1),
             nn.BatchNorm2d(half),
         )
-        self.head = nn.Conv2d(half + 3, 3, 1) if wavepaint else ConvTranspose2d(half + 3, 3, 5, padding=2)
+        self.head = nn.Conv2d(half + 3, 3, 1) if wavepaint else nn.ConvTranspose2d(half + 3, 3, 5, padding=2)
 
     def forward(self, image: Tensor, planes: Tensor) -> Tensor:
         """Image (B, 3, H, W) and what stands beside it (B, planes - 3, H, W) to (B, 3, H, W)."""

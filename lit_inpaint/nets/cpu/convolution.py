@@ -1,8 +1,8 @@
-"""Convolutions whose weights learn faster on CPUs without AVX-512.
+"""Convolutions with a faster weight gradient on CPUs without AVX-512.
 
-There oneDNN (PyTorch 2.15) computes the gradient of channels-last weights 1.4 to 4 times as slowly as that of NCHW ones, though
-everything else is faster channels-last. So in training there, in float32, that gradient alone is taken in NCHW, from copies:
-the same function, the same weights and names. `tests/benchmarks/public_code.py` measures it.
+On these CPUs oneDNN (PyTorch 2.15) computes the gradient of channels-last weights 1.4 to 4 times as slowly as that of NCHW
+weights; everything else is faster in channels-last. In float32 training on such CPUs, the layers below compute that gradient
+alone in NCHW, from copies. `tests/benchmarks/public_code.py` measures the effect.
 """
 
 from __future__ import annotations
@@ -15,41 +15,42 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Conv2d(nn.Conv2d):
-    """`nn.Conv2d`."""
+class CPUConv2d(nn.Conv2d):
+    """`nn.Conv2d` with one group; computes the weight gradient in NCHW where that is faster."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if not _pays(input, weight) or self.groups > 1:
+        if not _has_slow_weight_gradient(input, weight):
             plain: Tensor = super()._conv_forward(input, weight, bias)
             return plain
         padding: Any = self.padding
         if self.padding_mode != "zeros":
             input, padding = F.pad(input, self._reversed_padding_repeated_twice, self.padding_mode), (0, 0)
-        output: Tensor = _Convolution.apply(input, weight, bias, self.stride, padding, self.dilation, False)
+        output: Tensor = _NCHWWeightGradient.apply(input, weight, bias, self.stride, padding, self.dilation, False)
         return output
 
 
-class ConvTranspose2d(nn.ConvTranspose2d):
-    """`nn.ConvTranspose2d`."""
+class CPUConvTranspose2d(nn.ConvTranspose2d):
+    """`nn.ConvTranspose2d` with one group; computes the weight gradient in NCHW where that is faster."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, C, H, W) to (B, C', H', W')."""
-        if not _pays(input, self.weight) or self.groups > 1 or output_size is not None or any(self.output_padding):
+        if not _has_slow_weight_gradient(input, self.weight) or output_size is not None or any(self.output_padding):
             return super().forward(input, output_size)
-        output: Tensor = _Convolution.apply(input, self.weight, self.bias, self.stride, self.padding, self.dilation, True)
+        arguments = (self.stride, self.padding, self.dilation, True)
+        output: Tensor = _NCHWWeightGradient.apply(input, self.weight, self.bias, *arguments)
         return output
 
 
 def conv2d(input: Tensor, weight: Tensor, padding: int) -> Tensor:
-    """`torch.nn.functional.conv2d` without bias."""
-    if not _pays(input, weight):
+    """Compute `torch.nn.functional.conv2d` without bias; the weight gradient is that of `CPUConv2d`."""
+    if not _has_slow_weight_gradient(input, weight):
         return F.conv2d(input, weight, padding=padding)
-    output: Tensor = _Convolution.apply(input, weight, None, (1, 1), (padding, padding), (1, 1), False)
+    output: Tensor = _NCHWWeightGradient.apply(input, weight, None, (1, 1), (padding, padding), (1, 1), False)
     return output
 
 
 def nchw(x: Tensor) -> Tensor:
-    """`x.contiguous()`, but for wide channels-last maps on CPUs by transposing matrices, in half the time."""
+    """Return `x.contiguous()`; a wide channels-last map on a CPU is copied as transposed matrices, in half the time."""
     batch, channels, height, width = x.shape
     if channels < 16 or not x.is_contiguous(memory_format=torch.channels_last):
         return x.contiguous()
@@ -60,12 +61,12 @@ def nchw(x: Tensor) -> Tensor:
 
 
 def lacks_avx512() -> bool:
-    """Whether this is the kind of CPU that was measured: one with AVX2 alone."""
+    """Return whether PyTorch runs its AVX2 kernels, the case in which the layers of this folder were measured."""
     return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
-def _pays(input: Tensor, weight: Tensor) -> bool:
-    """Whether the gradient of the weights will be asked for, and is slow."""
+def _has_slow_weight_gradient(input: Tensor, weight: Tensor) -> bool:
+    """Return whether a backward pass would compute the weight gradient, and slowly."""
     return (
         input.device.type == "cpu"
         and input.ndim == 4
@@ -79,8 +80,8 @@ def _pays(input: Tensor, weight: Tensor) -> bool:
     )
 
 
-class _Convolution(torch.autograd.Function):
-    """A convolution, the gradient of whose weights is taken in NCHW."""
+class _NCHWWeightGradient(torch.autograd.Function):
+    """A convolution, transposed or not, whose weight gradient is computed in NCHW."""
 
     @staticmethod
     def forward(
@@ -100,12 +101,13 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, weight) = gradients, ctx.saved_tensors
-        to_input, to_weight, to_bias = ctx.needs_input_grad[:3]
+        needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         backward, widths = torch.ops.aten.convolution_backward, [gradient.shape[1]]
-        of_input, of_weight, of_bias = None, None, None
-        if to_input:
-            of_input = backward(gradient, x, weight, None, *ctx.geometry, (True, False, False))[0]
-        if to_weight or to_bias:
+        input_gradient, weight_gradient, bias_gradient = None, None, None
+        if needs_input:
+            input_gradient = backward(gradient, x, weight, None, *ctx.geometry, (True, False, False))[0]
+        if needs_weight or needs_bias:
             operands = (nchw(gradient), nchw(x), weight.contiguous())
-            _, of_weight, of_bias = backward(*operands, widths, *ctx.geometry, (False, to_weight, to_bias))
-        return of_input, of_weight, of_bias, None, None, None, None
+            mask = (False, needs_weight, needs_bias)
+            _, weight_gradient, bias_gradient = backward(*operands, widths, *ctx.geometry, mask)
+        return input_gradient, weight_gradient, bias_gradient, None, None, None, None

@@ -9,15 +9,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import register_parametrization
 
-from lit_inpaint.nets.cpu.depthwise_convolution import DepthwiseConv2d
 
+class DepthwiseSeparableConv2d(nn.Module):
+    """A depthwise k x k and a pointwise 1 x 1 convolution, both with a bias, without norm or activation between them.
 
-class SeparableConv2d(nn.Module):
-    """A depthwise k x k and a pointwise 1 x 1 convolution, both with a bias; neither a norm nor an activation between them.
-
-    Weights start uniform, so that both keep the variance of what they see: the depthwise ones as its k x k inputs ask (the
-    usual Xavier formula counts the channels of a depthwise kernel on one side only and lets the signal fade), the pointwise
-    ones by Xavier's formula. Biases start at 0.
+    Weights are initialized uniformly so that both convolutions keep the variance of their input. The bound of the depthwise
+    ones follows from their k x k inputs: Xavier's formula counts the channels of a depthwise kernel on one side only, so that
+    the signal fades. The bound of the pointwise ones is Xavier's. Biases are initialized to 0.
 
     Args:
         c_in: channels in.
@@ -25,12 +23,12 @@ class SeparableConv2d(nn.Module):
         kernel_size: side of the depthwise kernel.
         stride: of the depthwise convolution.
         padding: zeros around the map.
-        dilation: of the depthwise convolution; above 1 only without a stride.
+        dilation: of the depthwise convolution.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> None:
         super().__init__()
-        self.depthwise = DepthwiseConv2d(c_in, kernel_size, stride, padding, dilation)
+        self.depthwise = nn.Conv2d(c_in, c_in, kernel_size, stride, padding, dilation, groups=c_in)
         self.pointwise = nn.Conv2d(c_in, c_out, 1)
         bound = math.sqrt(3) / kernel_size
         nn.init.uniform_(self.depthwise.weight, -bound, bound)
@@ -46,11 +44,11 @@ class SeparableConv2d(nn.Module):
 
 
 class LargestKernelNorm(nn.Module):
-    """Parametrization of a depthwise weight (C, 1, k, k): divided by the largest L2 norm among its kernels.
+    """Parametrization of a depthwise weight (C, 1, k, k): divide by the largest L2 norm among its kernels.
 
-    This is spectral norm (Miyato et al. 2018), exactly: written as an ordinary convolution, a depthwise one has a matrix
-    (C, C k k) whose rows do not overlap, so its singular values are their norms. Taking the (C, k k) tensor itself for that
-    matrix would overrate the norm, by up to the root of C, and starve the layer.
+    This is exact spectral norm (Miyato et al. 2018). As an ordinary convolution, a depthwise one has a matrix (C, C k k) whose
+    rows do not overlap, so its singular values are the norms of the rows. The norm of the (C, k k) matrix would be too large,
+    by up to the square root of C, and the layer's output too small.
     """
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -59,8 +57,8 @@ class LargestKernelNorm(nn.Module):
         return weight / norms.max().clamp_min(1e-12)
 
 
-def spectrally_normed(convolution: SeparableConv2d) -> SeparableConv2d:
-    """The same convolution with spectral norm on both of its weights."""
+def add_spectral_norm(convolution: DepthwiseSeparableConv2d) -> DepthwiseSeparableConv2d:
+    """Add spectral norm to both weights of `convolution`, in place, and return it."""
     register_parametrization(convolution.depthwise, "weight", LargestKernelNorm())
     spectral_norm(convolution.pointwise)
     return convolution

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
-from lit_inpaint.nets.separable_conv import LargestKernelNorm, SeparableConv2d, spectrally_normed
+from lit_inpaint.nets.depthwise_separable_conv import LargestKernelNorm, DepthwiseSeparableConv2d, add_spectral_norm
 
 
 def test_parameters() -> None:
     """k k C + C of the depthwise, C C' + C' of the pointwise convolution."""
-    found = SeparableConv2d(6, 32, 5)
+    found = DepthwiseSeparableConv2d(6, 32, 5)
     assert sum(p.numel() for p in found.parameters()) == 25 * 6 + 6 + 6 * 32 + 32
     assert [name for name, _ in found.named_parameters()] == [
         "depthwise.weight",
@@ -24,7 +24,7 @@ def test_parameters() -> None:
 def test_is_the_product_of_its_halves(stride: int, padding: int, dilation: int) -> None:
     """The same as one ordinary convolution with the outer product of both weights."""
     torch.manual_seed(0)
-    layer = SeparableConv2d(4, 6, 3, stride, padding, dilation).double()
+    layer = DepthwiseSeparableConv2d(4, 6, 3, stride, padding, dilation).double()
     with torch.no_grad():
         for p in layer.parameters():
             p.normal_()
@@ -38,7 +38,7 @@ def test_is_the_product_of_its_halves(stride: int, padding: int, dilation: int) 
 def test_starts_without_losing_the_signal() -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 256, 48, 48)
-    layer = SeparableConv2d(256, 256, 3)
+    layer = DepthwiseSeparableConv2d(256, 256, 3)
     with torch.no_grad():
         assert float(layer.depthwise(x).var()) == pytest.approx(1, rel=0.15)
         assert float(layer(x).var()) == pytest.approx(1, rel=0.15)
@@ -60,7 +60,7 @@ def test_norm_of_a_depthwise_weight_is_that_of_its_dense_form() -> None:
 
 def test_spectral_norm_of_both_halves() -> None:
     torch.manual_seed(0)
-    layer = spectrally_normed(SeparableConv2d(8, 16, 5, 2))
+    layer = add_spectral_norm(DepthwiseSeparableConv2d(8, 16, 5, 2))
     with torch.no_grad():
         for p in layer.parameters():
             p.mul_(7)
@@ -70,11 +70,11 @@ def test_spectral_norm_of_both_halves() -> None:
         assert float(layer.depthwise.weight.flatten(1).norm(dim=1).max()) == pytest.approx(1, abs=1e-6)
         assert float(torch.linalg.matrix_norm(layer.pointwise.weight.flatten(1), ord=2)) == pytest.approx(1, abs=0.01)
     learnt = sum(p.numel() for p in layer.parameters())
-    assert learnt == sum(p.numel() for p in SeparableConv2d(8, 16, 5, 2).parameters())
+    assert learnt == sum(p.numel() for p in DepthwiseSeparableConv2d(8, 16, 5, 2).parameters())
     layer.train()
     layer(torch.randn(1, 8, 9, 9)).square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in layer.parameters())
 
 
 def test_weights_stay_where_a_checkpoint_looks_for_them() -> None:
-    assert isinstance(SeparableConv2d(2, 2, 3).depthwise, nn.Conv2d)
+    assert isinstance(DepthwiseSeparableConv2d(2, 2, 3).depthwise, nn.Conv2d)

@@ -1,0 +1,57 @@
+"""Swap the convolutions of a network for their faster CPU forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from lit_inpaint.nets.cpu.convolution import CPUConv2d, CPUConvTranspose2d
+from lit_inpaint.nets.cpu.depthwise_convolution import CPUDepthwiseConv2d
+from lit_inpaint.nets.cpu.partial_convolution import CPUPartialConv2d
+from lit_inpaint.nets.partial_conv import PartialConv2d
+
+
+def use_fast_cpu_layers(module: nn.Module) -> None:
+    """Change the class of `nn.Conv2d`, `nn.ConvTranspose2d` and `PartialConv2d` layers to the faster CPU forms, in place.
+
+    Each layer stays the same object, so parameters, hooks, state-dict keys and parametrizations (spectral norm) stay. The
+    forms compute the same function; on other devices they run torch's own kernels. Subclasses of torch's layers keep their
+    class. A second call changes nothing.
+
+    Args:
+        module: a network or a whole paper.
+    """
+    for layer in module.modules():
+        parametrized = is_parametrized(layer)
+        # Torch gives a parametrized layer a class of its own, derived from the layer's class.
+        fast = _fast_form(layer, type(layer).__bases__[0] if parametrized else type(layer))
+        if fast is None:
+            continue
+        if parametrized:
+            type(layer).__bases__ = (fast,)
+        else:
+            layer.__class__ = fast
+
+
+def _fast_form(layer: Any, cls: type) -> type[nn.Module] | None:
+    if cls is PartialConv2d:
+        return CPUPartialConv2d
+    if cls is nn.ConvTranspose2d and layer.groups == 1:
+        return CPUConvTranspose2d
+    if cls is nn.Conv2d and not isinstance(layer.padding, str):
+        if layer.groups == 1:
+            return CPUConv2d
+        if _is_square_depthwise(layer):
+            return CPUDepthwiseConv2d
+    return None
+
+
+def _is_square_depthwise(layer: nn.Conv2d) -> bool:
+    geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    return bool(
+        layer.groups == layer.in_channels == layer.out_channels
+        and layer.padding_mode == "zeros"
+        and all(height == width for height, width in geometry)
+    )
