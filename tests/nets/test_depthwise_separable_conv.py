@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
-from lit_inpaint.nets.depthwise_separable_conv import LargestKernelNorm, DepthwiseSeparableConv2d, add_spectral_norm
+from lit_inpaint.nets.depthwise_separable_conv import DepthwiseSeparableConv2d, LargestKernelNorm, add_spectral_norm
 
 
 def test_parameters() -> None:
