@@ -1,4 +1,4 @@
-"""Total variation: how much neighbouring pixels differ."""
+"""Total variation: mean difference of neighboring pixels."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch.nn.functional import max_pool2d
 
 
 def total_variation(image: Tensor, region: Tensor | None = None, squared: bool = False) -> Tensor:
-    """Mean difference of vertical neighbours plus mean difference of horizontal neighbours.
+    """Add the mean difference of vertical neighbors and the mean difference of horizontal neighbors.
 
-    Each mean is over all pairs of the image, times channels and samples, whatever the region: a pair that is not in it counts
-    as no difference. So the loss of a small region is small (Liu et al. 2018, eq. 6, divides by the size of the image too).
+    Each mean is over all pairs of the image, channels and samples, whatever the region: a pair outside it counts as no
+    difference. So a small region has a small loss (Liu et al. 2018, eq. 6, divides by the size of the image too).
 
     Args:
         image: (B, C, H, W).
-        region: (B, 1, H, W), 1 where the variation matters: a pair counts if both of its pixels are in it. None: everywhere.
+        region: (B, 1, H, W), 1 where the variation counts: a pair counts if both pixels are in it. None: everywhere.
         squared: square the differences instead of taking their absolute value.
 
     Returns:
@@ -33,14 +33,14 @@ def total_variation(image: Tensor, region: Tensor | None = None, squared: bool =
     return total
 
 
-def hole_and_rim(mask: Tensor, width: int = 1) -> Tensor:
-    """A mask grown by `width` pixels to all eight sides: width 1 is dilation by a 3x3 square.
+def dilate_holes(mask: Tensor, width: int = 1) -> Tensor:
+    """Grow the holes of a mask by `width` pixels in all eight directions: width 1 is dilation by a 3x3 square.
 
     Args:
         mask: (B, 1, H, W), exactly 0 or 1, 1 = hole.
-        width: of the rim, in pixels.
+        width: of the added border, in pixels.
 
     Returns:
-        (B, 1, H, W), exactly 0 or 1: the region in which a hole meets its surroundings.
+        (B, 1, H, W), exactly 0 or 1: the holes and the known pixels next to them.
     """
     return max_pool2d(mask, 2 * width + 1, stride=1, padding=width)

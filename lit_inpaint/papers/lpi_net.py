@@ -8,22 +8,22 @@ University of Technology), ICONIP 2020. No public code is known.
           image <- (to RGB) <- [step 4] <-- [step 3] <-- [step 2] <-- [step 1] <------+          top-down, section 3.3
 
 Deviations and choices, where the paper is silent:
-- Widths, expansion and kernels. The ResBlock is MobileNetV2's, so are the numbers here: expansion 6, widths 16, 24, 32, 64,
-  320 (MobileNetV2's at strides 2, 4, 8, 16 and 32). They give 1,330,776 parameters for each N, inside the 1.325 to 1.332
-  million that the two published counts force, and 1.683 x 2^20 (published 1.67) at N = 1, 5.490 x 2^20 (published 5.47) at
+- Widths, expansion and kernels. The ResBlock and its numbers are MobileNetV2's: expansion 6, widths 16, 24, 32, 64, 320
+  (MobileNetV2's at strides 2, 4, 8, 16 and 32). They give 1,330,776 parameters for each N, within the 1.325 to 1.332 million
+  that follow from the two published counts, and 1.683 x 2^20 (published 1.67) at N = 1, 5.490 x 2^20 (published 5.47) at
   N = 4. Stage convolution and channel reduction 3x3, smooth convolution 1x1.
 - Activations: tanh after each stage's standard convolution, after expansion and after depthwise convolution, which keeps
-  features between -1 and 1 as section 3.2 wants; none after the bottleneck ("linear") and none on the way down, for which the
-  text names none. No normalisation.
-- The top-down steps end at 16 channels; one 3x3 convolution turns these into RGB, without an activation.
-- The generator sees the image with emptied holes and the mask (4 channels). Inside it images span [-1, 1], the range of its
-  tanh, so that an emptied hole is mid-grey; `forward` converts both ways.
+  features between -1 and 1 as in section 3.2; none after the bottleneck ("linear") and none in the top-down pathway, for which
+  the text names none. No normalization.
+- The top-down steps end at 16 channels; one 3x3 convolution maps these to RGB, without an activation.
+- The input of the generator is the image with emptied holes and the mask (4 channels). Images inside it are in [-1, 1], the
+  range of its tanh, so an emptied hole is mid-gray; `forward` converts both ways.
 - The discriminator, "similar to" EdgeConnect's, is EdgeConnect's 70x70 patch discriminator; its expectation over patches is
   a mean.
-- Eq. 2 adds the adversarial term with weight 1, and eq. 1 is minimax: the generator minimises log(1 - D), not -log D.
-- Both losses see the raw output, which is what I_pred and z = G(x) are; only the evaluation composites (section 4.1).
+- Eq. 2 adds the adversarial term with weight 1, and eq. 1 is minimax: the generator minimizes log(1 - D), not -log D.
+- The input of both losses is the raw output, since I_pred and z = G(x) are raw; only the evaluation composites (section 4.1).
 - The paper's masks mark known pixels with 1 after inversion; here 1 is a hole everywhere.
-- Batch size and training length are not stated; `experiments/lpi_*.yaml` say what they choose.
+- Batch size and training length are not stated; `experiments/lpi_*.yaml` document their choices.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Weights:
     Attributes:
         l1: mean absolute error over all pixels and channels (eq. 3).
         adversarial: log(1 - D(output)), the generator's part of eq. 1.
-        real: -log D(truth), the discriminator's first part.
+        real: -log D(target), the discriminator's first part.
         fake: -log(1 - D(output)), its second part.
     """
 
@@ -90,7 +90,7 @@ class TopDownStep(nn.Module):
         self.smooth = nn.Conv2d(width, width, 1)
 
     def forward(self, below: Tensor, lateral: Tensor) -> Tensor:
-        """Features from below (B, C', h, w) and from the bottom-up pathway (B, C, H, W) to (B, C, H, W)."""
+        """Map features of the step below (B, C', h, w) and of the bottom-up pathway (B, C, H, W) to (B, C, H, W)."""
         up = interpolate(below, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
         smooth: Tensor = self.smooth(self.reduce(up) + lateral)
         return smooth
@@ -102,7 +102,7 @@ class LPIGenerator(nn.Module):
     Args:
         blocks: N, lightweight ResBlocks in each stage.
         widths: channels of the five stages.
-        expansion: hidden channels of a ResBlock over its width.
+        expansion: hidden channels of a ResBlock divided by its width.
     """
 
     def __init__(self, blocks: int, widths: tuple[int, ...] = (16, 24, 32, 64, 320), expansion: int = 6) -> None:
@@ -120,12 +120,12 @@ class LPIGenerator(nn.Module):
         self.to_rgb = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Emptied image in [-1, 1] and mask, (B, 4, H, W), to (B, 3, H, W), unbounded; H and W are free."""
+        """Map emptied image in [-1, 1] and mask, (B, 4, H, W), to (B, 3, H, W), unbounded; H and W are free."""
         laterals = []
         for stage in self.stages:
             x = stage(x)
             laterals.append(x)
-        laterals.pop()  # the top of the pyramid starts the way down and is nobody's lateral
+        laterals.pop()  # the top of the pyramid starts the top-down pathway and has no lateral connection
         for step in self.steps:
             x = step(x, laterals.pop())
         image: Tensor = self.to_rgb(x)
@@ -140,9 +140,9 @@ class LPINet(Inpainter):
         weights: of the loss terms.
         generator_optimizer: Adam 1e-4, betas 0.0 and 0.9 (section 4.1).
         discriminator_optimizer: Adam 1e-3, the same betas (section 4.1).
-        stages: who plays when; in the paper one stage, in which both players learn at each step from the weights before it
+        stages: update order; in the paper one stage, in which both players learn at each step from the weights before it
             (section 4.1).
-        training: how the engine runs it.
+        training: options of the engine.
     """
 
     discriminator: PatchDiscriminator
@@ -163,19 +163,19 @@ class LPINet(Inpainter):
         self.discriminator = PatchDiscriminator()
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
-        """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the raw output."""
+        """Map image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the raw output."""
         output = self.generator(torch.cat([empty_holes(2 * image - 1, mask), mask], dim=1))
         return Prediction((output + 1) / 2)
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
-        """Eq. 2 and 3."""
+        """Compute eq. 2 and 3."""
         return {
             "l1": l1_loss(prediction.image, batch["image"]),
             "adversarial": minimax_generator(self.discriminator(prediction.image)),
         }
 
     def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
-        """Eq. 1, negated to be minimised."""
+        """Compute eq. 1, negated to be minimized."""
         return {
             "real": bce_real(self.record_logits("real", self.discriminator(batch["image"]))),
             "fake": bce_fake(self.record_logits("fake", self.discriminator(prediction.image))),

@@ -1,42 +1,41 @@
 """PConv: partial convolutions for regular holes.
 
 Dávid Kékesi, Mátyás Sándor, Zoltán Király (team DeepPurple), "Image Inpainting for Regular Holes Using Partial Convolutions":
-Liu et al.'s network (ECCV 2018, arXiv 1804.07723) on birds with a 64x64 hole in the middle. "The report" below; it follows
-the Keras port MathiasGruber/PConv-Keras, "the port". The layer is NVIDIA's, in `lit_inpaint.nets.partial_conv`; NVIDIA has
-published no such U-Net. The best known one in PyTorch, naoto0804/pytorch-inpainting-with-partial-conv, is called "official"
-here for want of a better: `load_official` takes its weights.
+Liu et al.'s network (ECCV 2018, arXiv 1804.07723) on birds with a 64x64 hole in the center. "The report" below; it follows
+the Keras port MathiasGruber/PConv-Keras, "the port". The layer is NVIDIA's, in `lit_inpaint.nets.partial_conv`; NVIDIA has not
+published such a U-Net. The best-known one in PyTorch, naoto0804/pytorch-inpainting-with-partial-conv, is called "official"
+here; `load_official` loads its weights.
 
     image, known -> [PConv1 /2] -> [PConv2 /2] -> ... -> [PConv8 /2] --+
           |              |             |                               |        every [] also updates the mask (eq. 2)
-          +---> [16] <- [15] <------- [14] <- ... <----- [9] <---------+        up: nearest x2, concatenate, PConv3x3
+          +---> [16] <- [15] <------- [14] <- ... <----- [9] <---------+        nearest x2, concatenate, PConv3x3
 
 Deviations and choices, where the report is silent or its sources differ:
-- `variant` chooses the losses. "paper": pixel terms on [0, 1] images (the port's range), total variation over the hole grown by
-  one pixel (Liu et al. and the port). "official" is naoto0804's: pixel terms on images in ImageNet's normalisation, where they
-  weigh four to five times as much, and total variation over the whole composite, in that range as well.
-- Total variation counts a pair of neighbours if both lie in the region, as Liu et al. write it. The port multiplies the image
+- `variant` chooses the losses. "paper": pixel terms on [0, 1] images (the port's range), total variation over the hole dilated
+  by one pixel (Liu et al. and the port). "official" is naoto0804's: pixel terms on images in ImageNet normalization, where
+  they are four to five times as large, and total variation over the whole composite, also normalized.
+- Total variation counts a pair of neighbors if both lie in the region, as Liu et al. write it. The port multiplies the image
   by the region first, which adds a constant along the region's outline; the gradient is the same.
 - The port summed its L1 terms until January 2019 and averages them since; here all are means.
-- Scaling by sum(1) / sum(M), as eq. 1 says. naoto0804 leaves sum(1) out and the port takes k·k for it; the former lets batch
-  norm's epsilon drown the deep layers, which is why its weights are rescaled on loading.
-- Table I says nothing of biases. They are 0 at the start, and only PConv16, which no batch norm follows, has one (as in
-  naoto0804); `bias` gives all or none.
-- The output is linear (Table I); `head="sigmoid"` is the port's end: LeakyReLU 0.2, a 1x1 convolution, sigmoid.
-- The network sees images in ImageNet's normalisation (naoto0804; the port feeds [0, 1]). Holes are empty either way.
-- Kernels start by He et al.'s rule (normal, fan-in), as in Liu et al. and naoto0804. "Initialized with VGG16" cannot be meant
-  of them, as VGG has no 7x7 and 5x5 kernels; VGG-16 is in the losses.
+- Eq. 1 scales by sum(1) / sum(M). naoto0804 omits sum(1), the port replaces it by k·k. Without it, the epsilon of batch norm
+  dominates the deep layers; so loading rescales naoto0804's weights.
+- Table I does not mention biases. They start at 0, and only PConv16, which has no batch norm, has one (as in naoto0804);
+  `bias` gives all or none.
+- The output is linear (Table I); `head="sigmoid"` is the port's: LeakyReLU 0.2, a 1x1 convolution, sigmoid.
+- The network's input has ImageNet normalization (naoto0804; the port's is in [0, 1]). Holes are 0 in both.
+- Kernels have He initialization (normal, fan-in), as in Liu et al. and naoto0804. "Initialized with VGG16" cannot refer to
+  them, as VGG has no 7x7 and 5x5 kernels; VGG-16 is in the losses.
 - Adam with PyTorch's defaults; the report names no optimizer. 65,000 batches (60 to 70 epochs of 1000) at 2e-4, then 50,000 at
-  5e-5 with a fresh Adam, since only weights are loaded. Batch norm goes on learning in both: the report, told to freeze the
-  encoder's in the second stage, had better results without. `freeze_bn_stats` freezes its statistics, as Liu et al. recommend; scale
-  and shift go on learning (as in both codes).
-- Sizes need not be multiples of 2^levels: what up-sampling adds to an odd size is cut off.
-- 8 levels leave 1x1 of 256x256, where batch norm has nothing to learn from in a batch of one: that is refused; and little in a
-  batch of two, the report's size on its smaller GPU. 7 levels are naoto0804's default.
+  5e-5 with a fresh Adam, since only weights are loaded. Batch norm stays in training mode in both: the report, advised to
+  freeze the encoder's in the second stage, had better results without. `freeze_bn_stats` freezes its statistics, as Liu et
+  al. recommend; scale and shift stay trainable (as in both codes).
+- Sizes need not be multiples of 2^levels: upsampled features are cropped to an odd size.
+- 8 levels reduce 256x256 to 1x1, where batch norm cannot train on a batch of one: that is an error. A batch of two, the
+  report's size on its smaller GPU, gives poor statistics. 7 levels are naoto0804's default.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -49,16 +48,14 @@ from torch.nn.functional import interpolate
 
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
-from lit_inpaint.losses.perceptual import (
-    ImageNetScale,
-    VGGFeatures,
-    VGGWeights,
-    of_output_and_composite,
-    perceptual_loss,
-    style_loss,
-)
-from lit_inpaint.losses.total_variation import hole_and_rim, total_variation
+from lit_inpaint.losses.l1 import masked_l1
+from lit_inpaint.losses.perceptual import perceptual_loss
+from lit_inpaint.losses.style import style_loss
+from lit_inpaint.losses.total_variation import dilate_holes, total_variation
+from lit_inpaint.losses.vgg_features import ImageNetNormalization, VGGFeatures, VGGWeights, of_output_and_composite
 from lit_inpaint.nets.partial_conv import PartialConv2d
+from lit_inpaint.official_weights import pconv as official_weights
+from lit_inpaint.official_weights.renaming import reject_discriminator
 from lit_inpaint.schedules import Value
 from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
 from lit_inpaint.types import Batch, Prediction, Terms, composite, empty_holes
@@ -75,8 +72,8 @@ class Weights:
     Attributes:
         valid: absolute error of known pixels, averaged over all pixels.
         hole: absolute error of hole pixels, averaged over all pixels.
-        perceptual: distance of VGG-16's features, of the output and of the composite.
-        style: distance of their Gram matrices, again of both.
+        perceptual: distance of VGG-16 features, of the output and of the composite.
+        style: distance of their Gram matrices, of the output and of the composite.
         tv: total variation of the composite.
     """
 
@@ -88,7 +85,7 @@ class Weights:
 
 
 class Level(nn.Module):
-    """A partial convolution, batch norm and an activation. Features come and go with zeros where they are not known."""
+    """A partial convolution, batch norm and an activation; input and output features are 0 where unknown."""
 
     def __init__(self, partial: PartialConv2d, width: int | None, activation: nn.Module) -> None:
         super().__init__()
@@ -96,9 +93,9 @@ class Level(nn.Module):
         self.norm = nn.Identity() if width is None else nn.BatchNorm2d(width)
         self.activation = activation
 
-    def forward(self, emptied: Tensor, channels: Tensor, below: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As `PartialConv2d.convolve`: features and the number of known channels, to emptied features and where they are."""
-        x, known = self.partial.convolve(emptied, channels, below)
+    def forward(self, emptied: Tensor, num_known: Tensor, deeper: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map the arguments of `PartialConv2d.convolve` to features, 0 where unknown, and the mask of known ones."""
+        x, known = self.partial.convolve(emptied, num_known, deeper)
         x = self.activation(self.norm(x))
         return x * known.to(x.dtype), known
 
@@ -107,8 +104,8 @@ class PConvUNet(nn.Module):
     """The network of Table I.
 
     Args:
-        levels: halvings, 8 in Table I.
-        width: channels of PConv1; they double up to eight times as many.
+        levels: number of downsampling layers, 8 in Table I.
+        width: channels of PConv1; they double at each level up to 8 `width`.
         bias: which convolutions have one.
         head: what follows PConv16.
     """
@@ -119,18 +116,18 @@ class PConvUNet(nn.Module):
             raise UserError(f"PConv: levels is {levels}; it takes 1 or more")
         widths = (3, *(width * 2 ** min(level, 3) for level in range(levels)))
         kernels = ((7, 5, 5) + (3,) * levels)[:levels]
-        every = bias == "everywhere"
+        bias_everywhere = bias == "everywhere"
         self.encoder = nn.ModuleList(
             Level(
-                PartialConv2d(c_in, c_out, k, stride=2, padding=k // 2, bias=every),
+                PartialConv2d(c_in, c_out, k, stride=2, padding=k // 2, bias=bias_everywhere),
                 c_out if number > 0 else None,
                 nn.ReLU(inplace=True),
             )
             for number, ((c_in, c_out), k) in enumerate(zip(pairwise(widths), kernels, strict=True))
         )
         self.decoder = nn.ModuleList(  # from the deepest
-            Level(PartialConv2d(below + skip, skip, 3, padding=1, bias=every), skip, nn.LeakyReLU(0.2, inplace=True))
-            for below, skip in pairwise(reversed(widths[1:]))
+            Level(PartialConv2d(deeper + skip, skip, 3, padding=1, bias=bias_everywhere), skip, nn.LeakyReLU(0.2, inplace=True))
+            for deeper, skip in pairwise(reversed(widths[1:]))
         )
         self.decoder.append(Level(PartialConv2d(widths[1] + 3, 3, 3, padding=1, bias=bias != "none"), None, nn.Identity()))
         self.head = nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(3, 3, 1), nn.Sigmoid()) if head == "sigmoid" else nn.Identity()
@@ -141,9 +138,9 @@ class PConvUNet(nn.Module):
                     nn.init.zeros_(layer.bias)
 
     def forward(self, image: Tensor, known: Tensor) -> Tensor:
-        """Emptied image (B, 3, H, W) and known pixels (B, 1, H, W), 1 = known, to (B, 3, H, W); H and W are free."""
+        """Map emptied image (B, 3, H, W) and known pixels (B, 1, H, W), 1 = known, to (B, 3, H, W); H and W are free."""
         kernel = cast(Level, self.encoder[0]).partial.conv.weight
-        if kernel.is_contiguous(memory_format=torch.channels_last):  # or PConv16 would turn its input into the other layout
+        if kernel.is_contiguous(memory_format=torch.channels_last):  # otherwise PConv16 would convert its input to NCHW
             image = image.contiguous(memory_format=torch.channels_last)
         x, skips = image, []
         for level in self.encoder:
@@ -153,28 +150,28 @@ class PConvUNet(nn.Module):
             skip, known_skip = skips.pop()
             height, width = skip.shape[-2:]
             known_up = interpolate(known, scale_factor=2.0)[..., :height, :width]
-            channels = known_up * x.shape[1] + known_skip * skip.shape[1]
-            x, known = level(skip, channels, x)  # up, concatenate, convolve
+            num_known = known_up * x.shape[1] + known_skip * skip.shape[1]
+            x, known = level(skip, num_known, x)  # upsample, concatenate, convolve
         output: Tensor = self.head(x)
         return output
 
 
 class PConv(Inpainter):
-    """The partial-convolution U-Net with pixel, perceptual, style and total-variation losses; it has no discriminator.
+    """The partial-convolution U-Net with pixel, perceptual, style and total-variation losses; without a discriminator.
 
     Args:
-        levels: halvings of the U-Net: 8 (Table I), or 7 (naoto0804); fewer for small images.
+        levels: downsampling layers of the U-Net: 8 (Table I), or 7 (naoto0804); fewer for small images.
         width: channels of PConv1, 64 in Table I.
         bias: which partial convolutions have a bias.
         head: what follows PConv16: nothing (Table I), or the port's LeakyReLU, 1x1 convolution and sigmoid.
-        variant: whose losses; see the head of this file.
-        vgg: weights of the VGG-16 in the perceptual and style losses: ImageNet's, or random ones from a fixed seed. With both
-            losses at weight 0 throughout, no VGG is made.
-        freeze_bn_stats: after the first stage, the encoder's batch norm runs on its running statistics.
+        variant: "paper" or "official" losses; see the top of this file.
+        vgg: weights of the VGG-16 in the perceptual and style losses: ImageNet's, or random ones from a fixed seed. VGG is not
+            created if both losses have weight 0 in all stages.
+        freeze_bn_stats: after the first stage, the encoder's batch norm uses its running statistics.
         weights: of the loss terms.
         generator_optimizer: Adam 2e-4 (section V).
-        stages: 65,000 batches as they are, then 50,000 at 5e-5 (section V: 60 to 70 and about 50 epochs of 1000).
-        training: how the engine runs it.
+        stages: 65,000 batches at 2e-4, then 50,000 at 5e-5 (section V: 60 to 70 and about 50 epochs of 1000).
+        training: options of the engine.
     """
 
     published_as: ClassVar[dict[str, dict[str, object]]] = {"PConv": {"levels": 8, "width": 64}}
@@ -209,7 +206,7 @@ class PConv(Inpainter):
         self.freeze_bn_stats = freeze_bn_stats
         self.generator = PConvUNet(levels, width, bias, head)
         self.discriminator = None
-        self.normal = ImageNetScale()
+        self.normalization = ImageNetNormalization()
         self.vgg = VGGFeatures(16, ("pool1", "pool2", "pool3"), vgg)
 
     def stages(self) -> tuple[Stage, ...]:
@@ -221,87 +218,48 @@ class PConv(Inpainter):
         return (first, *(replace(stage, eval_modules=(*stage.eval_modules, norms)) for stage in later))
 
     def setup(self, stage: str) -> None:
-        """Fetch the loss network before training, if any loss looks through it."""
+        """Load the loss network before training, if a loss uses it."""
         super().setup(stage)
         if stage == "fit" and self.uses_loss("perceptual", "style"):
             self.vgg.load()
-            rank_zero_info(f"Perceptual and style losses look through {self.vgg.about}")
+            rank_zero_info(f"Perceptual and style losses use {self.vgg.description}")
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
-        """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the raw output."""
+        """Map image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the raw output."""
         try:
-            output = self.generator(empty_holes(self.normal(image), mask), 1 - mask)
+            output = self.generator(empty_holes(self.normalization(image), mask), 1 - mask)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise UserError(
-                f"PConv's batch norm cannot learn from one image that {self.levels} levels shrink to one pixel: take two or "
+                f"PConv's batch norm cannot learn from one image that {self.levels} levels shrink to one pixel: use two or "
                 "more images in a batch (--data.batch_size) and in each part of it (--model.training.accumulate_generator), "
                 "or fewer --model.levels"
             ) from error
-        return Prediction(output if isinstance(self.generator.head, nn.Sequential) else self.normal.back(output))
+        return Prediction(output if isinstance(self.generator.head, nn.Sequential) else self.normalization.inverse(output))
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
-        """Liu et al., eq. 3 to 6 and the two pixel losses before them."""
+        """Compute Liu et al., eq. 3 to 6 and the two pixel losses before them."""
         image, mask = batch["image"], batch["mask"]
         output, complete = prediction.image, composite(image, prediction.image, mask)
-        error, tv = (output - image).abs(), total_variation(complete, hole_and_rim(mask))
-        if self.variant == "official":
-            error, tv = error / self.normal.deviation, total_variation(self.normal(complete))
+        if self.variant == "paper":
+            difference, tv = output - image, total_variation(complete, dilate_holes(mask))
+        else:
+            difference = (output - image) / self.normalization.std
+            tv = total_variation(self.normalization(complete))
 
         both = of_output_and_composite(self.vgg, output, complete, image)
         return {
-            "valid": (error * (1 - mask)).mean(),
-            "hole": (error * mask).mean(),
+            "valid": masked_l1(difference, 1 - mask),
+            "hole": masked_l1(difference, mask),
             "perceptual": lambda: both(perceptual_loss),
             "style": lambda: both(style_loss),
             "tv": tv,
         }
 
-    def load_official(self, state_dict: Mapping[str, Tensor]) -> list[str]:
-        """Take over weights of naoto0804/pytorch-inpainting-with-partial-conv (`net.py` PConvUNet, 7 or 8 levels).
-
-        Its kernels are divided by C k², the factor that its layer leaves out. Afterwards `forward` computes what that network
-        does, under either `variant`.
-
-        Args:
-            state_dict: that network's own; of a file of its training script, the entry "model".
-
-        Returns:
-            The names of what was dropped: the kernels of ones that it counts masks with.
-
-        Raises:
-            UserError: weights of another network, or of one with other levels.
-        """
-        dropped = [name for name in state_dict if name.endswith(".mask_conv.weight")]
-        taken = {name: value for name, value in state_dict.items() if name not in dropped}
-        found = sum(name.startswith("enc_") and name.endswith("input_conv.weight") for name in taken)
-        if found == 0:
-            raise UserError(
-                "these are not weights of naoto0804's PConvUNet, whose first is called enc_1.conv.input_conv.weight; "
-                "of a file of its training script, give the entry 'model'"
-            )
-        if found != self.levels:
-            raise UserError(f"these weights are of {found} levels, this network has {self.levels}: PConv(levels={found})")
-        ours = {}
-        for name, value in taken.items():
-            rescaled = value / value[0].numel() if name.endswith(".input_conv.weight") else value
-            ours[_our_name(name, self.levels)] = rescaled
-        try:
-            self.generator.load_state_dict(ours)
-        except RuntimeError as error:
-            raise UserError(f"naoto0804's weights do not fit this PConv: {' '.join(str(error).split())}") from error
+    def load_official(self, generator: Mapping[str, Tensor], discriminator: Mapping[str, Tensor] | None = None) -> list[str]:
+        """Load weights of naoto0804's PConvUNet; afterwards both variants of `forward` compute what it does."""
+        reject_discriminator("PConv", discriminator)
+        dropped = official_weights.load(self.generator, generator, self.levels)
         rank_zero_info(f"Loaded naoto0804's weights; dropped its {len(dropped)} kernels of ones (*.mask_conv.weight)")
         return dropped
-
-
-def _our_name(name: str, levels: int) -> str:
-    """What we call a weight that naoto0804 calls `name`: enc_1 to enc_7 from the image down, dec_7 to dec_1 back up."""
-    match = re.fullmatch(r"(enc|dec)_(\d+)\.(conv\.input_conv|bn)\.(\w+)", name)
-    if match is None:
-        return name  # which no weight of ours has
-    side, number, layer, kind = match.groups()
-    place = f"encoder.{int(number) - 1}" if side == "enc" else f"decoder.{levels - int(number)}"
-    if layer == "bn":
-        return f"{place}.norm.{kind}"
-    return f"{place}.partial.conv.weight" if kind == "weight" else f"{place}.partial.{kind}"

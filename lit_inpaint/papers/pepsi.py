@@ -13,25 +13,26 @@ Deviations and choices:
     attention    Euclidean distances between patches | squared ones
     output       the last convolution as it is       | clipped to [-1, 1], where the gradient ends
     RED's bias   added once to each region's score   | added in each of its 512 channels, so 512 times (a slip, it seems)
-  Where the report is silent both are the code's: initialisation, padding, the attention's lambda 50, loss weights 10, 0.1, 5.
-- The network sees the image in [-1, 1] with black holes (-1) and the mask three times, 1 = known: these 6 channels are the ones
-  that give the published counts. Losses compare images in [-1, 1] too, as their weights were chosen for that range.
-- RED and its hinge loss see composites; both L1 terms see raw outputs, all pixels. The coarse path has no adversarial loss.
-- The code divides by a standard deviation that may be 0, and reflects maps that must be wider than the margin: images of 136
-  pixels or more. Here the deviation has a floor, and a reflection that is too short is reflected again: 24 pixels are enough.
-  Smaller sides, and those that are no multiples of 8, are filled up with their last pixel.
-- RED has weights for each of its regions, so it judges images of one size, `size`; the generator takes any.
-- Learning rates are constant, as in the code; its restore point hints at a division by 10 for the last 100,000 iterations
+  Where the report is silent both are the code's: initialization, padding, the attention's lambda 50, loss weights 10, 0.1, 5.
+- The network's input is the image in [-1, 1] with black holes (-1) and the mask three times, 1 = known: these 6 channels give
+  the published counts. Losses compare images in [-1, 1] too, as their weights were chosen for that range.
+- The input of RED is the composite; that of both L1 terms is the raw output, all pixels. The coarse path has no adversarial
+  loss.
+- The code divides by a standard deviation that may be 0, and its reflect padding needs maps larger than the padding: images of
+  136 pixels or more. Here the deviation is clamped, and reflect padding repeats until it is wide enough: 24 pixels suffice.
+  Smaller sides, and those that are no multiples of 8, are padded by replication.
+- RED has weights for each of its regions, so it takes images of one size, `size`; the generator takes any.
+- Learning rates are constant, as in the code; its restore point suggests a division by 10 for the last 100,000 iterations
   (`lr: {class_path: lit_inpaint.schedules.Steps, init_args: {start: 1.0e-4, milestones: [900000]}}`).
-- Separable: every convolution of encoder, decoder and RED, none in the attention, which gives the report's counts. It does not
-  say what stands between the two halves (nothing here), how maps are padded (as the dense ones) and which weights have spectral
-  norm (both here; see `LargestKernelNorm`).
-- Diet-PEPSI: there is no code, and what could be read does not say which shape scale and shift have, so `diet` is a setting. Of
-  the 3,656,947 parameters of PEPSI's generator, of which the paper saves "about 30 %", it leaves
-    "bias"     52 %  1,887,475  the shared weights as they are; only the bias is a rate's own
+- Separable: every convolution of encoder, decoder and RED, none in the attention, which gives the report's counts. The report
+  does not state what is between depthwise and pointwise convolution (nothing here), the padding (as for the dense ones) and
+  which weights have spectral norm (both here; see `LargestKernelNorm`).
+- Diet-PEPSI: there is no code, and the sources read do not state the shape of scale and shift, so `diet` chooses it. Of the
+  3,656,947 parameters of PEPSI's generator, of which the paper saves "about 30 %", there remain
+    "bias"     52 %  1,887,475  shared weights; each rate has its own bias only
     "channel"  52 %  1,889,523  a scale and a shift for each output channel
-    "pair"     66 %  2,411,763  one for each pair of an input and an output channel: taken for the paper's
-    "unit"     73 %  2,674,931  the same, and a 1x1 convolution with ELU after each
+    "pair"     66 %  2,411,763  one for each pair of an input and an output channel: assumed to be the paper's
+    "unit"     73 %  2,674,931  as "pair", and a 1x1 convolution with ELU after each
   Scales start at 1 and shifts at 0.
 """
 
@@ -70,9 +71,9 @@ class Weights:
     Attributes:
         l1: mean absolute error of the image, over all pixels and channels in [-1, 1].
         coarse: the same of the coarse image; 5 (1 - k / k_max), where k counts iterations.
-        adversarial: minus RED's scores of the composite.
-        real: hinge loss of RED's scores of the truth.
-        fake: hinge loss of its scores of the composite.
+        adversarial: negated scores of the composite by RED.
+        real: hinge loss of RED's scores of the target.
+        fake: hinge loss of RED's scores of the composite.
     """
 
     l1: Value = 10.0
@@ -85,9 +86,9 @@ class Weights:
 # Generator ------------------------------------------------------------------------------------------------------------------
 
 
-def mirror(x: Tensor, margin: int) -> Tensor:
-    """(B, C, H, W), 2 pixels a side or more, with `margin` pixels more on each side: reflected, as often as that takes."""
-    vertical = horizontal = margin
+def reflect_pad(x: Tensor, padding: int) -> Tensor:
+    """Reflect (B, C, H, W), sides of 2 or more, by `padding` pixels on each side, repeatedly where one reflection is too short."""
+    vertical = horizontal = padding
     while vertical or horizontal:
         v, h = min(vertical, x.shape[-2] - 1), min(horizontal, x.shape[-1] - 1)
         x = pad(x, (h, h, v, v), mode="reflect")
@@ -107,20 +108,20 @@ def convolution(c_in: int, c_out: int, kernel: int, stride: int, dilation: int, 
 
 
 class Convolution(nn.Module):
-    """Reflected margin, convolution, ELU."""
+    """Reflect padding, convolution, ELU."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, dilation: int, separable: bool) -> None:
         super().__init__()
-        self.margin = kernel // 2 * dilation
+        self.padding = kernel // 2 * dilation
         self.convolution = convolution(c_in, c_out, kernel, stride, dilation, separable)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c_in, H, W) to (B, c_out, H / stride, W / stride)."""
-        return elu(self.convolution(mirror(x, self.margin)), inplace=True)
+        return elu(self.convolution(reflect_pad(x, self.padding)), inplace=True)
 
 
 class RateAdaptiveConvolution(nn.Module):
-    """What is a rate's own in Diet-PEPSI: scale and shift of the shared weight, bias, and in a "unit" a 1x1 convolution."""
+    """One rate of Diet-PEPSI: scale and shift of the shared weight, a bias, and in a "unit" a 1x1 convolution."""
 
     def __init__(self, width: int, dilation: int, diet: Diet) -> None:
         super().__init__()
@@ -129,19 +130,19 @@ class RateAdaptiveConvolution(nn.Module):
         shapes = {"channel": (width, 1, 1, 1), "pair": (width, width, 1, 1), "unit": (width, width, 1, 1)}
         self.scale = nn.Parameter(torch.ones(shapes[diet])) if diet in shapes else None
         self.shift = nn.Parameter(torch.zeros(shapes[diet])) if diet in shapes else None
-        self.mix = Convolution(width, width, 1, 1, 1, separable=False) if diet == "unit" else nn.Identity()
+        self.pointwise = Convolution(width, width, 1, 1, 1, separable=False) if diet == "unit" else nn.Identity()
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        """(B, C, H, W) and the shared weight (C, C, 3, 3) to (B, C, H, W)."""
+        """Map (B, C, H, W) and the shared weight (C, C, 3, 3) to (B, C, H, W)."""
         if self.scale is not None and self.shift is not None:
             weight = self.scale * weight + self.shift
-        x = conv2d(mirror(x, self.dilation), weight, self.bias, dilation=self.dilation)
-        mixed: Tensor = self.mix(elu(x, inplace=True))
-        return mixed
+        x = conv2d(reflect_pad(x, self.dilation), weight, self.bias, dilation=self.dilation)
+        output: Tensor = self.pointwise(elu(x, inplace=True))
+        return output
 
 
 class DietConvolutions(nn.Module):
-    """Dilated convolutions that share one weight."""
+    """Dilated convolutions with one shared weight."""
 
     def __init__(self, width: int, dilations: tuple[int, ...], diet: Diet) -> None:
         super().__init__()
@@ -160,7 +161,7 @@ class Encoder(nn.Sequential):
 
     def __init__(self, width: int, dilations: tuple[int, ...], separable: bool, diet: Diet | None) -> None:
         w = width
-        plan = (
+        geometry = (
             (6, w, 5, 1),
             (w, 2 * w, 3, 2),
             (2 * w, 2 * w, 3, 1),
@@ -168,7 +169,7 @@ class Encoder(nn.Sequential):
             (4 * w, 4 * w, 3, 1),
             (4 * w, 8 * w, 3, 2),
         )
-        layers: list[nn.Module] = [Convolution(a, b, kernel, stride, 1, separable) for a, b, kernel, stride in plan]
+        layers: list[nn.Module] = [Convolution(a, b, kernel, stride, 1, separable) for a, b, kernel, stride in geometry]
         if diet is None:
             layers += [Convolution(8 * w, 8 * w, 3, 1, dilation, separable) for dilation in dilations]
         else:
@@ -177,7 +178,7 @@ class Encoder(nn.Sequential):
 
 
 class ContextualBlock(nn.Module):
-    """Attention, then features and attended features side by side through a 1x1 convolution and ELU."""
+    """Attention, then a 1x1 convolution of the concatenated features and attended features, and ELU."""
 
     def __init__(self, width: int, scale: float, squared: bool) -> None:
         super().__init__()
@@ -186,14 +187,14 @@ class ContextualBlock(nn.Module):
         self.fuse = Convolution(2 * width, width, 1, 1, 1, separable=False)
 
     def forward(self, features: Tensor, known: Tensor) -> Tensor:
-        """Features (B, C, h, w) and mask (B, 1, h, w), 1 = known, to (B, C, h, w)."""
+        """Map features (B, C, h, w) and mask (B, 1, h, w), 1 = known, to (B, C, h, w)."""
         attended = truncated_distance_attention(features, known, self.scale, self.squared)
         fused: Tensor = self.fuse(torch.cat([features, attended.to(features.dtype)], dim=1))
         return fused
 
 
 class Decoder(nn.Sequential):
-    """Four pairs of convolutions, nearest neighbours between them, and the output convolution with zero padding (table 1b)."""
+    """Four pairs of convolutions with nearest-neighbor upsampling between them, and an output convolution (table 1b)."""
 
     def __init__(self, width: int, separable: bool) -> None:
         layers: list[nn.Module] = []
@@ -209,9 +210,9 @@ class PEPSIGenerator(nn.Module):
 
     Args:
         width: channels of the first layer; the feature map has 8 times as many.
-        dilations: rates of the last layers of the encoder.
+        dilations: of the last layers of the encoder.
         separable: depthwise-separable convolutions in encoder and decoder.
-        diet: share the dilated weights; None: do not.
+        diet: how the dilated convolutions share a weight; None: each has its own.
         attention_scale: lambda of the attention.
         variant: as in `PEPSI`.
     """
@@ -232,10 +233,10 @@ class PEPSIGenerator(nn.Module):
         self.clip = variant == "official"
 
     def forward(self, image: Tensor, known: Tensor, coarse: bool) -> tuple[Tensor, ...]:
-        """Emptied image (B, 3, H, W) in [-1, 1] and mask (B, 1, H, W), 1 = known, to the image and, if `coarse`, that one."""
+        """Map image (B, 3, H, W) in [-1, 1] and mask (B, 1, H, W), 1 = known, to the image and, if `coarse`, the coarse."""
         features = self.encoder(torch.cat([image, known.expand(-1, 3, -1, -1)], dim=1))
         attended = self.attention(features, known[..., ::_STRIDE, ::_STRIDE])
-        # Nothing in the decoder looks across samples, so both paths are one call.
+        # No layer of the decoder mixes samples, so one call computes both paths.
         decoded: Tensor = self.decoder(torch.cat([attended, features]) if coarse else attended)
         if self.clip:
             decoded = decoded.clamp(-1, 1)
@@ -245,19 +246,19 @@ class PEPSIGenerator(nn.Module):
 # Discriminator --------------------------------------------------------------------------------------------------------------
 
 
-def same(x: Tensor) -> Tensor:
-    """Zeros around (B, C, H, W) as TensorFlow's "SAME" has them for kernel 5 and stride 2: on even sides one more behind."""
+def pad_same(x: Tensor) -> Tensor:
+    """Pad (B, C, H, W) with zeros as TensorFlow's "SAME" does for kernel 5 and stride 2: even sides get one more at the end."""
     (top, bottom), (left, right) = ((2, 2) if side % 2 else (1, 2) for side in x.shape[-2:])
     return pad(x, (left, right, top, bottom))
 
 
 class RegionHead(nn.Module):
-    """A linear unit for each place of a map, its weights divided by their L2 norm.
+    """A linear unit for each position of a feature map, its weights divided by their L2 norm.
 
     Args:
-        regions: places of the map.
+        regions: positions of the map.
         channels: of the map.
-        bias_factor: what the biases are multiplied by.
+        bias_factor: multiplies the biases.
     """
 
     def __init__(self, regions: int, channels: int, bias_factor: int = 1) -> None:
@@ -268,20 +269,20 @@ class RegionHead(nn.Module):
         self.bias_factor = bias_factor
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to scores (B, h w), row by row."""
+        """Map (B, C, h, w) to scores (B, h w), row by row."""
         return torch.einsum("bcp,pc->bp", x.flatten(2), normalize(self.weight, dim=1)) + self.bias_factor * self.bias
 
 
 class RegionEnsembleDiscriminator(nn.Module):
-    """RED: six 5x5 convolutions of stride 2, then a linear unit for each place of the last map (table 1c).
+    """RED: six 5x5 convolutions of stride 2, then a linear unit for each position of the last map (table 1c).
 
-    Spectral norm is on all weights; on those of a linear unit it is division by their L2 norm.
+    All weights have spectral norm; for a linear unit this is division by the L2 norm.
 
     Args:
         size: side of the images in pixels; 256 has 4 x 4 regions.
         width: channels after the first convolution.
         separable: depthwise-separable convolutions.
-        bias_in_each_channel: as the public code adds the biases of the linear units.
+        bias_in_each_channel: add the bias of a linear unit once for each channel, as the public code does.
     """
 
     def __init__(self, size: int, width: int, separable: bool, bias_in_each_channel: bool) -> None:
@@ -298,19 +299,19 @@ class RegionEnsembleDiscriminator(nn.Module):
         self.head = RegionHead(self.side**2, widths[-1], widths[-1] if bias_in_each_channel else 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Scores (B, regions), row by row, of images (B, 3, size, size) in [-1, 1]; positive = judged real.
+        """Map images (B, 3, size, size) in [-1, 1] to scores (B, regions), row by row; positive = real.
 
         Raises:
             UserError: images of another size.
         """
         x = image
         for layer in self.convolutions:
-            x = leaky_relu(layer(same(x)), 0.2, inplace=True)
+            x = leaky_relu(layer(pad_same(x)), 0.2, inplace=True)
         if x.shape[-2:] != (self.side, self.side):
             height, width = image.shape[-2:]
             raise UserError(
-                f"PEPSI's discriminator has weights for each region of {self.size}x{self.size} images and cannot judge "
-                f"{height}x{width} ones; say --model.size {width} or --data.size {self.size}"
+                f"PEPSI's discriminator has weights for each region of {self.size}x{self.size} images and cannot take "
+                f"{height}x{width} ones; set --model.size {width} or --data.size {self.size}"
             )
         scores: Tensor = self.head(x)
         return scores
@@ -322,22 +323,22 @@ class RegionEnsembleDiscriminator(nn.Module):
 class PEPSI(Inpainter):
     """PEPSI, PEPSI with depthwise-separable convolutions, Diet-PEPSI.
 
-    `Prediction.stages["coarse"]` is the coarse path's image. It exists in training mode only: in use that path does not run.
+    `Prediction.stages["coarse"]` is the image of the coarse path, which runs in training mode only.
 
     Args:
         separable: depthwise-separable convolutions in encoder, decoder and RED.
-        diet: let the dilated convolutions share their weights; see the head of this file. None: PEPSI.
-        variant: "paper" or "official" (public code); see the head of this file.
-        size: side of the training images in pixels. Only RED depends on it: it has a score for every 64x64 of them.
-        width: channels of the first layer, even; all others of the generator are in proportion.
-        discriminator_width: channels of RED's first layer; the others are in proportion.
-        dilations: rates of the dilated convolutions.
+        diet: share one weight among the dilated convolutions; see the top of this file. None: PEPSI.
+        variant: "paper" or "official" (public code); see the top of this file.
+        size: side of the training images in pixels. Only RED depends on it: it has a score for each 64x64 pixels.
+        width: channels of the first layer, even; the other widths of the generator are multiples of it.
+        discriminator_width: channels of RED's first layer; the other widths are multiples of it.
+        dilations: of the dilated convolutions.
         attention_scale: lambda, sharpness of the attention's softmax.
         weights: of the loss terms.
         generator_optimizer: Adam 1e-4, betas 0.5 and 0.9.
         discriminator_optimizer: Adam 4e-4, the same betas.
-        stages: who plays when; here one stage in which RED steps first and the generator then learns from the new one.
-        training: how the engine runs it.
+        stages: update order; here one stage in which RED steps first and the generator then learns from the updated RED.
+        training: options of the engine.
 
     Raises:
         UserError: `separable` and `diet` at once: there is no dense weight to share.
@@ -373,36 +374,36 @@ class PEPSI(Inpainter):
         self.discriminator = RegionEnsembleDiscriminator(size, discriminator_width, separable, variant == "official")
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
-        """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the raw output."""
+        """Map image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the raw output."""
         height, width = image.shape[-2:]
         image, mask = pad_to_multiple(image, mask, _STRIDE, min_side=3 * _STRIDE)  # a 3x3 patch of features
-        outputs = self.generator(_centred(empty_holes(image, mask)), 1 - mask, coarse=self.training)
+        outputs = self.generator(_to_signed(empty_holes(image, mask)), 1 - mask, coarse=self.training)
         completed, *coarse = ((output[..., :height, :width] + 1) / 2 for output in outputs)
         return Prediction(completed, {"coarse": coarse[0]} if coarse else {})
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
-        """L1 of both paths and the adversarial term."""
-        truth = _centred(batch["image"])
+        """Compute the L1 terms of both paths and the adversarial term."""
+        target = _to_signed(batch["image"])
         return {
-            "l1": l1_loss(_centred(prediction.image), truth),
-            "coarse": lambda: l1_loss(_centred(prediction.stages["coarse"]), truth),
-            "adversarial": lambda: hinge_generator(self._judge(_composite(batch, prediction))),
+            "l1": l1_loss(_to_signed(prediction.image), target),
+            "coarse": lambda: l1_loss(_to_signed(prediction.stages["coarse"]), target),
+            "adversarial": lambda: hinge_generator(self._scores(_composite(batch, prediction))),
         }
 
     def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
-        """The hinge loss."""
+        """Compute the hinge loss."""
         return {
-            "real": hinge_real(self.record_logits("real", self._judge(batch["image"]))),
-            "fake": hinge_fake(self.record_logits("fake", self._judge(_composite(batch, prediction)))),
+            "real": hinge_real(self.record_logits("real", self._scores(batch["image"]))),
+            "fake": hinge_fake(self.record_logits("fake", self._scores(_composite(batch, prediction)))),
         }
 
-    def _judge(self, image: Tensor) -> Tensor:
-        scores: Tensor = self.discriminator(_centred(image))
+    def _scores(self, image: Tensor) -> Tensor:
+        scores: Tensor = self.discriminator(_to_signed(image))
         return scores
 
 
-def _centred(image: Tensor) -> Tensor:
-    """From [0, 1] to [-1, 1]."""
+def _to_signed(image: Tensor) -> Tensor:
+    """Rescale from [0, 1] to [-1, 1]."""
     return 2 * image - 1
 
 

@@ -1,20 +1,21 @@
 """The custom CNN that WaveMix inpainting is compared with: a U-Net (Kumar, Jeevan, Sethi, ICLR 2023 Tiny Papers, appendix A).
 
 "A U-net model with five down-scaling convolution layers followed by five up-scaling transposed-convolution layers", of about
-the size of WaveMix: 12 M parameters in table 1. No public code: it is in no commit of the authors' repository.
+the size of WaveMix: 12 M parameters in table 1. No commit of the authors' repository contains it.
 
     emptied image, mask -> [1] -> [2] -> [3] -> [4] -> [5] -+     convolutions, each to half the size
                             |      |      |      |         |
                  image <- [10] <- [9] <- [8] <- [7] <- [6] <+     transposed convolutions, each to twice the size
 
 Deviations and choices, as the paper says no more than the sentence above:
-- Widths 64, 128, 256, 512, 768; 4x4 convolutions and 2x2 transposed ones, both with stride 2; skip connections by concatenation
-  from the first four. That is 12,006,787 parameters, the nearest to 12 M among the plain shapes tried: the same widths with 3x3
-  kernels have 11.74 M; 96, 192, 384, 512, 512 have 12.19 M; 128, 256, 512, 512, 512 with 3x3 kernels and without skips 12.40 M.
+- Widths 64, 128, 256, 512, 768; 4x4 convolutions and 2x2 transposed ones, both with stride 2; skip connections by
+  concatenation from the first four. These have 12,006,787 parameters, the nearest to 12 M among the shapes tried: the same
+  widths with 3x3 kernels have 11.74 M; 96, 192, 384, 512, 512 have 12.19 M; 128, 256, 512, 512, 512 with 3x3 kernels and
+  without skips 12.40 M.
 - Batch norm and ReLU after each layer but the last, which is linear.
 - Input, losses, optimizers and stages are WaveMix's, since the paper states them "for all experiments": 4 channels, black
-  holes, no normalisation; 0.75 (1 - SSIM) + 0.25 MAE of the composite; AdamW for 50 epochs, SGD for 50.
-- Sizes are free: what is missing to a multiple of 2^levels is filled up with the last pixel and cut off again.
+  holes, no normalization; 0.75 (1 - SSIM) + 0.25 MAE of the composite; AdamW for 50 epochs, SGD for 50.
+- Images of any size are padded to a multiple of 2^levels by replication, and the output is cropped.
 """
 
 from __future__ import annotations
@@ -74,12 +75,12 @@ class UNetGenerator(nn.Module):
         self.to_rgb = nn.ConvTranspose2d(c_in, 3, 2, stride=2)
 
     def forward(self, emptied: Tensor, mask: Tensor) -> Tensor:
-        """Emptied image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), sides multiples of 2^levels, to (B, 3, H, W)."""
+        """Map emptied image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W) to (B, 3, H, W); sides multiples of 2^levels."""
         x, skips = torch.cat([emptied, mask], dim=1), []
         for down in self.down:
             x = down(x)
             skips.append(x)
-        skips.pop()  # the bottom is nobody's skip
+        skips.pop()  # the deepest features have no skip connection
         for up in self.up:
             x = torch.cat([up(x), skips.pop()], dim=1)
         image: Tensor = self.to_rgb(x)
@@ -87,14 +88,14 @@ class UNetGenerator(nn.Module):
 
 
 class UNet(Inpainter):
-    """The U-Net, trained like WaveMix; it has no discriminator.
+    """The U-Net, trained like WaveMix; without a discriminator.
 
     Args:
         widths: channels of the down-scaling convolutions; there are as many up-scaling ones.
         weights: of the loss terms.
         generator_optimizer: AdamW 1e-3, betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01 (appendix A).
-        stages: 50 epochs of that, then 50 of SGD, 1e-3 with momentum 0.9 (appendix A).
-        training: how the engine runs it.
+        stages: 50 epochs of AdamW, then 50 of SGD, 1e-3 with momentum 0.9 (appendix A).
+        training: options of the engine.
 
     Raises:
         UserError: no widths, or one below 1.
@@ -123,12 +124,12 @@ class UNet(Inpainter):
         self.discriminator = None
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
-        """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the raw output."""
+        """Map image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the raw output."""
         height, width = image.shape[-2:]
         image, mask = pad_to_multiple(image, mask, self.unit)
         return Prediction(self.generator(empty_holes(image, mask), mask)[..., :height, :width])
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
-        """WaveMix's section 2, "weighted linear combination"."""
+        """Compute the "weighted linear combination" of WaveMix's section 2."""
         complete = composite(batch["image"], prediction.image, batch["mask"])
         return {"ssim": ssim_loss(complete, batch["image"]), "mae": l1_loss(complete, batch["image"])}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lit_inpaint.losses.total_variation import hole_and_rim, total_variation
+from lit_inpaint.losses.total_variation import dilate_holes, total_variation
 
 
 @pytest.mark.parametrize("squared", [False, True])
@@ -46,11 +46,11 @@ def test_half_precision_is_left() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_hole_and_rim_is_dilation_by_a_square(width: int) -> None:
+def test_dilate_holes_is_dilation_by_a_square(width: int) -> None:
     torch.manual_seed(0)
     mask = (torch.rand(2, 1, 12, 15) > 0.95).float()
     mask[0, 0, 0, 0] = 1
     expected = torch.zeros_like(mask)
     for n, _, i, j in mask.nonzero().tolist():
         expected[n, 0, max(0, i - width) : i + width + 1, max(0, j - width) : j + width + 1] = 1
-    assert torch.equal(hole_and_rim(mask, width), expected)
+    assert torch.equal(dilate_holes(mask, width), expected)

@@ -22,7 +22,7 @@ from torch.nn.functional import conv2d, interpolate, max_pool2d, pad
 
 import lit_inpaint
 from lit_inpaint.errors import UserError
-from lit_inpaint.losses.perceptual import layer_names
+from lit_inpaint.losses.vgg_features import layer_names
 from lit_inpaint.metrics import psnr
 from lit_inpaint.papers import DeepGIN, deepgin
 from lit_inpaint.papers.deepgin import ResBlock, Variant, Weights
@@ -47,7 +47,7 @@ def make(**arguments: Any) -> DeepGIN:
         for name, p in model.generator.named_parameters():
             _ = p.normal_(0.0, 0.05) if name.endswith("bias") else p.mul_(7)
         for name, p in model.generator.named_parameters():
-            if name in ("coarse.13.bias", "refinement.to_rgb.bias", "refinement.back_projection.low.1.bias"):
+            if name in ("coarse.13.bias", "refinement.to_rgb.bias", "refinement.back_projection.low_resolution.1.bias"):
                 p.add_(0.5)
     return model
 
@@ -99,19 +99,19 @@ def test_parameters_of_each_layer() -> None:
     assert [count(layer) for layer in g.coarse] == [*entry, *[1_180_160] * 6, 295_040, 73_792, 18_464, 4_707]
     r = g.refinement
     assert r is not None
-    assert r.skip_quarter is not None
-    assert r.skip_eighth is not None
+    assert r.mssa_quarter is not None
+    assert r.mssa_eighth is not None
     assert r.back_projection is not None
     assert count(r) == 34_762_343
-    assert [count(layer) for layer in r.enter] == [*entry, 2_097_664]
-    assert [count(layer) for layer in r.skip_quarter] == [73_792, 8_352]
-    assert [count(layer) for layer in r.skip_eighth] == [295_040, 33_088]
-    assert [count(layer) for layer in r.bottom] == [*[4_719_616] * 3, 525_568, *[4_719_616] * 3]
-    assert [count(r.up_eighth), count(r.merge_eighth)] == [1_179_904, 884_992]
-    assert [count(r.up_quarter), count(r.merge_quarter)] == [295_040, 221_312]
-    assert [count(layer) for layer in r.leave] == [73_792, 18_464]
+    assert [count(layer) for layer in r.encoder] == [*entry, 2_097_664]
+    assert [count(layer) for layer in r.mssa_quarter] == [73_792, 8_352]
+    assert [count(layer) for layer in r.mssa_eighth] == [295_040, 33_088]
+    assert [count(layer) for layer in r.bottleneck] == [*[4_719_616] * 3, 525_568, *[4_719_616] * 3]
+    assert [count(r.decoder_eighth), count(r.merge_eighth)] == [1_179_904, 884_992]
+    assert [count(r.decoder_quarter), count(r.merge_quarter)] == [295_040, 221_312]
+    assert [count(layer) for layer in r.decoder] == [73_792, 18_464]
     assert count(r.to_rgb) == 4_707
-    assert [count(layer) for layer in r.back_projection.low] == [36_896, 867]
+    assert [count(layer) for layer in r.back_projection.low_resolution] == [36_896, 867]
     assert count(r.back_projection.alpha) == 289
 
 
@@ -268,18 +268,18 @@ def test_parity_of_the_generator(channels_last: bool, monkeypatch: pytest.Monkey
     monkeypatch.setattr(deepgin, "resized", lambda *arguments: made.append(resized(*arguments)) or made[-1])
     r = model.generator.refinement
     assert r is not None
-    assert r.skip_quarter is not None
-    assert r.skip_eighth is not None
+    assert r.mssa_quarter is not None
+    assert r.mssa_eighth is not None
     assert r.merge_quarter is not None
     assert r.back_projection is not None
     keep("coarse_bottleneck_in", model.generator.coarse[4], given=True)
     keep("coarse_bottleneck_out", model.generator.coarse[9])
-    keep("refine_enc5_preact", r.enter[4].get_submodule("0"))
-    keep("sa16_in", r.bottom[3], given=True)
-    keep("sa16_out", r.bottom[3])
-    keep("sa32_out", r.skip_eighth)
-    keep("sa64_out", r.skip_quarter)
-    keep("refine_mid_out", r.bottom)
+    keep("refine_enc5_preact", r.encoder[4].get_submodule("0"))
+    keep("sa16_in", r.bottleneck[3], given=True)
+    keep("sa16_out", r.bottleneck[3])
+    keep("sa32_out", r.mssa_eighth)
+    keep("sa64_out", r.mssa_quarter)
+    keep("refine_mid_out", r.bottleneck)
     keep("mix2_preact", r.merge_quarter.get_submodule("0"))
     keep("refine_raw_rgb", r.to_rgb)
     keep("bp_alpha", r.back_projection.alpha)
@@ -362,12 +362,12 @@ def test_parity_of_a_block(name: str, rates: tuple[int, ...], names: dict[str, s
 TENSORS = {  # whose gradients' norms the fixtures hold
     "lr_coarse_tinker.1.weight": "coarse.0.0.weight",
     "lr_coarse_tinker.31.bias": "coarse.13.bias",
-    "r_en_conv5.weight": "refinement.enter.4.0.weight",
-    "r_md_satn1.theta.weight": "refinement.bottom.3.theta.weight",
+    "r_en_conv5.weight": "refinement.encoder.4.0.weight",
+    "r_md_satn1.theta.weight": "refinement.bottleneck.3.theta.weight",
     "r_de_conv5_lr_alpha.weight": "refinement.back_projection.alpha.0.weight",
-    "r_de_conv3_lr.weight": "refinement.back_projection.low.1.weight",
+    "r_de_conv3_lr.weight": "refinement.back_projection.low_resolution.1.weight",
     "r_de_conv5.weight": "refinement.to_rgb.weight",
-    "r_de_satn3.g.weight": "refinement.skip_quarter.1.g.weight",
+    "r_de_satn3.g.weight": "refinement.mssa_quarter.1.g.weight",
 }
 
 
@@ -444,8 +444,8 @@ def public_names(model: DeepGIN) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     for network, ours in (("generator", model.generator), ("discriminator", model.discriminator)):
         names = [row[0] for row in parity.about(f"deepgin_{network}")["state_dict"]]
         state = ours.state_dict()
-        assert sorted(map(deepgin._our_name, names)) == sorted(state)
-        states.append({name: state[deepgin._our_name(name)].clone() for name in names})
+        assert sorted(map(deepgin.our_name, names)) == sorted(state)
+        states.append({name: state[deepgin.our_name(name)].clone() for name in names})
     generator, discriminator = states
     return generator, {name: 7 * v if name.endswith(("_u", "_v")) else v for name, v in discriminator.items()}
 
@@ -489,7 +489,7 @@ def test_load_official_is_strict() -> None:
 
     full = r"netG does not fit this DeepGIN .*full model, DeepGIN\(\) without arguments"
     missing = {name: value for name, value in generator.items() if name != "r_de_satn3.W.bias"}
-    refused(rf"{full}.*skip_quarter\.1\.out\.bias", missing)
+    refused(rf"{full}.*mssa_quarter\.1\.out\.bias", missing)
     refused(rf"{full}.*surplus", {**generator, "surplus.weight": torch.zeros(1)})
     refused(rf"{full}.*1 weights: r_en_conv1\.weight", {**generator, "r_en_conv1.weight": torch.zeros(4, 7, 7, 7)})
     refused(rf"{full}.*coarse\.0\.0\.weight", {**generator, "coarse.0.0.weight": generator["lr_coarse_tinker.1.weight"]})

@@ -17,7 +17,7 @@ from torch.nn.functional import max_pool2d, relu
 
 import lit_inpaint
 from lit_inpaint.errors import UserError
-from lit_inpaint.losses.perceptual import VGGFeatures, layer_names
+from lit_inpaint.losses.vgg_features import VGGFeatures, layer_names
 from lit_inpaint.nets.partial_conv import PartialConv2d
 from lit_inpaint.papers import PConv
 from lit_inpaint.papers.pconv import Bias, Head, PConvUNet, Variant, Weights
@@ -232,7 +232,7 @@ def test_losses(variant: Variant, batch: Batch) -> None:
     complete, n = image * (1 - mask) + output * mask, image.numel()
     error, whole, region = (output - image).abs(), complete, torch.ones_like(mask)
     if variant == "official":
-        error, whole = error / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), model.normal(complete)
+        error, whole = error / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), model.normalization(complete)
     else:
         region[0], region[1] = 0, 0
         region[0, :, 7:25, 7:25], region[1, :, :, :11] = 1, 1
@@ -272,7 +272,7 @@ def test_parity_of_the_losses_with_naoto0804() -> None:
         total = total + about["weights"][theirs] * found[ours]
     assert float(total.detach()) == pytest.approx(about["total"], rel=1e-5)
     (gradient,) = torch.autograd.grad(total, output)  # theirs is by the image on ImageNet's scale
-    assert float((gradient * model.normal.deviation).norm()) == pytest.approx(about["grad_out_l2"], rel=1e-4)
+    assert float((gradient * model.normalization.std).norm()) == pytest.approx(about["grad_out_l2"], rel=1e-4)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"variant": "official", "bias": "everywhere", "head": "sigmoid"}])
@@ -445,7 +445,7 @@ def test_parity_with_naoto0804(levels: int, channels_last: bool) -> None:
         level.activation.register_forward_hook(lambda m, a, output, place=place: features.update({place: output}))
         level.register_forward_hook(lambda m, a, output, place=place: masks.update({place: output[1]}))
     with torch.no_grad():
-        output = model.normal(model(parity.image(256), parity.mask(256)).image)
+        output = model.normalization(model(parity.image(256), parity.mask(256)).image)
     stored = parity.arrays(f"pconv_unet_naoto_layers{levels}")
     assert parity.worst(output, stored, "out") < 2e-5
     seen = 0

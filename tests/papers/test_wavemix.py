@@ -88,20 +88,20 @@ def official_weights(name: str) -> dict[str, Tensor]:
 
 def stages_inside(model: WaveMix) -> dict[str, Tensor]:
     """Will hold what layers of the first and the last module say, under the fixtures' names."""
-    first, seen = model.generator.steps[0], dict[str, Tensor]()
+    first, seen = model.generator.wavemix_modules[0], dict[str, Tensor]()
 
     def keep(name: str, module: nn.Module, what: Any = lambda args, output: output) -> None:
         module.register_forward_hook(lambda module, args, output: seen.update({name: what(args, output)}))
 
     block = first.blocks[0]
     keep("m0_initial_conv", first.stem)
-    keep("m0_b0_dwt_concat", block.mix, lambda args, output: args[0])
+    keep("m0_b0_dwt_concat", block.feed_forward, lambda args, output: args[0])
     keep("m0_b0_block_out", block)
     keep("m0_last_block_out", first.blocks[-1])
-    keep("m0_depthconv_out", first.smooth)
+    keep("m0_depthconv_out", first.depthwise)
     keep("m0_decoder_in", first.decoder, lambda args, output: args[0])
     keep("m0_out", first)
-    keep("m3_out", model.generator.steps[-1])
+    keep("m3_out", model.generator.wavemix_modules[-1])
     return seen
 
 
@@ -135,7 +135,7 @@ def test_parity_in_training() -> None:
     with torch.no_grad():
         prediction = model(image, mask).image
     assert parity.worst(composite(empty_holes(image, mask), prediction, mask), stored, "out") < 1e-4
-    norm = model.generator.steps[0].blocks[0].mix[4]
+    norm = model.generator.wavemix_modules[0].blocks[0].feed_forward[4]
     for statistic in ("running_mean", "running_var"):
         expected = about["bn_after_one_forward"][f"layers.0.layers.0.feedforward.4.{statistic}[:8]"]
         np.testing.assert_allclose(getattr(norm, statistic)[:8].numpy(), expected, atol=1e-5)
@@ -158,14 +158,14 @@ def test_paper_is_official_without_the_plane_of_ones(batch: Batch) -> None:
 
 def public_names(model: WaveMix) -> dict[str, Tensor]:
     """Our weights of an "official" network as the public code saves them, second names of the last module included."""
-    names = {"stem": "conv", "reduce": "reduction", "mix": "feedforward", "up.0": "ff1", "finish": "depthconv"}
+    names = {"stem": "conv", "feed_forward": "feedforward", "deconvolution.0": "ff1", "depthwise": "depthconv"}
     state = {}
     for name, value in model.generator.state_dict().items():
-        theirs = name.replace("steps.", "layers.").replace("blocks", "layers").replace("head", "decoder2.0")
+        theirs = name.replace("wavemix_modules.", "layers.").replace("blocks", "layers").replace("head", "decoder2.0")
         for ours, public in names.items():
             theirs = theirs.replace(f".{ours}.", f".{public}.")
         state[theirs] = value.clone()
-        if name.startswith("steps.1."):
+        if name.startswith("wavemix_modules.1."):
             state["wave" + theirs.removeprefix("layers.1")] = value.clone()
     return state
 
@@ -174,7 +174,7 @@ def test_load_official_drops_second_names(batch: Batch) -> None:
     model, other = make(variant="official").eval(), WaveMix(variant="official", modules=2, blocks=2, dimension=16).eval()
     state = public_names(model)
     dropped = other.load_official(state)
-    assert len(dropped) == len([name for name in model.generator.state_dict() if name.startswith("steps.1.")]) > 0
+    assert len(dropped) == len([name for name in model.generator.state_dict() if name.startswith("wavemix_modules.1.")]) > 0
     assert all(name.startswith("wave.") for name in dropped)
     with torch.no_grad():
         found, expected = (m(batch["image"], batch["mask"]).image for m in (other, model))
@@ -223,25 +223,25 @@ def test_block_with_levels(levels: int) -> None:
         return batch_norm(x, *(p[f"{name}.{kind}"] for kind in kinds))
 
     x = torch.randn(2, 24, 16, 8, dtype=torch.float64)
-    low, maps = conv2d(x, p["reduce.weight"], p["reduce.bias"]), []
+    low, maps = conv2d(x, p["reduction.weight"], p["reduction.bias"]), []
     for number, (kernel, stride) in enumerate([(4, 2), (6, 4), (10, 8)][:levels]):
         bands = haar(low)
         low = bands[:, :6]
-        y = gelu(conv2d(bands, p["mix.0.weight"], p["mix.0.bias"]))
-        y = norm(conv2d(y, p["mix.3.weight"], p["mix.3.bias"]), "mix.4")
-        weight = p[f"up.{number}.weight"]
+        y = gelu(conv2d(bands, p["feed_forward.0.weight"], p["feed_forward.0.bias"]))
+        y = norm(conv2d(y, p["feed_forward.3.weight"], p["feed_forward.3.bias"]), "feed_forward.4")
+        weight = p[f"deconvolution.{number}.weight"]
         assert weight.shape == (24, 24 // levels, kernel, kernel)
-        maps.append(conv_transpose2d(y, weight, p[f"up.{number}.bias"], stride=stride, padding=1))
+        maps.append(conv_transpose2d(y, weight, p[f"deconvolution.{number}.bias"], stride=stride, padding=1))
         assert maps[-1].shape[2:] == x.shape[2:]
-    y = conv2d(torch.cat(maps, dim=1), p["finish.0.weight"], p["finish.0.bias"], padding=2, groups=24)
+    y = conv2d(torch.cat(maps, dim=1), p["depthwise.0.weight"], p["depthwise.0.bias"], padding=2, groups=24)
     with torch.no_grad():
-        torch.testing.assert_close(block(x), norm(gelu(y), "finish.2"))
+        torch.testing.assert_close(block(x), norm(gelu(y), "depthwise.2"))
 
 
 def test_dropout_is_in_each_block() -> None:
     for model, probability in ((WaveMix(modules=1), 0.5), (make(dropout=0.25), 0.25)):
         found = [layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)]
-        assert found == [probability] * sum(len(step.blocks) for step in model.generator.steps)
+        assert found == [probability] * sum(len(step.blocks) for step in model.generator.wavemix_modules)
 
 
 # Shapes, range, polarity ----------------------------------------------------------------------------------------------------

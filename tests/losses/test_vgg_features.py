@@ -13,9 +13,9 @@ from torch.nn.functional import mse_loss
 from torchvision.models import vgg16, vgg19
 
 from lit_inpaint.errors import UserError
-from lit_inpaint.losses.perceptual import (
+from lit_inpaint.losses.vgg_features import (
     Depth,
-    ImageNetScale,
+    ImageNetNormalization,
     VGGFeatures,
     gram_matrix,
     layer_names,
@@ -79,8 +79,8 @@ def test_random_weights_are_the_same_everywhere_and_leave_chance_alone() -> None
     for one, other in zip(first(image), second(image), strict=True):
         assert torch.equal(one, other)
     assert torch.equal(torch.get_rng_state(), before)
-    assert "RANDOM" in first.about
-    assert "RANDOM" not in VGGFeatures(16, POOLS).about
+    assert "RANDOM" in first.description
+    assert "RANDOM" not in VGGFeatures(16, POOLS).description
     # Kaiming keeps the size of what passes: a check value for the seed itself.
     assert float(first(image)[2].mean()) == pytest.approx(float(second(image)[2].mean()))
     assert 0.05 < float(first(image)[2].std()) < 20
@@ -147,7 +147,7 @@ def test_weights_of_torchvision(depth: Depth, file: object, cache: Path) -> None
     image = torch.rand(1, 3, 16, 16)
     (found,) = VGGFeatures(depth, ("pool2",))(image)
     layers = network[: layer_names(depth).index("pool2") + 1]
-    torch.testing.assert_close(found, layers(ImageNetScale()(image)))
+    torch.testing.assert_close(found, layers(ImageNetNormalization()(image)))
 
 
 def test_missing_weights_are_one_line_with_a_remedy(cache: Path) -> None:
@@ -206,8 +206,8 @@ def test_gram_matrix_leaves_half_precision() -> None:
 
 
 def test_the_scale_and_back() -> None:
-    scale, image = ImageNetScale(), torch.rand(2, 3, 4, 4)
-    torch.testing.assert_close(scale.back(scale(image)), image)
+    scale, image = ImageNetNormalization(), torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(scale.inverse(scale(image)), image)
     assert float(scale(torch.ones(1, 3, 1, 1))[0, 2, 0, 0]) == pytest.approx((1 - 0.406) / 0.225)
     assert not scale.state_dict()
 
