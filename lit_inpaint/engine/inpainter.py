@@ -21,7 +21,7 @@ needs no saved generator state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar, cast, final
 
 import numpy as np
@@ -41,6 +41,7 @@ from lit_inpaint.engine.training_stages import StageSchedule, StageSpan, assign_
 from lit_inpaint.engine.weighted_loss import LossWeighter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import at_least_float32
+from lit_inpaint.nets.cpu.layer_swap import use_fast_cpu_layers
 from lit_inpaint.settings import OptimizerSettings, Player, Stage, Training
 from lit_inpaint.types import Batch, Prediction, Terms, check_batch, composite
 
@@ -118,6 +119,21 @@ class Inpainter(LightningModule):
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages of a run in order: those given to the constructor, else one simultaneous stage."""
         return self._stages or (Stage(discriminator=self.discriminator is not None),)
+
+    def load_official(self, generator: Mapping[str, Tensor], discriminator: Mapping[str, Tensor] | None = None) -> list[str]:
+        """Load weights of the paper's public PyTorch code, in its names and its scaling; papers with such code override this.
+
+        Args:
+            generator: state dict of the public generator.
+            discriminator: state dict of the public discriminator; None leaves the discriminator as it is.
+
+        Returns:
+            Names of the public weights that are not needed.
+
+        Raises:
+            UserError: no public weights are known, or these do not fit this network; no weight is changed then.
+        """
+        raise UserError(f"no public PyTorch weights of {type(self).__name__} are known; load_official has nothing to load")
 
     @final
     def record_logits(self, kind: Literal["real", "fake"], logits: Logits) -> Logits:
@@ -353,7 +369,11 @@ class Inpainter(LightningModule):
             validate_strategy(self.trainer.strategy, self.stages(), self.discriminator is not None)
 
     def configure_model(self) -> None:
-        """Set the memory layout before DDP and the optimizers take the parameters."""
+        """Use the faster CPU layers and the memory layout of the settings, before DDP and the optimizers take the parameters.
+
+        Lightning calls this hook; `lit_inpaint.load` calls it for networks that run without a Trainer.
+        """
+        use_fast_cpu_layers(self)
         if self.training_settings.channels_last:
             self.to(memory_format=torch.channels_last)
 

@@ -87,7 +87,7 @@ class Weights:
 
 
 def reflect_pad(x: Tensor, padding: int) -> Tensor:
-    """Reflect (B, C, H, W), sides of 2 or more, by `padding` pixels on each side, repeatedly where one reflection is too short."""
+    """Reflect (B, C, H, W), by `padding` pixels on each side, repeatedly where one reflection is too short; sides >= 2."""
     vertical = horizontal = padding
     while vertical or horizontal:
         v, h = min(vertical, x.shape[-2] - 1), min(horizontal, x.shape[-1] - 1)

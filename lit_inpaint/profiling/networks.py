@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 from lit_inpaint import papers
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError, did_you_mean
+from lit_inpaint.nets.cpu.layer_swap import use_fast_cpu_layers
 
 
 class Network(NamedTuple):
@@ -50,7 +51,10 @@ def build_networks(names: Sequence[str] | None) -> list[Network]:
         if name not in known:
             raise UserError(f"no paper or variant {name!r}{did_you_mean(name, known, n=3, cutoff=0.4)}")
         chosen.update(known[name])
-    return [Network(name, name, cast(Any, paper)(**paper.published_as.get(name, {}))) for name, paper in chosen.items()]
+    networks = [Network(name, name, cast(Any, paper)(**paper.published_as.get(name, {}))) for name, paper in chosen.items()]
+    for network in networks:
+        use_fast_cpu_layers(network.model)  # as in a run
+    return networks
 
 
 def build_for_training(network: Network, size: int) -> Inpainter:

@@ -79,8 +79,7 @@ def rebuild(content: dict[str, Any], path: str | Path, ema: bool = True) -> Inpa
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"the weights in {path} do not fit {description['paper']}: {reason}") from error
-    if model.training_settings.channels_last:
-        model.configure_model()
+    model.configure_model()
     return model.eval()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lit_inpaint.nets.cpu.depthwise_convolution import DepthwiseConv2d
+from lit_inpaint.nets.cpu.layer_swap import use_fast_cpu_layers
 
 LAYERS = {  # channels, side, kernel, stride, dilation; without padding
     "encoder 1": (6, 260, 5, 1, 1),
@@ -56,7 +56,8 @@ class ElementwiseGradient(torch.autograd.Function):
 
 def implementations(channels: int, kernel: int, stride: int, dilation: int) -> dict[str, Callable[[Tensor], Tensor]]:
     plain = nn.Conv2d(channels, channels, kernel, stride, 0, dilation, groups=channels)
-    ours = DepthwiseConv2d(channels, kernel, stride, 0, dilation)
+    ours = nn.Conv2d(channels, channels, kernel, stride, 0, dilation, groups=channels)
+    use_fast_cpu_layers(ours)
 
     def elementwise(x: Tensor) -> Tensor:
         low = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32

@@ -13,6 +13,7 @@ import time
 import torch
 
 from lit_inpaint.config.entry_point import tune_malloc
+from lit_inpaint.nets.cpu.layer_swap import use_fast_cpu_layers
 from lit_inpaint.papers import PConv
 from lit_inpaint.papers.pconv import Level
 
@@ -26,6 +27,7 @@ def main() -> None:
     tune_malloc()
     torch.manual_seed(0)
     network = PConv(vgg="random").generator.to(memory_format=torch.channels_last).eval()
+    use_fast_cpu_layers(network)
     inputs: list[tuple[str, Level, tuple[torch.Tensor, ...]]] = []
     levels = [(f"PConv{number}", level) for number, level in enumerate([*network.encoder, *network.decoder], start=1)]
     for name, level in levels:

@@ -24,6 +24,7 @@ import lit_inpaint
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.vgg_features import layer_names
 from lit_inpaint.metrics import psnr
+from lit_inpaint.official_weights.deepgin import our_name
 from lit_inpaint.papers import DeepGIN, deepgin
 from lit_inpaint.papers.deepgin import ResBlock, Variant, Weights
 from lit_inpaint.schedules import Clock, Linear, value_at
@@ -235,7 +236,7 @@ def public_weights(network: str) -> dict[str, Tensor]:
 
 
 def public_model() -> DeepGIN:
-    model = DeepGIN(vgg="random")
+    model = DeepGIN(vgg="random", variant="official")
     model.load_official(public_weights("generator"), public_weights("discriminator"))
     return model
 
@@ -264,8 +265,8 @@ def test_parity_of_the_generator(channels_last: bool, monkeypatch: pytest.Monkey
 
         module.register_forward_hook(hook)
 
-    resized, made = deepgin.resized, []
-    monkeypatch.setattr(deepgin, "resized", lambda *arguments: made.append(resized(*arguments)) or made[-1])
+    resize, made = deepgin.resize, []
+    monkeypatch.setattr(deepgin, "resize", lambda *arguments: made.append(resize(*arguments)) or made[-1])
     r = model.generator.refinement
     assert r is not None
     assert r.mssa_quarter is not None
@@ -397,7 +398,7 @@ def test_parity_of_losses_and_gradients(samples: int) -> None:
     model.discriminator.zero_grad()
     iterate(model.discriminator)
     with torch.no_grad():
-        of_truth = model.vgg(deepgin.resized(image, (224, 224)))
+        of_truth = model.vgg(deepgin.resize(image, (224, 224)))
     found |= evaluated(model.generator_losses(given, prediction))
     coarse = model.generator_losses(given, Prediction(prediction.stages["coarse"].detach()))
     weighted = {name: getattr(Weights(), name) * value for name, value in found.items()}
@@ -444,8 +445,8 @@ def public_names(model: DeepGIN) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     for network, ours in (("generator", model.generator), ("discriminator", model.discriminator)):
         names = [row[0] for row in parity.about(f"deepgin_{network}")["state_dict"]]
         state = ours.state_dict()
-        assert sorted(map(deepgin.our_name, names)) == sorted(state)
-        states.append({name: state[deepgin.our_name(name)].clone() for name in names})
+        assert sorted(map(our_name, names)) == sorted(state)
+        states.append({name: state[our_name(name)].clone() for name in names})
     generator, discriminator = states
     return generator, {name: 7 * v if name.endswith(("_u", "_v")) else v for name, v in discriminator.items()}
 
@@ -613,7 +614,7 @@ def test_weights_are_the_papers() -> None:
     l1, others = {"hole": 5.0, "valid": 1.0}, {"adversarial": 0.001, "perceptual": 0.05, "style": 80.0, "tv": 0.1}
     assert vars(Weights()) == {**l1, **others, "real": 0.5, "fake": 0.5}
     assert make().weights == Weights()
-    assert DeepGIN().variant == "official"
+    assert DeepGIN().variant == "paper"
 
 
 @of_each_row

@@ -18,6 +18,7 @@ from torch.nn.functional import max_pool2d, relu
 import lit_inpaint
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.vgg_features import VGGFeatures, layer_names
+from lit_inpaint.nets.cpu.layer_swap import use_fast_cpu_layers
 from lit_inpaint.nets.partial_conv import PartialConv2d
 from lit_inpaint.papers import PConv
 from lit_inpaint.papers.pconv import Bias, Head, PConvUNet, Variant, Weights
@@ -436,6 +437,7 @@ def test_parity_with_naoto0804(levels: int, channels_last: bool) -> None:
     """Every stored stage within 2e-5, on ImageNet's scale; before holes are emptied, which they do at the next layer."""
     model, state = PConv(levels=levels).eval(), official(levels)
     assert len(model.load_official(state)) == 2 * levels
+    use_fast_cpu_layers(model)
     if channels_last:
         model.to(memory_format=torch.channels_last)
     features, masks = {}, {}

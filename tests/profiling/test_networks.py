@@ -11,6 +11,6 @@ def test_networks_are_built_for_the_size_of_the_epoch(checkpoint: Path) -> None:
     pepsi, pconv = (build_for_training(network, 32) for network in build_networks(["Diet-PEPSI", "PConv"]))
     assert (pepsi.hparams["size"], variant_of(pepsi)) == (32, "Diet-PEPSI")
     assert isinstance(pconv, PConv)
-    assert "RANDOM" in pconv.vgg.about
+    assert "RANDOM" in pconv.vgg.description
     trained = Network("LPINet", "LPI", load(checkpoint), checkpoint)
     assert build_for_training(trained, 32) is trained.model

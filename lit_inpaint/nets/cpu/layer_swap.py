@@ -49,7 +49,7 @@ def _fast_form(layer: Any, cls: type) -> type[nn.Module] | None:
 
 
 def _is_square_depthwise(layer: nn.Conv2d) -> bool:
-    geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    geometry: Any = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     return bool(
         layer.groups == layer.in_channels == layer.out_channels
         and layer.padding_mode == "zeros"
