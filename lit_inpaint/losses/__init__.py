@@ -1,1 +1,1 @@
-"""Losses as pure functions of tensors; modules only where weights live."""
+"""Losses as pure functions of tensors; modules only for networks with weights."""

@@ -1,17 +1,17 @@
-"""Adversarial losses on discriminator logits, each a scalar to be minimised by the player it is named after.
+"""Adversarial losses of discriminator logits, scalars to be minimized by the player in their name.
 
-`x` below is a logit, positive where a patch is judged real, and D = sigmoid(x) the probability of that. `..._real` and
-`..._fake` are the discriminator's two terms, `..._generator` is the generator's and sees logits of generated images.
+`x` below is a logit, positive where a patch is classified as real, and D = sigmoid(x) the probability of that. `..._real` and
+`..._fake` are the discriminator's two terms, `..._generator` is the generator's term, on logits of generated images.
 
-- Inside one scale every logit counts the same: a loss is the mean over batch, channels and patches. Where a paper sums over
-  patches, its weight grows by their number.
-- A discriminator of several scales gives a sequence of logits. `over_scales` says whether the means of the scales are added
-  ("sum": pix2pixHD, DeepGIN) or averaged ("mean"), so that their number leaves the loss's size alone. For logits of one
-  scale, bare or in a sequence, both are the same.
-- Half precision is left before anything is computed: bfloat16 logits have 8 significant bits, too few for a mean over
-  thousands of patches or for 1 - x beside a large x, and the square of a float16 logit above 255 overflows. Gradients return
-  in the precision of the logits; float64 stays float64.
-- No factor is hidden inside: halves and lambdas belong to a paper's weights.
+- Within one scale all logits have equal weight: a loss is the mean over batch, channels and patches. If a paper sums over
+  patches, multiply its weight by their number.
+- A discriminator of several scales returns a sequence of logits. `over_scales` adds the means of the scales ("sum":
+  pix2pixHD, DeepGIN) or averages them ("mean"), which makes the loss independent of their number. For logits of one scale,
+  as a tensor or in a sequence, both are equal.
+- Logits in half precision are converted to float32 first: bfloat16 has 8 significant bits, too few for a mean over thousands
+  of patches or for 1 - x with a large x, and the square of a float16 logit above 255 overflows. Gradients have the precision
+  of the logits; float64 stays float64.
+- No loss contains a factor: halves and lambdas belong to a paper's weights.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 Logits = Tensor | Sequence[Tensor]
-"""What a discriminator says: logits of any shape, or one such tensor for each of its scales."""
+"""Output of a discriminator: logits of any shape, or one such tensor for each of its scales."""
 
 OverScales = Literal["sum", "mean"]
 
@@ -40,15 +40,15 @@ def bce_fake(logits: Logits, over_scales: OverScales = "sum") -> Tensor:
 
 
 def minimax_generator(logits: Logits, over_scales: OverScales = "sum") -> Tensor:
-    """log(1 - D) over logits of generated images, which the generator minimises in the two-player game.
+    """log(1 - D) over logits of generated images, which the generator minimizes in the two-player game.
 
-    Negative, and flat where the discriminator is sure of itself: the generator then learns from its other terms alone.
+    Negative, and with a vanishing gradient where the discriminator is confident: then only the other terms train the generator.
     """
     return _mean(lambda x: -softplus(x), logits, over_scales)
 
 
 def non_saturating_generator(logits: Logits, over_scales: OverScales = "sum") -> Tensor:
-    """-log D over logits of generated images: steep where the discriminator is sure (Goodfellow et al. 2014, section 3)."""
+    """-log D over logits of generated images: steep where D is confident (Goodfellow et al. 2014, section 3)."""
     return _mean(lambda x: softplus(-x), logits, over_scales)
 
 
@@ -63,7 +63,7 @@ def hinge_fake(logits: Logits, over_scales: OverScales = "sum") -> Tensor:
 
 
 def hinge_generator(logits: Logits, over_scales: OverScales = "sum") -> Tensor:
-    """-x over logits of generated images; the generator's side has no hinge (Miyato et al. 2018, eq. 17)."""
+    """-x over logits of generated images; the generator's term has no hinge (Miyato et al. 2018, eq. 17)."""
     return _mean(torch.neg, logits, over_scales)
 
 
@@ -83,27 +83,27 @@ def least_squares_generator(logits: Logits, over_scales: OverScales = "sum") -> 
 
 
 def wasserstein_real(logits: Logits, over_scales: OverScales = "sum") -> Tensor:
-    """-x over a critic's scores of real images (Arjovsky et al. 2017, eq. 3, negated), bounded for a Lipschitz critic only."""
+    """-x over a critic's scores of real images (Arjovsky et al. 2017, eq. 3, negated); bounded only for a Lipschitz critic."""
     return _mean(torch.neg, logits, over_scales)
 
 
 def wasserstein_fake(logits: Logits, over_scales: OverScales = "sum") -> Tensor:
-    """+x over a critic's scores of generated images; added to `wasserstein_real`, minus the estimated distance."""
+    """+x over a critic's scores of generated images; the sum with `wasserstein_real` is minus the estimated distance."""
     return _mean(torch.positive, logits, over_scales)
 
 
 def wasserstein_generator(logits: Logits, over_scales: OverScales = "sum") -> Tensor:
-    """-x over a critic's scores of generated images: the part of the distance that the generator can shorten."""
+    """-x over a critic's scores of generated images: the part of the distance that depends on the generator."""
     return _mean(torch.neg, logits, over_scales)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """`x` of any shape, out of half precision; float32 and float64 as they are."""
+    """Convert `x` of any shape from half precision to float32; float32 and float64 stay as they are."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _mean(cost: Callable[[Tensor], Tensor], logits: Logits, over_scales: OverScales) -> Tensor:
-    """The mean `cost` of a logit, scale by scale, then their sum or mean; a scalar."""
+    """Average `cost` over the logits of each scale, then add or average over scales."""
     scales = [logits] if isinstance(logits, Tensor) else list(logits)
     if not scales:
         raise ValueError("logits of no scale: an empty sequence has no loss")

@@ -1,4 +1,4 @@
-"""A network that a loss looks through and nobody trains, saves or counts."""
+"""Hold a network that only a loss uses: never trained, saved or counted."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 
 class FeatureExtractor(nn.Module):
-    """Holds a network that is used inside a loss only: VGG, Inception and the like.
+    """Hold a network that is used inside a loss only: VGG, Inception and similar ones.
 
     - Its weights never require a gradient; gradients pass through it to its input.
-    - It stays in eval mode whatever `train()` is called above it.
+    - It stays in eval mode; `train()` of a parent has no effect on it.
     - It moves with its parent: device, dtype, memory format.
     - Its tensors are in none of `parameters()`, `buffers()`, `modules()`, `state_dict()`: no optimizer steps them, DDP does not
-      broadcast them, `apply(init)` does not reset them, no checkpoint carries them, and one without them loads strictly.
-    - `copy.deepcopy` and pickling the whole module do carry them.
+      broadcast them, `apply(init)` does not reset them, no checkpoint contains them, and one without them loads strictly.
+    - `copy.deepcopy` and pickling the whole module include them.
 
     Args:
-        network: taken over as it is, not copied: put into eval mode and relieved of its gradients.
+        network: used as it is, not copied; it is put into eval mode and its weights require no gradient.
 
     Attributes:
         network: the same.
@@ -31,19 +31,19 @@ class FeatureExtractor(nn.Module):
 
     @property
     def network(self) -> nn.Module:
-        """The network held."""
+        """The network."""
         return self._hidden[0]
 
     def forward(self, *inputs: Tensor) -> Any:
-        """What the network says of its inputs."""
+        """Return the output of the network."""
         return self.network(*inputs)
 
     def extra_repr(self) -> str:
-        """Name what cannot be seen among the children."""
+        """Name the network, which is not among the children."""
         return type(self.network).__name__
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """What `to`, `cuda`, `half` and the like do to every tensor."""
+        """Apply `to`, `cuda`, `half` and similar methods to the network too."""
         cast(Any, self.network)._apply(fn, recurse)
         cast(Any, super())._apply(fn, recurse)
         return self

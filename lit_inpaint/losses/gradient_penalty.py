@@ -1,19 +1,18 @@
-"""Penalties on the slope of a discriminator over its input image: terms of the discriminator's turn.
+"""Penalties on the gradient of a discriminator with respect to its input image: terms of the discriminator's update.
 
-Both differentiate the **sum** of a sample's logits by its image: over a patch discriminator's patches (as LaMa's code does) and
-over the scales of one that gives several. Autograd wants one number, and the sum is the one that neither the number of patches
-nor that of scales waters down; the slope of a mean over n patches is n times smaller, its square n^2 times. For that mean, for
-one of several scales, or for a discriminator with a condition, pass a lambda:
-`lambda image: discriminator(image).mean((1, 2, 3))`, `lambda image: discriminator(torch.cat([image, mask], 1))`.
+Both differentiate the **sum** of a sample's logits with respect to its image: over the patches of a patch discriminator (as
+LaMa's code does) and over scales. The sum does not depend on the number of patches or scales; the gradient of a mean over n
+patches is n times smaller, its square n^2 times. For a mean, for one of several scales, or for a conditional discriminator,
+pass a lambda: `lambda image: discriminator(image).mean((1, 2, 3))`, `lambda image: discriminator(torch.cat([image, mask], 1))`.
 
-- Differentiable once more, so their backward reaches the discriminator's weights; nothing flows into `real` or `fake`. In the
-  generator's turn, where the engine freezes the discriminator, they are of no use.
-- Each costs a forward of its own in the discriminator's current mode: spectral norm takes a further power iteration, batch norm
-  a further update of its statistics. Batch norm also ties the samples of a batch together, so that the slope of the summed
-  logits is no longer one sample's own (Gulrajani et al. 2017, section 4, advise against it in the critic).
-- Under autocast the forward runs in the caller's precision, the differentiation without autocast (each step in the precision of
-  its forward), and the norm in float32. float16 flushes slopes below 6e-8 to zero on the way, as no loss scale applies here;
-  bfloat16 does not.
+- The penalties are differentiable, with gradients for the discriminator's weights and none for `real` or `fake`. They have no
+  effect in the generator's update, where the engine freezes the discriminator.
+- Each needs a forward pass of its own in the discriminator's current mode: spectral norm does one more power iteration, batch
+  norm one more update of its statistics. Batch norm also mixes the samples of a batch, so the gradient of the summed logits
+  belongs to no single sample (Gulrajani et al. 2017, section 4, advise against it in the critic).
+- Under autocast the forward pass runs in the caller's precision, the differentiation without autocast (each step in the
+  precision of its forward), and the norm in float32. float16 flushes gradients below 6e-8 to zero, as no loss scale applies
+  here; bfloat16 does not.
 """
 
 from __future__ import annotations
@@ -33,27 +32,27 @@ def gradient_penalty(
     mask: Tensor | None = None,
     target: float = 1.0,
 ) -> Tensor:
-    """Mean over samples of (||slope||_2 - target)^2 between real and generated images (Gulrajani et al. 2017, eq. 3).
+    """Average (||gradient||_2 - target)^2 over samples, between real and generated images (Gulrajani et al. 2017, eq. 3).
 
-    The slope is taken at e * real + (1 - e) * fake with one e per sample, uniform in [0, 1), from torch's global generator on
-    the images' device, which the engine seeds anew for every step. The norm is one sample's, over channels and pixels.
-    Their factor lambda (10 in the paper) is not in here: it is the term's weight.
+    The gradient is taken at e * real + (1 - e) * fake with one e per sample, uniform in [0, 1), from torch's global generator
+    on the images' device, which the engine seeds for each step. The norm of a sample is over channels and pixels. The factor
+    lambda (10 in the paper) is not included: it is the weight of the term.
 
     Args:
         discriminator: image (B, C, H, W) to logits.
-        real: (B, C, H, W), in the range that the discriminator is trained on.
+        real: (B, C, H, W), in the discriminator's input range.
         fake: (B, C, H, W), generated, in the same range.
-        mask: (B, 1, H, W), multiplies the slope before its norm, so that with 1 = hole known pixels go unpunished (DeepFill
-            v1: Yu et al. 2018, arXiv 1801.07892, whose formula has 1 - m for a mask of known pixels, and the code
-            JiahuiYu/generative_inpainting). A sample without a hole then costs target^2 and teaches nothing.
-        target: the norm that costs nothing.
+        mask: (B, 1, H, W), multiplies the gradient before its norm, so that with 1 = hole known pixels have no penalty
+            (DeepFill v1: Yu et al. 2018, arXiv 1801.07892, whose formula has 1 - m for a mask of known pixels, and the code
+            JiahuiYu/generative_inpainting). A sample without a hole then adds target^2 without a gradient.
+        target: norm without a penalty.
 
     Returns:
         Scalar, float32 or better.
 
     Raises:
-        RuntimeError: where gradients are disabled, or the slope does not depend on anything that could be trained.
-        ValueError: on shapes that would broadcast.
+        RuntimeError: gradients are disabled, or the gradient does not depend on a trainable weight.
+        ValueError: shapes that would broadcast.
     """
     if fake.shape != real.shape:
         raise ValueError(f"fake is {tuple(fake.shape)} and real {tuple(real.shape)}; interpolation needs equal shapes")
@@ -61,46 +60,46 @@ def gradient_penalty(
         raise ValueError(f"mask is {tuple(mask.shape)}, expected (B, 1, H, W) beside images of {tuple(real.shape)}")
     dtype = torch.promote_types(real.dtype, fake.dtype)
     e = torch.rand(real.shape[0], 1, 1, 1, dtype=dtype, device=real.device)
-    slope = _slope(discriminator, torch.lerp(fake.detach().to(dtype), real.detach().to(dtype), e))
+    gradient = _image_gradient(discriminator, torch.lerp(fake.detach().to(dtype), real.detach().to(dtype), e))
     if mask is not None:
-        slope = slope * mask
-    # Unlike the root of a sum of squares, vector_norm has a gradient (0) where the whole slope is 0.
-    norm: Tensor = torch.linalg.vector_norm(slope.flatten(1), dim=1)
+        gradient = gradient * mask
+    # Unlike the root of a sum of squares, vector_norm has a gradient (0) where the whole gradient is 0.
+    norm: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return (norm - target).square().mean()
 
 
 def r1_penalty(discriminator: Callable[[Tensor], Logits], real: Tensor) -> Tensor:
-    """Mean over samples of ||slope||_2^2 at real images: R1 of Mescheder et al. 2018, eq. 9, without its factor gamma / 2.
+    """Average ||gradient||_2^2 over samples at real images: R1 of Mescheder et al. 2018, eq. 9, without its factor gamma / 2.
 
-    In: the square, the sum over channels and pixels, the mean over samples. Not in: gamma and the half, both of which belong
-    in the term's weight (5 for the paper's gamma = 10; LaMa's code has 0.001 and no half), and any factor for being computed at
-    every n-th step only.
+    Included: the square, the sum over channels and pixels, the mean over samples. Not included: gamma and the half, which
+    belong to the weight of the term (5 for the paper's gamma = 10; LaMa's code has 0.001 and no half), and any factor for
+    computing it at every n-th step only.
 
     Args:
         discriminator: image (B, C, H, W) to logits.
-        real: (B, C, H, W), in the range that the discriminator is trained on.
+        real: (B, C, H, W), in the discriminator's input range.
 
     Returns:
         Scalar, float32 or better.
 
     Raises:
-        RuntimeError: where gradients are disabled, or the slope does not depend on anything that could be trained.
+        RuntimeError: gradients are disabled, or the gradient does not depend on a trainable weight.
     """
-    return _slope(discriminator, real.detach()).flatten(1).square().sum(1).mean()
+    return _image_gradient(discriminator, real.detach()).flatten(1).square().sum(1).mean()
 
 
-def _slope(discriminator: Callable[[Tensor], Logits], image: Tensor) -> Tensor:
-    """Gradient of the summed logits by a detached `image`, of its shape, in float32 or better, with its own graph."""
+def _image_gradient(discriminator: Callable[[Tensor], Logits], image: Tensor) -> Tensor:
+    """Compute the gradient of the summed logits with respect to a detached `image`, in float32 or better, with a graph."""
     if not torch.is_grad_enabled():
         raise RuntimeError("a gradient penalty needs gradients, which are disabled here (no_grad or inference_mode)")
     image.requires_grad_()
     logits = discriminator(image)
     scales = [logits] if isinstance(logits, Tensor) else logits
     with torch.autocast(image.device.type, enabled=False):
-        (slope,) = torch.autograd.grad([scale.sum() for scale in scales], image, create_graph=True)
-    if not slope.requires_grad:
+        (gradient,) = torch.autograd.grad([scale.sum() for scale in scales], image, create_graph=True)
+    if not gradient.requires_grad:
         raise RuntimeError(
-            "the discriminator's slope depends on no trainable weight: the discriminator is frozen, "
+            "the discriminator's gradient depends on no trainable weight: the discriminator is frozen, "
             "or compiled by a torch.compile that loses second derivatives"
         )
-    return at_least_float32(slope)
+    return at_least_float32(gradient)

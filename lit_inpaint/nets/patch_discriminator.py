@@ -1,4 +1,4 @@
-"""The 70x70 patch discriminator with spectral norm, as EdgeConnect has it (arXiv 1901.00212; knazeri/edge-connect @3142579)."""
+"""EdgeConnect's 70x70 patch discriminator with spectral norm (arXiv 1901.00212; knazeri/edge-connect @3142579)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 class PatchDiscriminator(nn.Module):
     """Five 4x4 convolutions (three of stride 2), LeakyReLU 0.2 between them, spectral norm on all, no bias, no other norm.
 
-    Each logit judges the 70x70 pixels around it; (B, C, 256, 256) gives (B, 1, 30, 30). Inputs need 24 pixels a side or more.
+    The receptive field of a logit is 70x70 pixels; (B, C, 256, 256) gives (B, 1, 30, 30). Sides must be 24 or more.
 
     Args:
-        in_channels: channels of the judged image.
+        in_channels: channels of the image.
         widths: channels after each convolution but the last.
     """
 
@@ -26,12 +26,12 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers, _convolution(widths[-1], 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, 1, h, w) of an image (B, C, H, W); positive = judged real."""
+        """Map an image (B, C, H, W) to logits (B, 1, h, w); positive = real."""
         logits: Tensor = self.layers(image)
         return logits
 
 
 def _convolution(c_in: int, c_out: int, stride: int) -> nn.Module:
     convolution = nn.Conv2d(c_in, c_out, 4, stride, padding=1, bias=False)
-    nn.init.normal_(convolution.weight, 0.0, 0.02)  # before the norm is attached: its power iteration starts from these
+    nn.init.normal_(convolution.weight, 0.0, 0.02)  # before spectral norm, whose power iteration starts from these
     return spectral_norm(convolution)

@@ -1,6 +1,6 @@
-"""Self-attention over all places of a feature map: the embedded-Gaussian non-local block (Wang et al. 2018, arXiv 1711.07971).
+"""Self-attention over a feature map: the embedded-Gaussian non-local block (Wang et al. 2018, arXiv 1711.07971).
 
-Without sub-sampling, batch norm or a division of the scores by the square root of their width, as DeepGIN's public code has it.
+As in DeepGIN's public code, without subsampling, batch norm or a division of the scores by the square root of their width.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 class SelfAttention(nn.Module):
     """x + W softmax(theta(x) phi(x)) g(x), where theta, phi, g and W are 1x1 convolutions.
 
-    A map of n = h w places has n x n attention weights for each sample, 64 MiB at 64x64 in float32, of which the fused kernel
-    holds a part at a time. The 1x1 convolutions are matrix products over the places, whose layout suits it.
+    A map of n = h w positions has n x n attention weights for each sample, 64 MiB at 64x64 in float32; the fused kernel holds a
+    part of them at a time. The 1x1 convolutions are computed as matrix products over positions, in the kernel's layout.
 
     Args:
         width: channels in and out.
@@ -30,9 +30,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) to the same shape."""
-        places = x.flatten(2).transpose(1, 2)  # (B, n, C)
+        tokens = x.flatten(2).transpose(1, 2)  # (B, n, C)
         query, key, value = (
-            linear(places, layer.weight.flatten(1), layer.bias)[:, None] for layer in (self.theta, self.phi, self.g)
+            linear(tokens, layer.weight.flatten(1), layer.bias)[:, None] for layer in (self.theta, self.phi, self.g)
         )
         attended = scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0]
         out = linear(attended, self.out.weight.flatten(1), self.out.bias)

@@ -69,8 +69,7 @@ def test_update_orders_differ() -> None:
 def test_lpi_net_equals_the_plain_loop(channels_last: bool) -> None:
     torch.manual_seed(0)
     model = LPINet(training=Training(channels_last=channels_last))
-    if channels_last:  # as the engine would, but before the twin is made
-        model.to(memory_format=torch.channels_last)
+    model.configure_model()  # as Lightning would, but before the model is copied for the plain loop
     assert_engine_is_plain(model, make_batches(5, size=32), lambda number: simultaneous)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     assert model.generator.stages[1][0].weight.is_contiguous(memory_format=layout)
