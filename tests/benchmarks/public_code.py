@@ -160,7 +160,7 @@ def work(pipe: Connection, name: str, clone: Path | None, batch: int | None, thr
         network, run = case.build_public(clone), case.run_public
         network.load_state_dict(weights_of(case.fixture), strict=False)
     count = batch or case.batch
-    image, mask = parity.image(case.size, batch=count), parity.mrequest(case.size, batch=count)
+    image, mask = parity.image(case.size, batch=count), parity.mask(case.size, batch=count)
     while (request := pipe.recv()) != "end":
         if request == "outputs":
             network.eval()
