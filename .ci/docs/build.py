@@ -12,9 +12,7 @@ import lit_inpaint
 lit_inpaint.load = lit_inpaint.load  # pdoc does not find names that a module's __getattr__ imports
 modules = ["lit_inpaint", *(module.name for module in pkgutil.walk_packages(lit_inpaint.__path__, "lit_inpaint."))]
 warnings.filterwarnings("error", "Couldn't import|Error importing|Found")
-warnings.filterwarnings(
-    "ignore", "The module specification"
-)  # pdoc adds modules by itself too
+warnings.filterwarnings("ignore", "The module specification")  # pdoc adds modules by itself too
 warnings.filterwarnings("ignore", "Error parsing type annotation")  # of imports that only the type checker reads
 pdoc.render.configure(docformat="google", template_directory=Path(__file__).parent)
 pdoc.pdoc(*modules, output_directory=Path("build/docs"))

@@ -65,14 +65,14 @@ def box_psnr(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def _to_gray(image: Tensor) -> Tensor:
-    return _weighted_sum(image.double(), _GRAY)
+    from kornia.color import rgb_to_grayscale  # imported here: it takes half a second, and one protocol needs it
+
+    image = image.double()
+    return rgb_to_grayscale(image, image.new_tensor(_GRAY))
 
 
 def _to_luma(image: Tensor) -> Tensor:
     """Luma truncated to multiples of 1/255, in float64; computed in float32 as in TensorFlow."""
-    return (_weighted_sum(image.float(), _LUMA) * 255).floor().double() / 255
-
-
-def _weighted_sum(image: Tensor, weights: tuple[float, float, float]) -> Tensor:
-    """(B, 3, H, W) to (B, 1, H, W)."""
-    return (image * image.new_tensor(weights).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    image = image.float()
+    luma = (image * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return (luma * 255).floor().double() / 255
