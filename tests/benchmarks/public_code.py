@@ -135,10 +135,10 @@ CASES = {
 
 
 def weights_of(fixture: str) -> dict[str, Tensor]:
-    about = parity.about(fixture)
-    rows = [row for row in about["state_dict"] if row[3] != "alias"]
-    state = parity.fill_all(rows, rules=[tuple(rule) for rule in about["weight_fill"]["rules"]])
-    for key, _, _, action, *_ in about["state_dict"]:
+    metadata = parity.metadata(fixture)
+    rows = [row for row in metadata["state_dict"] if row[3] != "alias"]
+    state = parity.fill_all(rows, rules=[tuple(rule) for rule in metadata["weight_fill"]["rules"]])
+    for key, _, _, action, *_ in metadata["state_dict"]:
         if action == "alias":  # WaveMix's last module, the fourth, has two names
             state[key] = state[key.replace("wave.", "layers.3.", 1)]
     return state

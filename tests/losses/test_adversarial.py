@@ -1,4 +1,4 @@
-"""The adversarial losses against the formulas they stand for, logit by logit in Python's double precision."""
+"""The adversarial losses against their formulas, logit by logit in Python's double precision."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ CASES: list[tuple[Loss, PerLogit, PerLogit]] = [
 each = pytest.mark.parametrize(("loss", "cost", "slope"), CASES, ids=[case[0].__name__ for case in CASES])
 each_loss = pytest.mark.parametrize("loss", [case[0] for case in CASES], ids=[case[0].__name__ for case in CASES])
 
-# What the player wants of the logits: the sign of a step that helps it.
+# The sign of a change of the logits that lowers the player's loss.
 WANTS_HIGHER = [
     bce_real,
     minimax_generator,
@@ -109,7 +109,7 @@ def test_value_and_gradient(loss: Loss, cost: PerLogit, slope: PerLogit, shape: 
 @each
 @pytest.mark.parametrize(("over_scales", "divisor"), [("sum", 1), ("mean", 3)])
 def test_several_scales(loss: Loss, cost: PerLogit, slope: PerLogit, over_scales: OverScales, divisor: int) -> None:
-    """Scales of unlike sizes: a small scale counts as much as a large one, whichever way they are joined."""
+    """Scales of different sizes have equal weight, added or averaged."""
     scales = draw((2, 1, 6, 5), (2, 1, 2, 2), (2, 1))
     value = loss(scales, over_scales)
     assert value.shape == ()
@@ -119,7 +119,7 @@ def test_several_scales(loss: Loss, cost: PerLogit, slope: PerLogit, over_scales
 
 
 @each_loss
-def test_scales_are_added_unless_told_otherwise(loss: Loss) -> None:
+def test_scales_are_added_by_default(loss: Loss) -> None:
     scales = draw((2, 1, 3, 3), (2, 1, 2, 2))
     assert torch.equal(loss(scales), loss(tuple(scales), over_scales="sum"))
     assert not torch.isclose(loss(scales), loss(scales, over_scales="mean"))
@@ -127,7 +127,7 @@ def test_scales_are_added_unless_told_otherwise(loss: Loss) -> None:
 
 @each_loss
 @pytest.mark.parametrize("over_scales", ["sum", "mean"])
-def test_one_scale_is_the_same_bare_or_in_a_sequence(loss: Loss, over_scales: OverScales) -> None:
+def test_one_scale_as_a_tensor_or_in_a_sequence(loss: Loss, over_scales: OverScales) -> None:
     (logits,) = draw((2, 1, 3, 3))
     assert torch.equal(loss([logits], over_scales), loss(logits))
     assert torch.equal(loss(logits, over_scales), loss(logits))
@@ -146,7 +146,7 @@ def test_extreme_logits_stay_finite(loss: Loss, cost: PerLogit, slope: PerLogit,
 
 @pytest.mark.parametrize("loss", [bce_real, bce_fake, minimax_generator, non_saturating_generator])
 @pytest.mark.parametrize("logit", [-1e30, 1e30])
-def test_logarithms_have_no_end(loss: Loss, logit: float) -> None:
+def test_logarithms_are_unbounded(loss: Loss, logit: float) -> None:
     logits = torch.full((4,), logit, requires_grad=True)
     value = loss(logits)
     value.backward()
@@ -169,12 +169,12 @@ def test_logarithms_have_no_end(loss: Loss, logit: float) -> None:
         (least_squares_fake, 1e4, 1e8),
     ],
 )
-def test_what_certainty_costs(loss: Loss, logit: float, expected: float) -> None:
+def test_losses_of_confident_logits(loss: Loss, logit: float, expected: float) -> None:
     assert float(loss(torch.full((4,), logit))) == expected
 
 
 def steps(loss: Loss, start: float) -> list[float]:
-    """Where gradient descent leads a logit."""
+    """Return the path of a logit under gradient descent."""
     x = torch.tensor([start], dtype=torch.float64, requires_grad=True)
     path = [start]
     for _ in range(40):
@@ -204,7 +204,7 @@ def test_least_squares_descends_to_its_label(loss: Loss, wanted: float, start: f
     assert steps(loss, start)[-1] == pytest.approx(wanted, abs=0.01)
 
 
-def test_who_learns_where_the_discriminator_is_sure() -> None:
+def test_gradients_where_the_discriminator_is_confident() -> None:
     sure = torch.tensor([-20.0], requires_grad=True)
     (flat,) = torch.autograd.grad(minimax_generator(sure), sure)
     (steep,) = torch.autograd.grad(non_saturating_generator(sure), sure)
@@ -214,8 +214,8 @@ def test_who_learns_where_the_discriminator_is_sure() -> None:
 
 @each
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_left_first(loss: Loss, cost: PerLogit, slope: PerLogit, dtype: torch.dtype) -> None:
-    """As exact as the logits themselves allow: 1 - x, squares and means are not rounded to half precision."""
+def test_half_precision_is_converted_first(loss: Loss, cost: PerLogit, slope: PerLogit, dtype: torch.dtype) -> None:
+    """As exact as the logits allow: 1 - x, squares and means are not rounded to half precision."""
     scales = [(100 * scale.detach()).to(dtype).requires_grad_() for scale in draw((2, 1, 16, 16), (2, 1, 8, 8))]
     scales[0].data[0, 0, 0, 0] = 300.0  # its square is beyond float16
     exact = [scale.detach().double() for scale in scales]
@@ -234,7 +234,7 @@ def test_double_precision_is_kept() -> None:
 
 
 @each_loss
-def test_autocast_does_not_reach_into_a_loss(loss: Loss) -> None:
+def test_autocast_does_not_change_a_loss(loss: Loss) -> None:
     scales = [scale.detach().bfloat16() for scale in draw((2, 1, 16, 16), (2, 1, 8, 8))]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = loss(scales)
@@ -259,7 +259,7 @@ def test_small_probabilities_are_not_rounded_away() -> None:
     assert float(non_saturating_generator(-logits)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_an_undecided_discriminator() -> None:
+def test_logits_of_0() -> None:
     half = torch.zeros(5)
     log2 = 0.6931472
     assert float(bce_real(half)) == pytest.approx(log2)
@@ -268,11 +268,11 @@ def test_an_undecided_discriminator() -> None:
     assert float(non_saturating_generator(half)) == pytest.approx(log2)
 
 
-def test_no_scale_is_a_mistake() -> None:
+def test_no_scale_raises() -> None:
     with pytest.raises(ValueError, match="no scale"):
         hinge_real([])
 
 
-def test_a_misspelt_joining_is_a_mistake() -> None:
+def test_an_unknown_over_scales_raises() -> None:
     with pytest.raises(ValueError, match="'avg'"):
         hinge_real(torch.zeros(3), cast(OverScales, "avg"))

@@ -1,4 +1,4 @@
-"""Each promise of FeatureExtractor, with a network that would break it if it were an ordinary child."""
+"""FeatureExtractor's guarantees, with a network that would break each of them as an ordinary child module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lit_inpaint.losses.feature_extractor import FeatureExtractor
 
 
 class Features(nn.Module):
-    """Weights, running statistics, dropout: everything that training mode or an optimizer would move."""
+    """Weights, running statistics, dropout: everything that training mode or an optimizer would change."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Features(nn.Module):
 
 
 class Paper(nn.Module):
-    """A trained layer beside a loss with a frozen network inside."""
+    """A trained layer and a loss with a feature extractor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,17 +76,17 @@ def test_gradients_pass_to_the_input(paper: Paper) -> None:
     assert all(p.grad is None for p in paper.frozen.network.parameters())
 
 
-def test_it_is_in_eval_mode_whatever_is_said_above(paper: Paper) -> None:
+def test_it_stays_in_eval_mode(paper: Paper) -> None:
     before = [x.clone() for x in tensors(paper.frozen.network)]
     image = torch.rand(2, 3, 8, 8)
-    for said in (paper.train(), paper.eval().train(True), paper):
-        said.frozen.train()
-        assert not any(module.training for module in said.frozen.network.modules())
-        assert torch.equal(said.frozen(image), said.frozen(image)), "no dropout"
+    for module in (paper.train(), paper.eval().train(True), paper):
+        module.frozen.train()
+        assert not any(module.training for module in module.frozen.network.modules())
+        assert torch.equal(module.frozen(image), module.frozen(image)), "no dropout"
     assert all(torch.equal(x, y) for x, y in zip(tensors(paper.frozen.network), before, strict=True)), "no new statistics"
 
 
-def test_nobody_sees_it(paper: Paper) -> None:
+def test_it_is_in_no_list_of_the_parent(paper: Paper) -> None:
     hidden = {id(x) for x in tensors(paper.frozen.network)}
     assert len(hidden) == 9
     assert hidden.isdisjoint(id(x) for x in tensors(paper))
@@ -97,7 +97,7 @@ def test_nobody_sees_it(paper: Paper) -> None:
     assert list(paper.frozen.state_dict()) == []
 
 
-def test_initialisation_of_the_parent_does_not_reset_it(paper: Paper) -> None:
+def test_initialization_of_the_parent_does_not_reset_it(paper: Paper) -> None:
     def zero(module: nn.Module) -> None:
         for p in module.parameters(recurse=False):
             nn.init.zeros_(p)
@@ -119,7 +119,7 @@ def walk(node: object) -> Iterator[Tensor]:
 
 
 def test_a_checkpoint_holds_none_of_its_tensors(paper: Paper) -> None:
-    """Weights and optimizer of everything the parent shows, after a step with the frozen loss."""
+    """A checkpoint of all parameters of the parent and their optimizer, after a step."""
     optimizer = torch.optim.Adam(paper.parameters())
     paper.frozen(paper.generator(torch.rand(2, 3, 8, 8))).square().mean().backward()
     optimizer.step()
@@ -170,7 +170,7 @@ def test_it_follows_the_memory_format(paper: Paper) -> None:
     assert all(w.is_contiguous(memory_format=torch.channels_last) and not w.is_contiguous() for w in weights)
 
 
-def test_it_moves_when_it_is_the_one_moved(paper: Paper) -> None:
+def test_it_can_be_moved_itself(paper: Paper) -> None:
     assert paper.frozen.double() is paper.frozen
     assert next(paper.frozen.network.parameters()).dtype == torch.float64
     assert paper.generator.weight.dtype == torch.float32
@@ -181,7 +181,7 @@ def test_it_moves_inside_another(paper: Paper) -> None:
     assert outer(torch.rand(1, 3, 8, 8, dtype=torch.float64)).dtype == torch.float64
 
 
-def test_a_deep_copy_is_whole_and_apart(paper: Paper) -> None:
+def test_a_deep_copy_is_complete_and_independent(paper: Paper) -> None:
     twin = copy.deepcopy(paper)
     image = torch.rand(2, 3, 8, 8)
     assert torch.equal(twin.frozen(image), paper.frozen(image))
@@ -193,5 +193,5 @@ def test_a_deep_copy_is_whole_and_apart(paper: Paper) -> None:
     assert next(paper.frozen.network.parameters()).dtype == torch.float32
 
 
-def test_it_says_what_it_holds(paper: Paper) -> None:
+def test_repr(paper: Paper) -> None:
     assert repr(paper.frozen) == "FeatureExtractor(Features)"

@@ -1,4 +1,4 @@
-"""The penalties against discriminators whose slope is known in closed form, and against finite differences."""
+"""The penalties against discriminators with a closed-form gradient, and against finite differences."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def images(batch: int = 3, channels: int = 2, size: int = 4, dtype: torch.dtype 
 
 
 class Linear(nn.Module):
-    """<w, x>: its slope is w, everywhere."""
+    """<w, x>: its gradient is w, everywhere."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Linear(nn.Module):
 
 
 class Quadratic(nn.Module):
-    """Half the squared length of w * x: its slope is w^2 x."""
+    """Half the squared length of w * x: its gradient is w^2 x."""
 
     def __init__(self, weight: float) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Quadratic(nn.Module):
 
 
 class Smooth(nn.Module):
-    """Four patches of a 4x4 image; weights, biases, strides, and a curvature that finite differences can see."""
+    """Four patches of a 4x4 image; weights, biases, strides, and a curvature that finite differences resolve."""
 
     def __init__(self, last_bias: bool = False) -> None:
         super().__init__()
@@ -99,13 +99,13 @@ def test_a_linear_discriminator(target: float) -> None:
     torch.testing.assert_close(discriminator.weight.grad, 2 * (norm - target) * weight / norm)
 
 
-def test_the_target_is_1_unless_told_otherwise() -> None:
+def test_the_default_target_is_1() -> None:
     discriminator = Linear(images(batch=1, seed=1)[0])
     assert torch.equal(between(discriminator, images()), gradient_penalty(discriminator, images(), images(), target=1.0))
 
 
 def test_a_quadratic_discriminator_at_real_images() -> None:
-    """Slope w^2 x: R1 is w^4 times the mean over samples of |x|^2, and its derivative by w is 4 w^3 times it."""
+    """Gradient w^2 x: R1 is w^4 times the mean over samples of |x|^2, and its derivative by w is 4 w^3 times it."""
     real = images()
     discriminator = Quadratic(1.5)
     value = r1_penalty(discriminator, real)
@@ -118,8 +118,8 @@ def test_a_quadratic_discriminator_at_real_images() -> None:
     assert float(discriminator.weight.grad) == pytest.approx(4 * 1.5**3 * mean_square, rel=1e-12)
 
 
-def test_a_norm_is_one_samples_own() -> None:
-    """At x = fake = real the slope of <x, x> / 2 is x: norms 0.5, 1 and 4 cost 0.25, 0 and 9, whatever they are together."""
+def test_norms_are_per_sample() -> None:
+    """At x = fake = real the gradient of <x, x> / 2 is x: norms 0.5, 1 and 4 cost 0.25, 0 and 9, whatever they are together."""
     direction = torch.nn.functional.normalize(images().flatten(1), dim=1).reshape(images().shape)
     real = direction * torch.tensor([0.5, 1.0, 4.0], dtype=torch.float64).reshape(3, 1, 1, 1)
     value = gradient_penalty(Quadratic(1.0), real, real)
@@ -142,11 +142,11 @@ def record_logits(real: Tensor, fake: Tensor) -> Tensor:
 
 def test_points_lie_evenly_between_real_and_fake() -> None:
     torch.manual_seed(0)
-    shares = record_logits(torch.ones(2000, 3, 2, 2), torch.zeros(2000, 3, 2, 2)).double()
-    assert float(shares.min()) >= 0
-    assert float(shares.max()) <= 1
-    assert torch.equal(shares, shares[:, :1, :1, :1].expand_as(shares)), "one share for all pixels of a sample"
-    first = shares[:, 0, 0, 0]
+    fractions = record_logits(torch.ones(2000, 3, 2, 2), torch.zeros(2000, 3, 2, 2)).double()
+    assert float(fractions.min()) >= 0
+    assert float(fractions.max()) <= 1
+    assert torch.equal(fractions, fractions[:, :1, :1, :1].expand_as(fractions)), "one fraction for all pixels of a sample"
+    first = fractions[:, 0, 0, 0]
     assert first.unique().numel() > 1990
     assert float(first.mean()) == pytest.approx(0.5, abs=0.02)
     assert float(first.var()) == pytest.approx(1 / 12, abs=0.005)
@@ -157,8 +157,8 @@ def test_points_lie_evenly_between_real_and_fake() -> None:
 def test_points_lie_on_the_line() -> None:
     real, fake = images(), images(seed=2)
     point = record_logits(real, fake)
-    share = ((point - fake) / (real - fake))[:, :1, :1, :1]
-    torch.testing.assert_close(point, share * real + (1 - share) * fake)
+    fraction = ((point - fake) / (real - fake))[:, :1, :1, :1]
+    torch.testing.assert_close(point, fraction * real + (1 - fraction) * fake)
 
 
 def test_points_come_from_the_global_seed() -> None:
@@ -187,7 +187,7 @@ def test_a_mask_leaves_known_pixels_out() -> None:
     assert full.item() == pytest.approx(between(discriminator, images()).item(), rel=1e-12)
 
 
-def test_a_sample_without_a_hole_teaches_nothing_and_breaks_nothing() -> None:
+def test_a_sample_without_a_hole_has_no_gradient() -> None:
     discriminator = Linear(images(batch=1, seed=1)[0])
     value = gradient_penalty(discriminator, images(), images(seed=2), mask=torch.zeros(3, 1, 4, 4))
     value.backward()
@@ -198,7 +198,7 @@ def test_a_sample_without_a_hole_teaches_nothing_and_breaks_nothing() -> None:
 
 @both
 def test_scales_and_patches_are_summed(penalty: Penalty) -> None:
-    """Each scale gives a map of patches; the slope is that of the sum of them all."""
+    """Each scale gives a map of patches; the gradient is that of their sum."""
     pyramid, real = Pyramid(), images()
     whole = penalty(pyramid, real)
     summed = penalty(lambda image: pyramid.fine(image).sum() + pyramid.coarse(image[..., 1:, 1:]).sum(), real)
@@ -214,8 +214,8 @@ def test_a_tuple_of_scales(penalty: Penalty) -> None:
 
 
 @both
-def test_a_condition_rides_along_in_a_lambda(penalty: Penalty) -> None:
-    """The slope is by the image alone."""
+def test_a_conditional_discriminator_in_a_lambda(penalty: Penalty) -> None:
+    """The gradient is with respect to the image only."""
     weight = images(batch=1, channels=3, seed=1)[0]
     conditioned, plain = Linear(weight), Linear(weight[:2])
     condition = images(channels=1, seed=4)
@@ -242,8 +242,8 @@ def test_parameter_gradients_are_finite_differences(penalty: Penalty, make: Call
 
 
 @both
-def test_every_weight_that_shapes_the_slope_learns(penalty: Penalty) -> None:
-    """All but the last bias, which lifts the discriminator without tilting it."""
+def test_every_weight_of_the_gradient_has_a_gradient(penalty: Penalty) -> None:
+    """All but the last bias, which adds a constant."""
     net = Smooth(last_bias=True)
     penalty(net, images()).backward()
     for name, parameter in net.named_parameters():
@@ -252,7 +252,7 @@ def test_every_weight_that_shapes_the_slope_learns(penalty: Penalty) -> None:
 
 
 @both
-def test_both_scales_learn(penalty: Penalty) -> None:
+def test_both_scales_have_gradients(penalty: Penalty) -> None:
     net = Pyramid()
     penalty(net, images()).backward()
     assert all(p.grad is not None and bool(p.grad.abs().max() > 0) for p in net.parameters())
@@ -267,7 +267,7 @@ def test_descent_on_the_penalty_lowers_it(penalty: Penalty) -> None:
     assert penalty(net, real).item() < before.item()
 
 
-def test_nothing_flows_into_the_images() -> None:
+def test_images_have_no_gradient() -> None:
     real, fake = images().requires_grad_(), images(seed=2).requires_grad_()
     pixels = (real.detach().clone(), fake.detach().clone())
     net = Smooth()
@@ -279,7 +279,7 @@ def test_nothing_flows_into_the_images() -> None:
     assert torch.equal(fake, pixels[1])
 
 
-def test_inputs_are_left_as_they_were() -> None:
+def test_inputs_are_not_changed() -> None:
     real, fake, mask = images(), images(seed=2), torch.ones(3, 1, 4, 4)
     copies = [x.clone() for x in (real, fake, mask)]
     gradient_penalty(Smooth(), real, fake, mask).backward()
@@ -289,8 +289,8 @@ def test_inputs_are_left_as_they_were() -> None:
 
 
 @both
-def test_no_gradient_is_left_behind(penalty: Penalty) -> None:
-    """Until somebody calls backward, the weights' `.grad` is none of the penalty's business."""
+def test_weights_have_no_gradient_before_backward(penalty: Penalty) -> None:
+    """The penalty itself leaves the weights' `.grad` unchanged."""
     net = Smooth()
     penalty(net, images())
     assert all(p.grad is None for p in net.parameters())
@@ -307,7 +307,7 @@ def test_spectral_norm(penalty: Penalty, training: bool) -> None:
     net = PatchDiscriminator(widths=(4, 4, 4, 4)).train(training)
     with torch.no_grad():
         for p in net.parameters():
-            p.mul_(50)  # so that the norm is at work
+            p.mul_(50)  # so that the norm has an effect
     real = images(2, 3, 32, torch.float32)
     logits = net(real)
     value = penalty(net, real)
@@ -319,7 +319,7 @@ def test_spectral_norm(penalty: Penalty, training: bool) -> None:
 
 @both
 def test_spectral_norm_is_differentiated_through(penalty: Penalty) -> None:
-    """Against finite differences of the stored weight; in eval mode, where the power iteration rests."""
+    """Against finite differences of the stored weight; in eval mode, without power iteration."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Tanh(), spectral_norm(nn.Conv2d(3, 1, 2, bias=False))).double()
     net(images())
@@ -399,8 +399,8 @@ def test_the_forward_stays_in_the_callers_precision_and_the_differentiation_with
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_norms_of_half_precision_slopes_are_not_rounded(dtype: torch.dtype) -> None:
-    """1 / 2 at 192 places has norm sqrt(48) = 6.9282, which bfloat16 would make 6.9375."""
+def test_norms_of_half_precision_gradients_are_not_rounded(dtype: torch.dtype) -> None:
+    """1 / 2 at 192 positions has norm sqrt(48) = 6.9282, which bfloat16 would make 6.9375."""
     discriminator = Linear(torch.full((3, 8, 8), 0.5, dtype=dtype))
     real = torch.rand(5, 3, 8, 8).to(dtype)
     value = gradient_penalty(discriminator, real, real)
@@ -410,7 +410,7 @@ def test_norms_of_half_precision_slopes_are_not_rounded(dtype: torch.dtype) -> N
     assert r1_penalty(steep, real).item() == pytest.approx(2500 * 192, rel=1e-6)
 
 
-def test_a_half_precision_network_sees_its_own_precision() -> None:
+def test_a_half_precision_network_gets_its_own_precision() -> None:
     """Under bf16-true, where a float32 point would not fit the weights."""
     real = images(2, 3, 32).bfloat16()
     net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Tanh(), nn.Conv2d(2, 1, 3)).bfloat16()
@@ -418,7 +418,7 @@ def test_a_half_precision_network_sees_its_own_precision() -> None:
     assert torch.isfinite(r1_penalty(net, real))
 
 
-def test_images_of_unlike_precision_meet_in_the_finer_one() -> None:
+def test_images_of_two_precisions_are_promoted() -> None:
     assert record_logits(images(dtype=torch.float32), images(seed=2).bfloat16()).dtype == torch.float32
 
 
@@ -427,18 +427,18 @@ def test_images_of_unlike_precision_meet_in_the_finer_one() -> None:
 
 @both
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_disabled_gradients_are_a_mistake(penalty: Penalty, mode: Callable[[], torch.no_grad | torch.inference_mode]) -> None:
+def test_disabled_gradients_raise(penalty: Penalty, mode: Callable[[], torch.no_grad | torch.inference_mode]) -> None:
     with mode(), pytest.raises(RuntimeError, match="needs gradients"):
         penalty(Smooth(), images())
 
 
 @both
-def test_a_slope_that_cannot_learn_is_a_mistake(penalty: Penalty) -> None:
+def test_a_frozen_discriminator_raises(penalty: Penalty) -> None:
     with pytest.raises(RuntimeError, match="no trainable weight"):
         penalty(Linear(images(batch=1)[0]).requires_grad_(False), images())
 
 
-def test_shapes_that_would_broadcast_are_a_mistake() -> None:
+def test_shapes_that_would_broadcast_raise() -> None:
     net, real = Smooth(), images()
     with pytest.raises(ValueError, match="equal shapes"):
         gradient_penalty(net, real, real[:1])

@@ -24,7 +24,7 @@ def test_by_hand() -> None:
 
 def test_parity_with_nvidias_vgg_loss() -> None:
     """NVIDIA/partialconv `models/loss.py`, for weights by formula: 0.05 of the perceptual loss, 120 of the style loss."""
-    expected = parity.about("pconv_losses")["nvidia"]
+    expected = parity.metadata("pconv_losses")["nvidia"]
     vgg = VGGFeatures(16, ("pool1", "pool2", "pool3"), "random")
     weights = vgg.load().network.state_dict()
     for name, value in weights.items():

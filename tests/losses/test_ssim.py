@@ -18,8 +18,8 @@ def pair(size: tuple[int, int] = (24, 31), noise: float = 0.1) -> tuple[Tensor, 
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.1, 1.0])
-def test_is_one_minus_the_measure(noise: float) -> None:
-    """Of a library, over the windows inside the image, and of the package's own metric."""
+def test_is_one_minus_the_metric(noise: float) -> None:
+    """Against a library, over the windows inside the image, and against the package's metric."""
     prediction, target = pair(noise=noise)
     channels = []
     for x, y in zip(prediction.flatten(0, 1).numpy(), target.flatten(0, 1).numpy(), strict=True):
@@ -32,7 +32,7 @@ def test_is_one_minus_the_measure(noise: float) -> None:
     assert loss == pytest.approx(1 - float(ssim(prediction, target).mean()), abs=1e-12)
 
 
-def test_equal_images_have_none_and_no_gradient() -> None:
+def test_equal_images_have_loss_0_and_no_gradient() -> None:
     _, target = pair()
     prediction = target.clone().requires_grad_()
     loss = ssim_loss(prediction, target)
@@ -49,7 +49,7 @@ def test_gradient() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_single_precision_and_autocast(dtype: torch.dtype) -> None:
-    """Under autocast nothing is computed in bfloat16; a bfloat16 prediction is taken as it is."""
+    """Under autocast nothing is computed in bfloat16; a bfloat16 prediction is converted."""
     prediction, target = pair((64, 64))
     rounded = prediction.to(dtype)
     with torch.autocast("cpu", torch.bfloat16):

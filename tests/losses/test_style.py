@@ -30,7 +30,7 @@ def test_by_hand() -> None:
     assert float(style_loss(features, targets, (0.5, 2.0), mse_loss)) == pytest.approx(squares)
 
 
-def test_gram_matrix_leaves_half_precision() -> None:
+def test_gram_matrix_of_half_precision_is_float32() -> None:
     feature = torch.rand(1, 4, 64, 64).half() * 100  # its squares add up beyond the range of float16
     gram = gram_matrix(feature)
     assert gram.dtype == torch.float32

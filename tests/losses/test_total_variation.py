@@ -29,7 +29,7 @@ def test_against_loops(everywhere: bool, squared: bool) -> None:
     assert float(found) == pytest.approx(expected, rel=1e-12)
 
 
-def test_only_pairs_inside_the_region_learn() -> None:
+def test_only_pairs_inside_the_region_have_gradients() -> None:
     image = torch.rand(1, 1, 8, 8, requires_grad=True)
     region = torch.zeros(1, 1, 8, 8)
     region[..., 2:5, 3:6] = 1
@@ -38,7 +38,7 @@ def test_only_pairs_inside_the_region_learn() -> None:
     assert not gradient[region == 0].any()
 
 
-def test_half_precision_is_left() -> None:
+def test_half_precision_is_converted() -> None:
     image = torch.rand(1, 3, 64, 64)
     found = total_variation(image.bfloat16())
     assert found.dtype == torch.float32

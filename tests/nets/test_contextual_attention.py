@@ -1,4 +1,4 @@
-"""PEPSI's attention against its numeric examples (pepsi_cam.npz) and against patches laid out in full."""
+"""PEPSI's attention against its numeric examples (pepsi_cam.npz) and against extracted patches."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def test_an_example_by_hand(cam: dict[str, Tensor]) -> None:
 
 
 def in_full(features: Tensor, known: Tensor, scale: float, squared: bool) -> Tensor:
-    """One sample after the other, every patch cut out."""
+    """Compute sample by sample from extracted patches."""
     results = []
     for x, mask in zip(features.split(1), known.split(1), strict=True):
-        places = unfold(x, 3, padding=1)[0].T  # a row for each pixel
+        positions = unfold(x, 3, padding=1)[0].T  # a row for each pixel
         patches = unfold(x * mask, 3)[0].T
-        distance = (places[:, None] - patches[None]).square().sum(-1)
+        distance = (positions[:, None] - patches[None]).square().sum(-1)
         if not squared:
             distance = distance.sqrt()
         z = (distance - distance.mean(1, keepdim=True)) / distance.std(1, correction=0, keepdim=True)
@@ -79,10 +79,10 @@ def batch(size: tuple[int, int] = (7, 9), channels: int = 5) -> tuple[Tensor, Te
 
 @pytest.mark.parametrize("squared", [True, False])
 @pytest.mark.parametrize("scale", [1.0, 50.0])
-def test_a_batch_against_patches_laid_out_in_full(scale: float, squared: bool) -> None:
+def test_a_batch_against_extracted_patches(scale: float, squared: bool) -> None:
     features, known = batch()
     found = truncated_distance_attention(features, known, scale, squared)
-    # A patch is at no distance from itself, which is no more than 1e-3 here where distances are not squared.
+    # The distance of a patch from itself is 0; here it is up to 1e-3 where distances are not squared.
     torch.testing.assert_close(found, in_full(features, known, scale, squared), atol=1e-10 if squared else 1e-3, rtol=0)
 
 
@@ -99,8 +99,8 @@ def test_known_features_are_kept_exactly() -> None:
     assert not torch.isclose(found, features)[(known == 0).expand_as(found)].any()
 
 
-def test_what_the_hole_holds_reaches_only_its_own_patches() -> None:
-    """The hole's features say what to look for; they are not pasted."""
+def test_features_in_the_hole_affect_only_its_own_patches() -> None:
+    """Features in the hole choose the weights; they are not copied."""
     features, known = batch()
     found = truncated_distance_attention(1000 * features * (1 - known) + features * known, known)
     assert float(found[(known == 0).expand_as(found)].abs().max()) < 10
@@ -127,7 +127,7 @@ def test_gradients(squared: bool) -> None:
     assert torch.autograd.gradcheck(lambda x: truncated_distance_attention(x, known, 2.0, squared), (x,))
 
 
-def test_autocast_does_not_touch_it() -> None:
+def test_autocast_does_not_change_it() -> None:
     features, known = (x.float() for x in batch())
     expected = truncated_distance_attention(features, known)
     with torch.autocast("cpu", torch.bfloat16):

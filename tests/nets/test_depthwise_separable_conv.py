@@ -35,7 +35,7 @@ def test_is_the_product_of_its_halves(stride: int, padding: int, dilation: int) 
     torch.testing.assert_close(layer(x), conv2d(x, weight, bias, stride, padding, dilation))
 
 
-def test_starts_without_losing_the_signal() -> None:
+def test_initialization_keeps_the_variance() -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 256, 48, 48)
     layer = DepthwiseSeparableConv2d(256, 256, 3)
@@ -76,5 +76,5 @@ def test_spectral_norm_of_both_halves() -> None:
     assert all(p.grad is not None and p.grad.any() for p in layer.parameters())
 
 
-def test_weights_stay_where_a_checkpoint_looks_for_them() -> None:
+def test_depthwise_is_a_torch_convolution() -> None:
     assert isinstance(DepthwiseSeparableConv2d(2, 2, 3).depthwise, nn.Conv2d)

@@ -7,7 +7,7 @@ from lit_inpaint.nets.haar import haar
 
 
 def by_hand(x: Tensor) -> Tensor:
-    """Patch by patch."""
+    """Transform patch by patch."""
     batch, channels, height, width = x.shape
     y = x.new_zeros(batch, 4 * channels, height // 2, width // 2)
     for channel in range(channels):

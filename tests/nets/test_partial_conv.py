@@ -1,4 +1,4 @@
-"""The layer against equations 1 and 2 written as loops, and against outputs of NVIDIA's and naoto0804's code."""
+"""Partial convolution against equations 1 and 2 as loops, and against outputs of NVIDIA's and naoto0804's code."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_equations_1_and_2(kernel: int, stride: int, padding: int, dilation: int
         torch.nn.init.normal_(layer.bias)
     x = torch.randn(2, 4, 11, 14)
     known = (torch.rand(2, 4 if channelwise else 1, 11, 14) > 0.5).float()
-    known[:, :, :7, :8] = 0  # windows that know nothing at all
+    known[:, :, :7, :8] = 0  # windows without a known pixel
     with torch.no_grad():
         output, updated = layer(x, known)
         expected, expected_known = by_the_book(layer, x, known.expand(-1, 4, -1, -1))
@@ -85,7 +85,7 @@ def test_a_constant_stays_constant_up_to_the_border() -> None:
     torch.testing.assert_close(output, torch.full((1, 4, 16, 16), 0.7))
 
 
-def test_any_mask_fills_up() -> None:
+def test_any_mask_becomes_all_known() -> None:
     """Section III A: with enough layers it will be all ones, if anything was known."""
     layer, x, known = PartialConv2d(1, 1, 3, padding=1), torch.zeros(1, 1, 12, 12), torch.zeros(1, 1, 12, 12)
     known[..., 11, 0] = 1
@@ -139,16 +139,16 @@ def test_both_layouts_agree() -> None:
     torch.testing.assert_close(output, expected)
 
 
-FIXTURE = parity.about("pconv_layers")
+FIXTURE = parity.metadata("pconv_layers")
 
 
 @pytest.mark.parametrize("case", FIXTURE["cases"])
 def test_parity_with_public_layers(case: str) -> None:
-    """NVIDIA's in seven settings, naoto0804's (kernel divided by C k², which it leaves out) in two; to 1e-6."""
-    about, stored = FIXTURE["cases"][case], parity.arrays("pconv_layers")
-    arguments = {name: about["args"][name] for name in about["args"] if name not in ("multi_channel", "return_mask")}
+    """NVIDIA's in seven settings, naoto0804's (kernel divided by C k², which it omits) in two; to 1e-6."""
+    metadata, stored = FIXTURE["cases"][case], parity.arrays("pconv_layers")
+    arguments = {name: metadata["args"][name] for name in metadata["args"] if name not in ("multi_channel", "return_mask")}
     layer = PartialConv2d(**arguments)
-    state = {name.removeprefix("input_conv."): value for name, value in parity.fill_all(about["state_dict"]).items()}
+    state = {name.removeprefix("input_conv."): value for name, value in parity.fill_all(metadata["state_dict"]).items()}
     scale = state["weight"][0].numel() if case.startswith("naoto") else 1
     layer.load_state_dict(
         {"conv.weight": state["weight"] / scale} | ({"bias": state["bias"]} if layer.bias is not None else {})
@@ -159,7 +159,7 @@ def test_parity_with_public_layers(case: str) -> None:
     of_each_channel[:, 1, 30:40] = 0
     masks = {"single channel v1": known, "three channels v3": of_each_channel, "none": torch.ones_like(known)}
     with torch.no_grad():
-        output, updated = layer(parity.image(48), masks[about["mask"]])
+        output, updated = layer(parity.image(48), masks[metadata["mask"]])
     crop = torch.from_numpy(stored[f"{case}__out"])
     assert tuple(output.shape) == tuple(stored[f"{case}__shape"])
     torch.testing.assert_close(output[..., :32, :32], crop, atol=1e-6, rtol=0)

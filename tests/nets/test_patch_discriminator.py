@@ -37,14 +37,14 @@ def test_logit_shapes(size: tuple[int, int], logits: tuple[int, int]) -> None:
 
 
 def test_logits_are_not_bounded() -> None:
-    """They are logits, not probabilities: a larger image (in value) moves them without end."""
+    """They are logits, not probabilities: larger image values change them without bound."""
     torch.manual_seed(0)
     net = PatchDiscriminator().eval()
     with torch.no_grad():
         assert net(1e4 * torch.randn(1, 3, 32, 32)).abs().max() > 1
 
 
-def test_a_logit_sees_70_pixels() -> None:
+def test_receptive_field_is_70_pixels() -> None:
     net = PatchDiscriminator(widths=(4, 4, 4, 4)).eval()
     image = torch.rand(1, 3, 256, 256, requires_grad=True)
     net(image)[0, 0, 15, 15].backward()
@@ -59,7 +59,7 @@ def test_every_convolution_has_spectral_norm_1() -> None:
     net = PatchDiscriminator(widths=(8, 16, 32, 64)).train()
     with torch.no_grad():
         for p in net.parameters():
-            p.mul_(7.0)  # so that a norm of 1 is the parametrization's doing
+            p.mul_(7.0)  # so that only the parametrization makes the norm 1
         for _ in range(200):
             net(torch.zeros(1, 3, 24, 24))
         net.eval()
@@ -67,7 +67,7 @@ def test_every_convolution_has_spectral_norm_1() -> None:
     assert norms == pytest.approx([1.0] * 5, abs=0.01)
 
 
-def test_evaluation_does_not_move_the_estimate() -> None:
+def test_evaluation_does_not_change_the_estimate() -> None:
     net = PatchDiscriminator(widths=(4, 4, 4, 4)).eval()
     image = torch.rand(1, 3, 32, 32)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}

@@ -14,7 +14,7 @@ from lit_inpaint.nets.self_attention import SelfAttention
 
 
 def make(width: int = 6, hidden: int | None = None) -> SelfAttention:
-    """In double precision; weights large enough that the softmax is far from flat."""
+    """In double precision; weights large enough for a softmax far from uniform."""
     torch.manual_seed(0)
     layer = SelfAttention(width, hidden).double()
     for p in layer.parameters():
@@ -23,18 +23,18 @@ def make(width: int = 6, hidden: int | None = None) -> SelfAttention:
 
 
 def one_by_one(layer: SelfAttention, x: Tensor) -> Tensor:
-    """Place after place of one map (C, h, w): its own weight for each other place, and their mean so weighted."""
+    """Compute position by position of one map (C, h, w) the weights of all positions and the weighted mean."""
     w = {name: p.flatten(1) if p.ndim == 4 else p for name, p in layer.state_dict().items()}
 
     def project(name: str, column: Tensor) -> Tensor:
         return w[f"{name}.weight"] @ column + w[f"{name}.bias"]
 
-    places = [(i, j) for i in range(x.shape[1]) for j in range(x.shape[2])]
+    positions = [(i, j) for i in range(x.shape[1]) for j in range(x.shape[2])]
     output = torch.zeros_like(x)
-    for i, j in places:
+    for i, j in positions:
         query = project("theta", x[:, i, j])
-        scores = [math.exp(float(query @ project("phi", x[:, a, b]))) for a, b in places]
-        attended = sum(s / sum(scores) * project("g", x[:, a, b]) for s, (a, b) in zip(scores, places, strict=True))
+        scores = [math.exp(float(query @ project("phi", x[:, a, b]))) for a, b in positions]
+        attended = sum(s / sum(scores) * project("g", x[:, a, b]) for s, (a, b) in zip(scores, positions, strict=True))
         assert isinstance(attended, Tensor)
         output[:, i, j] = x[:, i, j] + project("out", attended)
     return output
@@ -59,7 +59,7 @@ def test_widths() -> None:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_gradients(layout: torch.memory_format, dtype: torch.dtype) -> None:
-    """The fused kernel's, against those of the softmax with all weights laid out."""
+    """Gradients of the fused kernel against those of an explicit softmax."""
     layer, found = make(8).to(dtype).to(memory_format=layout), []
     with torch.no_grad():
         layer.theta.weight.mul_(0.2)  # scores that single precision resolves
@@ -78,21 +78,21 @@ def test_gradients(layout: torch.memory_format, dtype: torch.dtype) -> None:
     names = ["output", "x", *(name for name, _ in layer.named_parameters())]
     for name, ours, expected in zip(names, *found, strict=True):
         scale = float(expected.abs().max())
-        assert (scale > 0.1) == (name != "phi.bias"), "it adds the same to all scores of a place, which softmax does not see"
+        assert (scale > 0.1) == (name != "phi.bias"), "it adds the same to all scores of a position, without effect on softmax"
         torch.testing.assert_close(ours, expected, atol=tolerance * max(scale, 100), rtol=tolerance, msg=name)
 
 
 def test_parity_with_the_public_code() -> None:
-    about, stored = parity.about("deepgin_blocks")["blocks"]["nonlocal_"], parity.arrays("deepgin_blocks")
-    state = parity.fill_all(about["state_dict"], gain=about["gain"])
-    layer = SelfAttention(about["channels"])
+    metadata, stored = parity.metadata("deepgin_blocks")["blocks"]["nonlocal_"], parity.arrays("deepgin_blocks")
+    state = parity.fill_all(metadata["state_dict"], gain=metadata["gain"])
+    layer = SelfAttention(metadata["channels"])
     layer.load_state_dict({name.replace("W.", "out."): value for name, value in state.items()})
-    side, rng = about["size"], np.random.Generator(np.random.PCG64(0))
-    x = torch.from_numpy((rng.random((1, about["channels"], side, side)) * 2 - 1).astype(np.float32))
+    side, rng = metadata["size"], np.random.Generator(np.random.PCG64(0))
+    x = torch.from_numpy((rng.random((1, metadata["channels"], side, side)) * 2 - 1).astype(np.float32))
     with torch.no_grad():
         output = layer(x)
         theta, phi = (f(x).flatten(2) for f in (layer.theta, layer.phi))
         sharpness = (theta.mT @ phi).softmax(dim=-1).amax(dim=-1).mean()
     np.testing.assert_allclose(output[:, :16].numpy(), stored["nonlocal___full"], atol=2e-5, rtol=0)
     assert float(output.double().abs().sum()) == pytest.approx(float(stored["nonlocal___stats"][2]), rel=1e-5)
-    assert float(sharpness) == pytest.approx(about["mean_max_softmax"], rel=1e-5)
+    assert float(sharpness) == pytest.approx(metadata["mean_max_softmax"], rel=1e-5)

@@ -1,8 +1,8 @@
-"""The losses of a paper's first 20 steps, kept as JSON so that a change of behaviour shows.
+"""Store the losses of a paper's first 20 steps as JSON, to detect changes of behavior.
 
     python tests/papers/golden.py --write
 
-Run it after a change that is meant to move the curve, and say why in the commit. The weights come from a fixed seed, images and
+Run it after an intended change of the curve, and give the reason in the commit. The weights come from a fixed seed, images and
 masks from formulas. All in double precision: in single, 20 steps of a GAN blow the rounding of another machine, or of
 another number of threads, up to a part in a thousand and more.
 """
@@ -74,13 +74,13 @@ def measure(name: str) -> Curve:
 
 
 def read(name: str) -> Curve:
-    """The curve on file."""
+    """Read the stored curve."""
     curve: Curve = json.loads((FOLDER / f"{name}.json").read_text())["losses"]
     return curve
 
 
 def _batch(number: int) -> Batch:
-    """Two pictures of sloping waves, each with a square hole; another pair for each step."""
+    """Make two images of waves, each with a square hole; another pair for each step."""
     y, x = torch.meshgrid(*[torch.linspace(0, 1, SIZE, dtype=torch.float64)] * 2, indexing="ij")
     images, masks = [], []
     for sample in range(SAMPLES):
@@ -106,7 +106,7 @@ class _Curve(Callback):
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="replace the files by today's curves")
+    parser.add_argument("--write", action="store_true", help="replace the stored curves")
     parser.add_argument("names", nargs="*", default=list(CURVES), help="papers (default: all)")
     options = parser.parse_args(argv)
     for name in options.names:
@@ -114,9 +114,9 @@ def main(argv: list[str]) -> int:
         path = FOLDER / f"{name}.json"
         if options.write:
             path.parent.mkdir(exist_ok=True)
-            about = {"torch": str(torch.__version__), "steps": STEPS, "size": SIZE, "samples": SAMPLES}
+            metadata = {"torch": str(torch.__version__), "steps": STEPS, "size": SIZE, "samples": SAMPLES}
             rounded = {term: [float(f"{value:.7g}") for value in values] for term, values in curve.items()}
-            path.write_text(json.dumps({**about, "losses": rounded}, indent=1) + "\n")
+            path.write_text(json.dumps({**metadata, "losses": rounded}, indent=1) + "\n")
             print(f"wrote {path}")
         for term, values in curve.items():
             print(f"{name:12} {term:14} {values[0]:.5f} -> {values[-1]:.5f}")

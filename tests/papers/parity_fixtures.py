@@ -1,6 +1,6 @@
-"""Outputs of the public reference networks for weights, images and masks made by formulas, and these formulas.
+"""Read outputs of public reference networks, and compute the weights, images and masks they belong to by formula.
 
-A fixture `parity/<name>` is a JSON that says how it was made, and mostly an `.npz` with crops and statistics of the outputs of
+A fixture `parity/<name>` is a JSON with its origin, and mostly an `.npz` with crops and statistics of the outputs of
 the public code named in it (float32, CPU, one thread). Weights depend on their names in that code only.
 """
 
@@ -23,20 +23,20 @@ Rule = tuple[str, float, float]
 """End of a key, gain and exponent of the weights whose keys end so."""
 
 
-def about(name: str) -> dict[str, Any]:
-    """The JSON of a fixture."""
+def metadata(name: str) -> dict[str, Any]:
+    """Read the JSON of a fixture."""
     content: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
     return content
 
 
 def arrays(name: str) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a fixture."""
+    """Read the arrays of a fixture."""
     with np.load(FOLDER / f"{name}.npz") as content:
         return dict(content)
 
 
 def fill(key: str, shape: Sequence[int], gain: float = 1.0, exponent: float = -0.5) -> Tensor:
-    """The weight that a fixture has under `key`: normal numbers from the key's own seed, scaled by the fan-in."""
+    """Compute the weight of a fixture under `key`: normal numbers from the key's own seed, scaled by the fan-in."""
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
     values = np.random.Generator(np.random.PCG64(seed)).standard_normal(tuple(shape)).astype(np.float32)
     leaf = key.rpartition(".")[2]
@@ -87,7 +87,7 @@ def mask(size: int, seed: int = 1, batch: int = 1) -> Tensor:
     return torch.from_numpy(masks)
 
 
-def centre(x: Tensor, side: int) -> npt.NDArray[Any]:
+def center(x: Tensor, side: int) -> npt.NDArray[Any]:
     """The middle side x side of (B, C, H, W), or all of it where it is smaller."""
     side = min(side, x.shape[-1])
     start = (x.shape[-1] - side) // 2
@@ -107,8 +107,8 @@ def worst(x: Tensor, stored: Mapping[str, npt.NDArray[Any]], name: str) -> float
     scale = np.array([1, 1, x.numel(), 1, 1]) * float(whole.abs().mean())
     np.testing.assert_allclose(np.array([float(v) for v in found]) / scale, stored[f"{name}__stats"] / scale, atol=1e-4)
     differences = []
-    for place in ("center", "corner"):
-        crop = stored[f"{name}__{place}"]
-        ours = centre(x, crop.shape[-1]) if place == "center" else x[..., : crop.shape[-2], : crop.shape[-1]].numpy()
+    for position in ("center", "corner"):
+        crop = stored[f"{name}__{position}"]
+        ours = center(x, crop.shape[-1]) if position == "center" else x[..., : crop.shape[-2], : crop.shape[-1]].numpy()
         differences.append(np.abs(ours[:, : crop.shape[1]] - crop).max())
     return float(max(differences))

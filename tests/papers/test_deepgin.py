@@ -1,4 +1,4 @@
-"""DeepGIN against its published counts, the public code's outputs, losses and gradients, and its losses written out by hand."""
+"""DeepGIN against published counts, the public code's outputs, losses and gradients, and losses by hand."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ COARSE_ONLY, FULL = "StdResBlk (Coarse only)", "SPDResBlk-MSSA-BP"
 
 
 def make(**arguments: Any) -> DeepGIN:
-    """An eighth of the paper's widths and a random VGG; awake, since the smaller initialisation leaves outputs near 0."""
+    """Build an eighth of the widths, with a random VGG and larger weights: initial outputs of DeepGIN are near 0."""
     torch.manual_seed(1)
     model = DeepGIN(**{"width": 4, "discriminator_width": 4, "vgg": "random", **arguments})
     with torch.no_grad():
@@ -117,7 +117,7 @@ def test_parameters_of_each_layer() -> None:
 
 
 def test_discriminator() -> None:
-    """A full-size one for the counts, a narrow one for the sizes of its maps at 256x256."""
+    """Use full width for the counts, a narrow network for the sizes of its maps at 256x256."""
     with torch.device("meta"):
         d = DeepGIN().discriminator
     assert count(d) == 3_421_568
@@ -137,10 +137,10 @@ def test_kinds_of_blocks() -> None:
     def rates(block: Any) -> dict[str, set[tuple[int, ...]]]:
         model = make(block=block)
         assert model.generator.refinement is not None
-        places = {"coarse": model.generator.coarse, "refinement": model.generator.refinement}
+        positions = {"coarse": model.generator.coarse, "refinement": model.generator.refinement}
         return {
-            name: {tuple(c.dilation[0] for c in m.branches) for m in place.modules() if isinstance(m, ResBlock)}
-            for name, place in places.items()
+            name: {tuple(c.dilation[0] for c in m.branches) for m in position.modules() if isinstance(m, ResBlock)}
+            for name, position in positions.items()
         }
 
     assert rates("pyramid") == {"coarse": {(2, 3, 4, 5, 6, 8, 10, 1)}, "refinement": {(2, 3, 4, 5)}}
@@ -151,7 +151,7 @@ def test_kinds_of_blocks() -> None:
     assert {c.dilation for c in fusions} == {(1, 1)}, "the first convolution alone (figure 3b)"
 
 
-def test_margins_are_replicated() -> None:
+def test_padding_is_replicated() -> None:
     convolutions = [m for m in make().generator.modules() if isinstance(m, nn.Conv2d)]
     assert {(c.padding_mode if c.kernel_size != (1, 1) else "replicate") for c in convolutions} == {"replicate"}
     assert {(c.padding_mode, c.padding) for c in make().discriminator.modules() if isinstance(c, nn.Conv2d)} == {
@@ -159,8 +159,8 @@ def test_margins_are_replicated() -> None:
     }
 
 
-def test_initialisation() -> None:
-    """He's times 0.1 with biases 0 in G, its attention included; D as PyTorch makes it, its spectral norm by now in force."""
+def test_initialization() -> None:
+    """G: He's times 0.1 and biases 0, also in attention. D: PyTorch's, with spectral norm applied."""
     torch.manual_seed(0)
     model, seen = DeepGIN(width=16, discriminator_width=16), 0
     for module in model.generator.modules():
@@ -213,7 +213,7 @@ def test_output_shapes(arguments: dict[str, Any]) -> None:
     assert {name: tuple(stage.shape) for name, stage in prediction.stages.items()} == expected
 
 
-def test_batches_stay_as_they_are(batch: Batch) -> None:
+def test_batches_are_not_changed(batch: Batch) -> None:
     before = {key: batch[key].clone() for key in ("image", "mask")}
     model = make(variant="paper")
     prediction = model(batch["image"], batch["mask"])
@@ -228,10 +228,10 @@ def test_batches_stay_as_they_are(batch: Batch) -> None:
 @cache
 def public_weights(network: str) -> dict[str, Tensor]:
     """The fixtures' state dict of the "generator" or the "discriminator"."""
-    about = parity.about(f"deepgin_{network}")
-    state = parity.fill_all(about["state_dict"], rules=about["weight_fill"]["rules"])
+    metadata = parity.metadata(f"deepgin_{network}")
+    state = parity.fill_all(metadata["state_dict"], rules=metadata["weight_fill"]["rules"])
     total = sum(float(value.double().abs().sum()) for value in state.values())
-    assert total == pytest.approx(about["filler_check"]["sum_abs_all_filled"], rel=1e-9)
+    assert total == pytest.approx(metadata["filler_check"]["sum_abs_all_filled"], rel=1e-9)
     return state
 
 
@@ -242,7 +242,7 @@ def public_model() -> DeepGIN:
 
 
 def iterate(discriminator: nn.Module) -> None:
-    """One power iteration in the public code's order, which it does at each forward; PyTorch's rests in evaluation mode."""
+    """Do one power iteration, as the public code in each forward pass; PyTorch does none in eval mode."""
     for module in discriminator.modules():
         if isinstance(module, nn.Conv2d):
             (norm,) = module.parametrizations["weight"]
@@ -261,7 +261,7 @@ def test_parity_of_the_generator(channels_last: bool, monkeypatch: pytest.Monkey
 
     def keep(name: str, module: nn.Module, given: bool = False) -> None:
         def hook(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
-            seen[name] = (args[0] if given else output).clone()  # what follows may work in place
+            seen[name] = (args[0] if given else output).clone()  # later layers may work in place
 
         module.register_forward_hook(hook)
 
@@ -299,14 +299,18 @@ def test_parity_of_the_generator(channels_last: bool, monkeypatch: pytest.Monkey
 
 
 def test_parity_of_the_discriminator() -> None:
-    model, about, stored = public_model().eval(), parity.about("deepgin_discriminator"), parity.arrays("deepgin_discriminator")
+    model, metadata, stored = (
+        public_model().eval(),
+        parity.metadata("deepgin_discriminator"),
+        parity.arrays("deepgin_discriminator"),
+    )
     image, mask = parity.image(256), parity.mask(256)
     d, seen = model.discriminator, dict[str, Tensor]()
     for name, module in (("full_conv0", d.full_size[0]), ("full_conv2", d.full_size[4]), ("half_conv0", d.half_size[0])):
         module.register_forward_hook(lambda module, args, output, name=name: seen.update({name: output.clone()}))
     d.half_size.register_forward_pre_hook(lambda module, args: seen.update(avgpool=args[0]))
 
-    def judge() -> list[Tensor]:
+    def compute_scores() -> list[Tensor]:
         iterate(d)
         with torch.no_grad():
             scores: list[Tensor] = d(image * (1 - mask) + mask, image)
@@ -317,24 +321,24 @@ def test_parity_of_the_discriminator() -> None:
         found: list[float] = norm._u.tolist()
         return found
 
-    first = judge()
-    assert left_vector() == pytest.approx(about["u_layer1_0_after_forward_1"], abs=1e-6)
+    first = compute_scores()
+    assert left_vector() == pytest.approx(metadata["u_layer1_0_after_forward_1"], abs=1e-6)
     for name, score in zip(("scale_full", "scale_half"), first, strict=True):
         assert parity.worst(score, stored, name) < 2e-5, name
     labels = {key.split("__")[0] for key in stored if key.startswith("stage.")}
     assert labels == {f"stage.{name}" for name in seen}
     for name, stage in seen.items():
         assert parity.worst(stage, stored, f"stage.{name}") < 2e-5, name
-    hinge = about["hinge_on_first_forward"]
+    hinge = metadata["hinge_on_first_forward"]
     assert float(deepgin.hinge_real(first)) == pytest.approx(hinge["D_real_loss_if_real"], rel=1e-6)
     assert float(deepgin.hinge_fake(first)) == pytest.approx(hinge["D_fake_loss_if_fake"], rel=1e-6)
     assert float(deepgin.hinge_generator(first)) == pytest.approx(hinge["G_loss"], rel=1e-4)
-    second = judge()
-    assert left_vector() == pytest.approx(about["u_layer1_0_after_forward_2"], abs=1e-6)
+    second = compute_scores()
+    assert left_vector() == pytest.approx(metadata["u_layer1_0_after_forward_2"], abs=1e-6)
     for name, score in zip(("scale_full", "scale_half"), second, strict=True):
         x = score.double()
         found = [float(v) for v in (x.mean(), x.std(correction=0), x.abs().sum())]
-        assert found == pytest.approx(about["second_forward_stats_mean_std_abs_sum"][name], rel=1e-4), name
+        assert found == pytest.approx(metadata["second_forward_stats_mean_std_abs_sum"][name], rel=1e-4), name
 
 
 @pytest.mark.parametrize(
@@ -346,16 +350,16 @@ def test_parity_of_the_discriminator() -> None:
     ],
 )
 def test_parity_of_a_block(name: str, rates: tuple[int, ...], names: dict[str, str]) -> None:
-    about, stored = parity.about("deepgin_blocks")["blocks"][name], parity.arrays("deepgin_blocks")
-    block, width, side = ResBlock(about["channels"], rates), about["channels"], about["size"]
-    state = parity.fill_all(about["state_dict"], gain=about["gain"])
+    metadata, stored = parity.metadata("deepgin_blocks")["blocks"][name], parity.arrays("deepgin_blocks")
+    block, width, side = ResBlock(metadata["channels"], rates), metadata["channels"], metadata["size"]
+    state = parity.fill_all(metadata["state_dict"], gain=metadata["gain"])
     block.load_state_dict({f"{names[key.split('.conv.')[0]]}.{key.split('.conv.')[1]}": v for key, v in state.items()})
     rng = np.random.Generator(np.random.PCG64(0))
     x = torch.from_numpy((rng.random((1, width, side, side)) * 2 - 1).astype(np.float32))
     given = x.clone()
     with torch.no_grad():
         output = block(x)
-    assert torch.equal(x, given), "what comes in is added at the end, so nothing may work on it in place"
+    assert torch.equal(x, given), "the input is added at the end, so nothing may change it in place"
     np.testing.assert_allclose(output[:, :16].numpy(), stored[f"{name}__full"], atol=2e-5, rtol=0)
     assert float(output.double().abs().sum()) == pytest.approx(float(stored[f"{name}__stats"][2]), rel=1e-5)
 
@@ -374,17 +378,17 @@ TENSORS = {  # whose gradients' norms the fixtures hold
 
 @pytest.mark.parametrize("samples", [1, 2])
 def test_parity_of_losses_and_gradients(samples: int) -> None:
-    """One step of the public code: D sees the made ones, the true ones, and the made ones again for G.
+    """One step of the public code: D gets the generated images, the real ones, and the generated ones again for G.
 
     Channels-last as in training. D's gradient is within a thousandth only: the public code's backward goes through the norm of
     the last of the three forwards.
     """
-    about, model = parity.about(f"deepgin_losses_b{samples}"), public_model().eval().to(memory_format=torch.channels_last)
+    metadata, model = parity.metadata(f"deepgin_losses_b{samples}"), public_model().eval().to(memory_format=torch.channels_last)
     for name, value in model.vgg.load().network.state_dict().items():
         value.copy_(parity.fill(name.replace("layers", "features"), value.shape, gain=2**0.5))
     image, mask = parity.image(256, batch=samples), parity.mask(256, batch=samples)
     given, found = Batch(image=image, mask=mask, name=["a", "b"][:samples]), dict[str, Tensor]()
-    expected = about["grad_l2_norm"]
+    expected = metadata["grad_l2_norm"]
 
     def length(tensors: list[Tensor | None]) -> float:
         return sum(float(t.double().square().sum()) for t in tensors if t is not None) ** 0.5
@@ -414,13 +418,13 @@ def test_parity_of_losses_and_gradients(samples: int) -> None:
         "D_real": found["real"],
         "D_fake": found["fake"],
     }
-    assert ours.keys() == about["losses_weighted"].keys()
+    assert ours.keys() == metadata["losses_weighted"].keys()
     for name, value in ours.items():
         rel = 1e-4 if name == "G_GAN" else 1e-5  # a mean of scores that cancel
-        assert float(value.detach()) == pytest.approx(about["losses_weighted"][name], rel=rel), name
-    assert float(weighted["real"].detach() + weighted["fake"].detach()) == pytest.approx(about["loss_D"], rel=1e-5)
+        assert float(value.detach()) == pytest.approx(metadata["losses_weighted"][name], rel=rel), name
+    assert float(weighted["real"].detach() + weighted["fake"].detach()) == pytest.approx(metadata["loss_D"], rel=1e-5)
     total = torch.stack([weighted[name] for name in ("hole", "valid", "adversarial", "perceptual", "style", "tv")]).sum()
-    assert float(total.detach()) == pytest.approx(about["loss_G"], rel=1e-5)
+    assert float(total.detach()) == pytest.approx(metadata["loss_G"], rel=1e-5)
 
     total.backward()
     gradients = {name: p.grad for name, p in model.generator.named_parameters()}
@@ -429,7 +433,7 @@ def test_parity_of_losses_and_gradients(samples: int) -> None:
     for theirs, name in TENSORS.items():
         assert length([gradients[name]]) == pytest.approx(expected["per_tensor"][theirs], rel=1e-4), theirs
     assert length([p.grad for p in d_parameters]) == pytest.approx(expected["D_from_G_adversarial_term"], rel=1e-4)
-    for feature, check in zip(of_truth, about["vgg_feature_check"], strict=True):
+    for feature, check in zip(of_truth, metadata["vgg_feature_check"], strict=True):
         assert list(feature.shape) == check["shape"]
         assert float(feature.mean()) == pytest.approx(check["mean"], rel=1e-4)
         assert float(feature.min()) == pytest.approx(check["min"], abs=1e-4)
@@ -440,10 +444,10 @@ def test_parity_of_losses_and_gradients(samples: int) -> None:
 
 
 def public_names(model: DeepGIN) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Our weights as the public code calls them, netG's and netD's; the vectors of spectral norm of some other length."""
+    """Return our weights under public names, netG's and netD's; the vectors of spectral norm have another length."""
     states = []
     for network, ours in (("generator", model.generator), ("discriminator", model.discriminator)):
-        names = [row[0] for row in parity.about(f"deepgin_{network}")["state_dict"]]
+        names = [row[0] for row in parity.metadata(f"deepgin_{network}")["state_dict"]]
         state = ours.state_dict()
         assert sorted(map(our_name, names)) == sorted(state)
         states.append({name: state[our_name(name)].clone() for name in names})
@@ -505,10 +509,10 @@ def test_load_official_is_strict() -> None:
     refused(rf"{full}.*6 weights: r_de_conv2_lr\.bias", generator, by=make(**ROWS["SPDResBlk-MSSA"]))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     refused(r"netD does not fit", {name: value + 1 for name, value in generator.items()}, generator)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()), "nothing is half loaded"
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()), "nothing is loaded in part"
 
 
-def test_other_sides_than_multiples_of_16_are_refused_in_training() -> None:
+def test_sides_that_are_no_multiples_of_16_raise_in_training() -> None:
     with pytest.raises(UserError, match=r"multiples of 16, not 40x32: --data\.size 64"):
         make()(torch.zeros(1, 3, 32, 40), torch.zeros(1, 1, 32, 40))
 
@@ -517,15 +521,15 @@ def test_other_sides_than_multiples_of_16_are_refused_in_training() -> None:
 
 
 def from_corner_to_corner(x: Tensor, height: int, width: int) -> Tensor:
-    """Bilinear samples (B, C, height, width) whose outermost lie on the outermost pixels."""
+    """Sample (B, C, height, width) bilinearly with aligned corners."""
 
     def along(x: Tensor, count: int) -> Tensor:
-        """The last dimension."""
+        """Sample along the last dimension."""
         columns = []
         for k in range(count):
-            place = k * (x.shape[-1] - 1) / (count - 1)
-            low = min(int(place), x.shape[-1] - 2)
-            columns.append(x[..., low] * (1 - (place - low)) + x[..., low + 1] * (place - low))
+            position = k * (x.shape[-1] - 1) / (count - 1)
+            low = min(int(position), x.shape[-1] - 2)
+            columns.append(x[..., low] * (1 - (position - low)) + x[..., low + 1] * (position - low))
         return torch.stack(columns, dim=-1)
 
     return along(along(x, width).mT, height).mT
@@ -536,7 +540,7 @@ def gram(x: Tensor) -> Tensor:
 
 
 def vgg_19_by_hand(model: DeepGIN, image: Tensor) -> list[Tensor]:
-    """conv1_1 to conv5_1, before ReLU."""
+    """Compute conv1_1 to conv5_1, before ReLU."""
     mean, deviation = (image.new_tensor(v).view(3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     x, state, kept = (image - mean) / deviation, model.vgg.load().network.state_dict(), []
     for number, name in enumerate(layer_names(19)):
@@ -551,8 +555,8 @@ def vgg_19_by_hand(model: DeepGIN, image: Tensor) -> list[Tensor]:
     raise AssertionError
 
 
-class SmallLook(nn.Module):
-    """Stands in for VGG at 224x224, which is slow; what VGG gives there is compared with the public code's own."""
+class SmallFeatures(nn.Module):
+    """Replace VGG at 224x224, which is slow; another test compares VGG's features there with the public code's."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
         assert image.shape[-2:] == (224, 224)
@@ -563,9 +567,9 @@ class SmallLook(nn.Module):
 @pytest.mark.parametrize("variant", ["paper", "official"])
 def test_losses(variant: Variant, row: str, batch: Batch) -> None:
     model = make(variant=variant, **ROWS[row]).double()
-    model.discriminator.eval()  # its spectral norm stands still between the two sides
+    model.discriminator.eval()  # no power iteration between the two computations
     if variant == "official":
-        model.vgg = SmallLook()
+        model.vgg = SmallFeatures()
     image, mask = batch["image"].double(), batch["mask"].double()
     given = Batch(image=image, mask=mask, name=batch["name"])
     with torch.no_grad():
@@ -579,16 +583,16 @@ def test_losses(variant: Variant, row: str, batch: Batch) -> None:
         ]
         if row == FULL:
             small = from_corner_to_corner(mask, 8, 8)
-            assert ((small > 0) & (small < 1)).any(), "edges of holes are in part"
+            assert ((small > 0) & (small < 1)).any(), "edges of holes are fractions"
             pairs.append((prediction.stages["low_resolution"], from_corner_to_corner(image, 8, 8), small))
         assert len(pairs) == {COARSE_ONLY: 1, "SPDResBlk-MSSA": 2, FULL: 3}[row]
         if variant == "paper":
-            truth, *made = (vgg_19_by_hand(model, x) for x in (image, prediction.image, complete))
+            target, *made = (vgg_19_by_hand(model, x) for x in (image, prediction.image, complete))
             weights, power = [1.0] * 5, 1
         else:
-            truth, *made = (SmallLook()(from_corner_to_corner(x, 224, 224)) for x in (image, prediction.image, complete))
+            target, *made = (SmallFeatures()(from_corner_to_corner(x, 224, 224)) for x in (image, prediction.image, complete))
             weights, power = [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0], 2
-        layers = [(w, a, b) for features in made for w, a, b in zip(weights, features, truth, strict=True)]
+        layers = [(w, a, b) for features in made for w, a, b in zip(weights, features, target, strict=True)]
         down, right = complete[:, :, 1:] - complete[:, :, :-1], complete[..., 1:] - complete[..., :-1]
         real, fake = model.discriminator(white, image), model.discriminator(white, complete)
     expected = {
@@ -623,25 +627,27 @@ def test_every_parameter_gets_a_gradient(arguments: dict[str, Any], batch: Batch
     prediction = model(batch["image"], batch["mask"])
     sum(evaluated(model.generator_losses(batch, prediction)).values()).backward()
     dead = {name for name, p in model.generator.named_parameters() if p.grad is None or not p.grad.any()}
-    assert not {name for name in dead if not name.endswith("phi.bias")}, "softmax does not see phi's: 0, but for rounding"
+    assert not {name for name in dead if not name.endswith("phi.bias")}, (
+        "softmax does not depend on phi's: 0, except for rounding"
+    )
     assert all(p.grad is None for p in model.vgg.load().network.parameters())
     model.discriminator.zero_grad()
-    # The hinge's two terms pull the last bias apart by the same amount, so that its gradient may be exactly 0.
+    # The two hinge terms have opposite gradients for the last bias, so their sum may be exactly 0.
     model.discriminator_losses(batch, prediction.detach())["real"].backward()
     dead = [name for name, p in model.discriminator.named_parameters() if p.grad is None or not p.grad.any()]
     assert not dead
 
 
 @pytest.mark.parametrize("term", ["perceptual", "style"])
-def test_vgg_looks_once_at_each_image(term: str, batch: Batch) -> None:
-    model, looks = make(variant="paper"), list[int]()
-    model.vgg.register_forward_hook(lambda module, args, output: looks.append(len(args[0])))
+def test_vgg_runs_once_for_each_image(term: str, batch: Batch) -> None:
+    model, calls = make(variant="paper"), list[int]()
+    model.vgg.register_forward_hook(lambda module, args, output: calls.append(len(args[0])))
     terms = model.generator_losses(batch, model(batch["image"], batch["mask"]))
-    assert not looks, "not before a loss asks for it"
+    assert not calls, "not before a loss needs it"
     evaluated({term: terms[term]})
-    assert looks == [2, 2, 2]
+    assert calls == [2, 2, 2]
     evaluated(terms)
-    assert looks == [2, 2, 2], "both losses share what it saw"
+    assert calls == [2, 2, 2], "both losses share the features"
 
 
 # Completion -----------------------------------------------------------------------------------------------------------------
@@ -667,13 +673,13 @@ def test_any_size_is_completed(size: tuple[int, int], any_size: Any) -> None:
     assert done.max() <= 1
     assert not torch.equal(done, image)
     garbage = torch.where(mask == 1, torch.rand(image.shape), image)
-    assert torch.equal(model.complete(garbage, mask), done), "what holes hold is ignored"
+    assert torch.equal(model.complete(garbage, mask), done), "the content of holes is ignored"
     assert torch.equal(image, kept[0])
     assert torch.equal(mask, kept[1])
 
 
 @pytest.mark.parametrize("any_size", ["subsampled", "whole"])
-def test_small_images_are_filled_up_to_16s(any_size: Any) -> None:
+def test_small_images_are_padded_to_multiples_of_16(any_size: Any) -> None:
     model, (image, mask) = make(size=32, any_size=any_size).eval(), example(20, 32)
     margin = (0, 0, 0, 12)
     with torch.no_grad():
@@ -689,7 +695,7 @@ def test_whole() -> None:
     assert not torch.allclose(make(size=16).eval().complete(image, mask), expected, atol=0.01)
 
 
-def test_large_images_are_completed_in_interleaved_parts() -> None:
+def test_large_images_are_completed_by_subsampling() -> None:
     model, (image, mask) = make(size=16).eval(), example(32, 48)
     assert model.any_size == "subsampled"
     expected = torch.zeros_like(image)
@@ -702,12 +708,12 @@ def test_large_images_are_completed_in_interleaved_parts() -> None:
 
 
 def pil_resized(x: npt.NDArray[np.float32], size: tuple[int, int], how: Image.Resampling) -> npt.NDArray[np.float32]:
-    """(H, W) to (*size,) in single precision."""
+    """Resize (H, W) to (*size,) in single precision."""
     return np.asarray(Image.fromarray(x, mode="F").resize(size[::-1], how))
 
 
-def in_interleaved_parts(model: DeepGIN, image: Tensor, mask: Tensor, official: bool) -> npt.NDArray[np.float32]:
-    """One image (3, H, W) and its mask (H, W), after `test_ensemble.py` of the public code, with PIL."""
+def by_subsampling(model: DeepGIN, image: Tensor, mask: Tensor, official: bool) -> npt.NDArray[np.float32]:
+    """Complete an image (3, H, W) with a mask (H, W), after `test_ensemble.py` of the public code, with PIL."""
     size, (height, width) = model.size, mask.shape
     near = max(1, round(height / size)) * size, max(1, round(width / size)) * size
     white = np.where(mask.numpy() > 0, np.float32(1), image.numpy())
@@ -750,18 +756,18 @@ def test_large_images_of_other_sizes(size: tuple[int, int]) -> None:
     model, (image, mask) = make(size=16).eval(), example(*size)
     found = model.complete(image, mask)
     for number in range(2):
-        by_hand = torch.from_numpy(in_interleaved_parts(model, image[number], mask[number, 0], official=False).copy())
+        by_hand = torch.from_numpy(by_subsampling(model, image[number], mask[number, 0], official=False).copy())
         expected = composite(image[number], by_hand.clamp(0, 1), mask[number])
         torch.testing.assert_close(found[number], expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(32, 48), (50, 37), (16, 16), (12, 9)])
 def test_ensemble_of_the_public_code(size: tuple[int, int]) -> None:
-    """Another order of sums may carry a value over one of the 255 steps: in one of the five views, then in their mean."""
+    """Another order of summation may move a value to the next of the 255 levels: in one of five outputs, then in their mean."""
     model, (image, mask) = make(size=16, any_size="official").eval(), example(*size)
     found = model.complete(image, mask)
     for number in range(2):
-        by_hand = torch.from_numpy(in_interleaved_parts(model, image[number], mask[number, 0], official=True).copy())
+        by_hand = torch.from_numpy(by_subsampling(model, image[number], mask[number, 0], official=True).copy())
         difference = (found[number] - composite(image[number], by_hand.clamp(0, 1), mask[number])).abs()
         assert float(difference.mean()) < 2e-5
         assert float(difference.max()) < 1.1 / 255
@@ -823,13 +829,13 @@ def test_stages_through_the_engine() -> None:
         torch.testing.assert_close(row["discriminator"], 0.5 * (row["real"] + row["fake"]))
 
 
-def test_warm_up_does_not_look_through_vgg() -> None:
+def test_warm_up_does_not_use_vgg() -> None:
     warm_up, main = make().stages()
     stages = (dataclasses.replace(warm_up, epochs=1), dataclasses.replace(main, epochs=1))
-    model, log, looks = make(variant="paper", stages=stages), Outputs(), list[int]()
-    model.vgg.register_forward_hook(lambda module, args, output: looks.append(model.trainer.global_step))
+    model, log, calls = make(variant="paper", stages=stages), Outputs(), list[int]()
+    model.vgg.register_forward_hook(lambda module, args, output: calls.append(model.trainer.global_step))
     make_trainer(-1, log).fit(model, loader(make_batches(2, size=16)))
-    assert looks == [2] * 3 + [3] * 3
+    assert calls == [2] * 3 + [3] * 3
     row = {name: float(value) for name, value in log.seen[-1].items()}
     expected = sum(
         getattr(Weights(), name) * row[name] for name in ("hole", "valid", "adversarial", "perceptual", "style", "tv")
@@ -864,8 +870,8 @@ def test_missing_vgg_weights_stop_a_run_before_its_first_batch(tmp_path: Path, m
         make_trainer(1).fit(make(vgg="imagenet", stages=only_later, weights=NO_VGG), batches)
 
 
-def test_overfits_four_photographs() -> None:
-    """From weights that are awake and a rate that they bear; from the paper's small ones, hundreds of steps show little."""
+def test_overfits_four_images() -> None:
+    """Start from larger weights with a suitable rate; from the paper's small ones, hundreds of steps change little."""
     photographs = [photograph(pixels) for pixels in (data.astronaut(), data.chelsea(), data.coffee(), data.rocket())]
     image, mask = torch.cat(photographs), torch.zeros(4, 1, 32, 32)
     mask[..., 10:22, 10:22] = 1
@@ -873,7 +879,7 @@ def test_overfits_four_photographs() -> None:
     optimizer, stages = Adam(lr=5e-4, betas=(0.5, 0.999)), (Stage(update="generator_first"),)
     model = make(width=16, discriminator_width=8, weights=NO_VGG, generator_optimizer=optimizer, stages=stages)
     make_trainer(80).fit(model, loader([batch] * 80))
-    assert float(psnr(model.eval().complete(image, mask), image).mean()) > 23.5  # 19.5 at first, 25 now
+    assert float(psnr(model.eval().complete(image, mask), image).mean()) > 23.5  # 19.5 at first, 25 when measured
 
 
 def photograph(pixels: npt.NDArray[Any]) -> Tensor:
@@ -883,7 +889,7 @@ def photograph(pixels: npt.NDArray[Any]) -> Tensor:
 
 
 def test_golden_curve() -> None:
-    """If this fails after a change that is meant to move the curve: `python tests/papers/golden.py --write deepgin`."""
+    """After an intended change of the curve, run `python tests/papers/golden.py --write deepgin`."""
     expected, found = golden.read("deepgin"), golden.measure("deepgin")
     assert found.keys() == expected.keys() == {*vars(Weights()), "generator", "discriminator"}
     warm_up = golden.DEEPGIN[0].iterations

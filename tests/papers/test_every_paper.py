@@ -1,14 +1,18 @@
-"""What holds for every paper: it sees known pixels and the mask, not what the holes hold, and says a raw image."""
+"""Every paper: the output depends on known pixels and the mask, not on the content of holes; load_official's errors."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
 from golden import CURVES
+from torch import nn
 
 from lit_inpaint import papers
 from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
+from lit_inpaint.nets.cpu.convolution import CPUConv2d
 from lit_inpaint.types import Batch
 
 MODELS: dict[str, Callable[[], Inpainter]] = {
@@ -27,11 +31,49 @@ def test_no_paper_is_left_out() -> None:
 def test_the_content_of_holes_is_ignored(name: str, batch: Batch) -> None:
     torch.manual_seed(0)
     model = MODELS[name]().eval()
-    garbage = torch.where(batch["mask"] == 1, torch.rand(2, 3, 32, 32), batch["image"])
+    other_holes = torch.where(batch["mask"] == 1, torch.rand(2, 3, 32, 32), batch["image"])
     changed = batch["image"].clone()
     changed[0, :, 0, 0] = 1 - changed[0, :, 0, 0]
     with torch.no_grad():
         image = model(batch["image"], batch["mask"]).image
-        assert torch.equal(model(garbage, batch["mask"]).image, image)
-        assert not torch.equal(model(changed, batch["mask"]).image, image), "but that of known pixels is not"
-        assert not torch.equal(model(garbage, 1 - batch["mask"]).image, image), "nor is the mask"
+        assert torch.equal(model(other_holes, batch["mask"]).image, image)
+        assert not torch.equal(model(changed, batch["mask"]).image, image), "known pixels are not ignored"
+        assert not torch.equal(model(other_holes, 1 - batch["mask"]).image, image), "the mask is not ignored"
+
+
+@pytest.mark.parametrize("name", ["lpi_net", "pepsi", "unet"])
+def test_papers_without_public_weights_raise_one_line(name: str) -> None:
+    model = CURVES[name]()
+    with pytest.raises(UserError, match=f"^no public PyTorch weights of {type(model).__name__} are known"):
+        model.load_official({})
+
+
+@pytest.mark.parametrize("name", ["pconv", "wavemix"])
+def test_a_state_dict_for_a_missing_discriminator_raises(name: str) -> None:
+    model = CURVES[name]()
+    with pytest.raises(UserError, match=f"^{type(model).__name__} has no discriminator: give load_official the generator's"):
+        model.load_official({}, {})
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODELS if "variant" in inspect.signature(getattr(MODELS[name], "func", MODELS[name])).parameters]
+)
+def test_the_default_variant_is_the_papers(name: str) -> None:
+    paper = getattr(MODELS[name], "func", MODELS[name])
+    assert inspect.signature(paper).parameters["variant"].default == "paper"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_fast_cpu_layers_keep_names_values_and_outputs(name: str, batch: Batch) -> None:
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.no_grad():
+        expected = model(batch["image"], batch["mask"]).image
+        model.configure_model()
+        found = model(batch["image"], batch["mask"]).image
+    assert any(type(layer) is CPUConv2d for layer in model.generator.modules())
+    assert not any(type(layer) is nn.Conv2d and layer.groups == 1 for layer in model.modules())
+    assert model.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

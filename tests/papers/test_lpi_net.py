@@ -40,7 +40,7 @@ def test_discriminator_is_edge_connects() -> None:
 
 @pytest.mark.parametrize("blocks", [1, 4])
 def test_bottom_up(blocks: int) -> None:
-    """Section 3.2: five stages, each one standard convolution and N lightweight ResBlocks; the first at full resolution."""
+    """Section 3.2: five stages of a standard convolution and N lightweight ResBlocks; the first at full resolution."""
     stages = make(blocks).generator.stages
     assert len(stages) == 5
     for number, (stage, c_in, c_out) in enumerate(zip(stages, (4, *WIDTHS), WIDTHS, strict=False)):
@@ -65,7 +65,7 @@ def test_resblock() -> None:
 
 
 def test_top_down() -> None:
-    """Section 3.3: four steps, each up-sampling, reducing channels, adding the lateral features, smoothing."""
+    """Section 3.3: four steps, each with upsampling, channel reduction, lateral addition and smoothing."""
     steps = make().generator.steps
     assert len(steps) == 4
     below, above = WIDTHS[:0:-1], WIDTHS[-2::-1]
@@ -113,7 +113,7 @@ def mean_log(p: Tensor) -> Tensor:
 
 
 def test_losses_are_equations_1_to_3(batch: Batch) -> None:
-    model = make().double().eval()  # evaluation: spectral norm stands still between the two sides
+    model = make().double().eval()  # eval mode: no power iteration between the two computations
     data = Batch(image=batch["image"].double(), mask=batch["mask"].double(), name=batch["name"])
     with torch.no_grad():
         prediction = model(data["image"], data["mask"])
@@ -122,7 +122,7 @@ def test_losses_are_equations_1_to_3(batch: Batch) -> None:
     n = 2 * 3 * 32 * 32  # all pixels, known ones too, times channels
     expected = {
         "l1": (data["image"] - prediction.image).abs().sum() / n,
-        "adversarial": mean_log(1 - fake),  # minimax: the generator minimises its part of equation 1
+        "adversarial": mean_log(1 - fake),  # minimax: the generator minimizes its part of equation 1
     }
     assert generator.keys() == expected.keys()
     for name, value in expected.items():
@@ -151,7 +151,7 @@ def test_every_parameter_gets_a_gradient(blocks: int, batch: Batch) -> None:
     assert not dead
 
 
-def test_training_as_section_4_1_says() -> None:
+def test_training_as_in_section_4_1() -> None:
     model = make()
     assert model.generator_optimizer == Adam(lr=1e-4, betas=(0.0, 0.9))
     assert model.discriminator_optimizer == Adam(lr=1e-3, betas=(0.0, 0.9))
@@ -171,7 +171,7 @@ def test_variants_have_their_published_names() -> None:
 
 
 def test_golden_curve() -> None:
-    """If this fails after a change that is meant to move the curve: `python tests/papers/golden.py --write`."""
+    """After an intended change of the curve, run `python tests/papers/golden.py --write`."""
     expected, found = golden.read("lpi_net"), golden.measure("lpi_net")
     assert found.keys() == expected.keys() == {"l1", "adversarial", "real", "fake", "generator", "discriminator"}
     for term, values in found.items():

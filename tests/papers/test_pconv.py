@@ -1,4 +1,4 @@
-"""PConv against Table I, the public PyTorch network, and its losses written out by hand."""
+"""PConv against Table I, the public PyTorch network, and losses by hand."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import lit_inpaint
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.vgg_features import VGGFeatures, layer_names
 from lit_inpaint.nets.cpu.layer_swap import use_fast_cpu_layers
+from lit_inpaint.nets.cpu.partial_convolution import CPUPartialConv2d
 from lit_inpaint.nets.partial_conv import PartialConv2d
 from lit_inpaint.papers import PConv
 from lit_inpaint.papers.pconv import Bias, Head, PConvUNet, Variant, Weights
@@ -30,7 +31,7 @@ NO_VGG = Weights(perceptual=0.0, style=0.0)
 
 
 def make(**arguments: Any) -> PConv:
-    """A small one with a random VGG, unless `arguments` say otherwise."""
+    """Build a small network with a random VGG; `arguments` override."""
     torch.manual_seed(0)
     return PConv(**{"levels": 4, "width": 8, "vgg": "random", **arguments})
 
@@ -57,7 +58,7 @@ def test_parameter_counts(levels: int, bias: Bias, head: Head, exact: int) -> No
         assert count(PConvUNet(levels, bias=bias, head=head)) == exact
 
 
-def test_it_is_the_default() -> None:
+def test_table_1_is_the_default() -> None:
     model = PConv()
     assert count(model.generator) == 32_859_732
     assert model.discriminator is None
@@ -99,8 +100,8 @@ def test_table_1() -> None:
     assert isinstance(network.head, nn.Identity)
 
 
-def test_every_layer_from_its_neighbours() -> None:
-    """A forward pass of three levels in plain steps: concatenated features and masks, the layer with a mask per channel."""
+def test_forward_pass_by_hand() -> None:
+    """Three levels step by step: concatenated features and masks, the layer with a mask for each channel."""
     torch.manual_seed(0)
     network = PConvUNet(3, width=4).eval()
     for layer in network.modules():
@@ -148,13 +149,13 @@ def test_any_size_is_completed() -> None:
     assert done.max() <= 1
 
 
-def test_an_image_that_is_all_hole_is_finite() -> None:
+def test_output_of_an_image_without_known_pixels_is_finite() -> None:
     with torch.no_grad():
         image = make().eval()(torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)).image
     assert image.isfinite().all()
 
 
-def test_the_batch_is_left_as_it_was(batch: Batch) -> None:
+def test_batches_are_not_changed(batch: Batch) -> None:
     model, before = make(weights=NO_VGG), {key: batch[key].clone() for key in ("image", "mask")}
     model.generator_losses(batch, model(batch["image"], batch["mask"]))
     assert all(torch.equal(batch[key], value) for key, value in before.items())
@@ -167,7 +168,7 @@ def test_raw_output_is_not_composited(batch: Batch) -> None:
 
 
 def test_range() -> None:
-    """The network speaks ImageNet's scale: an output of 0 there is ImageNet's mean colour, unless the head is a sigmoid."""
+    """Outputs are normalized: 0 is ImageNet's mean color, unless the head is a sigmoid."""
     for head, expected in (("linear", [0.485, 0.456, 0.406]), ("sigmoid", [0.5, 0.5, 0.5])):
         model = make(head=head)
         for parameter in model.generator.parameters():
@@ -183,11 +184,11 @@ def test_range() -> None:
     torch.testing.assert_close(
         seen[0][0, :, 0, 20], (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     )
-    assert not seen[0][..., :16].any(), "holes are empty on that scale"
-    assert torch.equal(seen[1], 1 - mask), "the network's masks are 1 where something is known"
+    assert not seen[0][..., :16].any(), "holes are 0 after normalization"
+    assert torch.equal(seen[1], 1 - mask), "the network's masks are 1 for known pixels"
 
 
-def test_kernels_start_as_he_et_al_say() -> None:
+def test_kernels_have_he_initialization() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = PConvUNet(5, bias="everywhere")
@@ -239,12 +240,12 @@ def test_losses(variant: Variant, batch: Batch) -> None:
         region[0, :, 7:25, 7:25], region[1, :, :, :11] = 1, 1
     down = (whole[:, :, 1:] - whole[:, :, :-1]).abs() * region[:, :, 1:] * region[:, :, :-1]
     right = (whole[..., 1:] - whole[..., :-1]).abs() * region[..., 1:] * region[..., :-1]
-    truth, others = vgg_by_hand(model.vgg, image), [vgg_by_hand(model.vgg, x) for x in (output, complete)]
+    target, others = vgg_by_hand(model.vgg, image), [vgg_by_hand(model.vgg, x) for x in (output, complete)]
     expected = {
         "valid": (error * (1 - mask)).sum() / n,
         "hole": (error * mask).sum() / n,
-        "perceptual": sum((a - b).abs().mean() for of_one in others for a, b in zip(of_one, truth, strict=True)),
-        "style": sum((gram(a) - gram(b)).abs().mean() for of_one in others for a, b in zip(of_one, truth, strict=True)),
+        "perceptual": sum((a - b).abs().mean() for of_one in others for a, b in zip(of_one, target, strict=True)),
+        "style": sum((gram(a) - gram(b)).abs().mean() for of_one in others for a, b in zip(of_one, target, strict=True)),
         "tv": down.mean() + right.mean(),
     }
     assert found.keys() == expected.keys()
@@ -258,7 +259,7 @@ def test_weights_are_the_papers() -> None:
 
 
 def test_parity_of_the_losses_with_naoto0804() -> None:
-    about = parity.about("pconv_losses")["naoto"]
+    metadata = parity.metadata("pconv_losses")["naoto"]
     model = make(variant="official")
     for name, value in model.vgg.load().network.state_dict().items():
         value.copy_(parity.fill(name.replace("layers", "features"), value.shape, gain=2**0.5))
@@ -268,12 +269,12 @@ def test_parity_of_the_losses_with_naoto0804() -> None:
     found = {name: term() if callable(term) else term for name, term in terms.items()}
     total = torch.zeros(())
     for ours, theirs in (("valid", "valid"), ("hole", "hole"), ("perceptual", "prc"), ("style", "style"), ("tv", "tv")):
-        assert float(found[ours].detach()) == pytest.approx(about["raw"][theirs], rel=1e-5), ours
-        assert getattr(model.weights, ours) == about["weights"][theirs]
-        total = total + about["weights"][theirs] * found[ours]
-    assert float(total.detach()) == pytest.approx(about["total"], rel=1e-5)
-    (gradient,) = torch.autograd.grad(total, output)  # theirs is by the image on ImageNet's scale
-    assert float((gradient * model.normalization.std).norm()) == pytest.approx(about["grad_out_l2"], rel=1e-4)
+        assert float(found[ours].detach()) == pytest.approx(metadata["raw"][theirs], rel=1e-5), ours
+        assert getattr(model.weights, ours) == metadata["weights"][theirs]
+        total = total + metadata["weights"][theirs] * found[ours]
+    assert float(total.detach()) == pytest.approx(metadata["total"], rel=1e-5)
+    (gradient,) = torch.autograd.grad(total, output)  # the public gradient is with respect to the normalized image
+    assert float((gradient * model.normalization.std).norm()) == pytest.approx(metadata["grad_out_l2"], rel=1e-4)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"variant": "official", "bias": "everywhere", "head": "sigmoid"}])
@@ -290,7 +291,7 @@ def test_every_parameter_gets_a_gradient(arguments: dict[str, Any], batch: Batch
 # Training ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_two_stages_as_section_5_says() -> None:
+def test_two_stages_as_in_section_5() -> None:
     model = make()
     first, second = model.stages()
     assert model.generator_optimizer == Adam(lr=2e-4)
@@ -304,7 +305,7 @@ def test_two_stages_as_section_5_says() -> None:
 
 @pytest.mark.parametrize("freeze_bn_stats", [False, True])
 def test_stages_through_the_engine(freeze_bn_stats: bool) -> None:
-    """Two batches at 2e-4, two at 5e-5; with `freeze_bn_stats` the encoder's statistics rest in the latter, and only they."""
+    """Two batches at 2e-4, two at 5e-5; `freeze_bn_stats` freezes the encoder's statistics in the latter, and only these."""
     stages = tuple(dataclasses.replace(stage, iterations=2) for stage in PConv().stages())
     model = make(freeze_bn_stats=freeze_bn_stats, stages=stages, weights=NO_VGG)
     log, rates, statistics = Outputs(), [], []
@@ -322,7 +323,7 @@ def test_stages_through_the_engine(freeze_bn_stats: bool) -> None:
     assert [set(row) for row in log.seen] == [{"valid", "hole", "tv", "generator"}] * 4, "terms without weight cost nothing"
     moved = [[not torch.equal(a, b) for a, b in zip(x, y, strict=True)] for x, y in pairwise(statistics)]
     assert moved[0] == [True, True, True]
-    assert moved[1:] == [[not freeze_bn_stats, True, True]] * 2, "scale and shift go on learning"
+    assert moved[1:] == [[not freeze_bn_stats, True, True]] * 2, "scale and shift stay trainable"
 
 
 VARIANTS: list[dict[str, Any]] = [
@@ -361,7 +362,7 @@ def test_missing_vgg_weights_stop_a_run_before_its_first_batch(tmp_path: Path, m
         make_trainer(1, log).fit(make(vgg="imagenet", stages=ONE_STAGE), loader(make_batches(1, size=32)))
     assert not log.seen
     make_trainer(1, log).fit(make(vgg="imagenet", stages=ONE_STAGE, weights=NO_VGG), loader(make_batches(1, size=32)))
-    assert len(log.seen) == 1, "without these losses nothing is missing"
+    assert len(log.seen) == 1, "without these losses no weights are needed"
     only_later = (
         Stage("a", discriminator=False, iterations=1),
         Stage("b", discriminator=False, weights={"style": 1.0}),
@@ -377,7 +378,7 @@ def test_random_vgg_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> Non
     assert "VGG-16 with RANDOM weights" in caplog.text
 
 
-def test_one_image_shrunk_to_one_pixel_is_refused() -> None:
+def test_one_image_shrunk_to_one_pixel_raises() -> None:
     image, mask = torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
     model = make(levels=5)
     with pytest.raises(UserError, match=r"5 levels.*--data.batch_size"):
@@ -396,12 +397,13 @@ def test_checkpoint_without_vgg(tmp_path: Path) -> None:
     again = lit_inpaint.load(tmp_path / "x.ckpt")
     assert isinstance(again, PConv)
     assert (again.variant, again.levels, again.stages()) == ("official", 4, ONE_STAGE)
+    assert isinstance(again.generator.encoder[0].partial, CPUPartialConv2d), "loaded networks use the fast layers"
     image, mask = make_batches(1, size=32)[0]["image"], make_batches(1, size=32)[0]["mask"]
     assert torch.equal(again.complete(image, mask), model.eval().complete(image, mask))
 
 
-def test_it_learns_one_batch_by_heart() -> None:
-    """Three levels on one pair of pictures: the holes are redrawn from the losses, through the engine."""
+def test_overfits_one_batch() -> None:
+    """Three levels on one pair of images, through the engine."""
     y, x = torch.meshgrid(*[torch.linspace(0, 3, 32)] * 2, indexing="ij")
     waves = [0.5 + 0.4 * torch.sin(k * x + (k + c) * y) for k in (1, 2) for c in range(3)]
     image, mask = torch.stack(waves).view(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
@@ -415,7 +417,7 @@ def test_it_learns_one_batch_by_heart() -> None:
 
 
 def test_golden_curve() -> None:
-    """If this fails after a change that is meant to move the curve: `python tests/papers/golden.py --write pconv`."""
+    """After an intended change of the curve, run `python tests/papers/golden.py --write pconv`."""
     expected, found = golden.read("pconv"), golden.measure("pconv")
     assert found.keys() == expected.keys() == {"valid", "hole", "perceptual", "style", "tv", "generator"}
     for term, values in found.items():
@@ -427,37 +429,41 @@ def test_golden_curve() -> None:
 
 
 def official(levels: int) -> dict[str, Tensor]:
-    about = parity.about(f"pconv_unet_naoto_layers{levels}")
-    return parity.fill_all(about["state_dict"], rules=[tuple(rule) for rule in about["weight_fill"]["rules"]])
+    metadata = parity.metadata(f"pconv_unet_naoto_layers{levels}")
+    return parity.fill_all(metadata["state_dict"], rules=[tuple(rule) for rule in metadata["weight_fill"]["rules"]])
 
 
 @pytest.mark.parametrize("levels", [7, 8])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_parity_with_naoto0804(levels: int, channels_last: bool) -> None:
-    """Every stored stage within 2e-5, on ImageNet's scale; before holes are emptied, which they do at the next layer."""
+    """Every stored stage within 2e-5, normalized, before holes are emptied: the public code empties them in the next layer."""
     model, state = PConv(levels=levels).eval(), official(levels)
     assert len(model.load_official(state)) == 2 * levels
     use_fast_cpu_layers(model)
     if channels_last:
         model.to(memory_format=torch.channels_last)
     features, masks = {}, {}
-    places = [*((f"enc_{i + 1}", level) for i, level in enumerate(model.generator.encoder))]
-    places += [(f"dec_{levels - i}", level) for i, level in enumerate(model.generator.decoder)]
-    for place, level in places:
-        level.activation.register_forward_hook(lambda m, a, output, place=place: features.update({place: output}))
-        level.register_forward_hook(lambda m, a, output, place=place: masks.update({place: output[1]}))
+    layers = [*((f"enc_{i + 1}", level) for i, level in enumerate(model.generator.encoder))]
+    layers += [(f"dec_{levels - i}", level) for i, level in enumerate(model.generator.decoder)]
+    for layer_name, level in layers:
+        level.activation.register_forward_hook(
+            lambda m, a, output, layer_name=layer_name: features.update({layer_name: output})
+        )
+        level.register_forward_hook(lambda m, a, output, layer_name=layer_name: masks.update({layer_name: output[1]}))
     with torch.no_grad():
         output = model.normalization(model(parity.image(256), parity.mask(256)).image)
     stored = parity.arrays(f"pconv_unet_naoto_layers{levels}")
     assert parity.worst(output, stored, "out") < 2e-5
     seen = 0
-    for place, _ in places:
-        if f"stage.{place}_out__center" in stored:
-            assert parity.worst(features[place], stored, f"stage.{place}_out") < 2e-5, place
+    for layer_name, _ in layers:
+        if f"stage.{layer_name}_out__center" in stored:
+            assert parity.worst(features[layer_name], stored, f"stage.{layer_name}_out") < 2e-5, layer_name
             seen += 1
-        if f"stage.{place}_mask__center" in stored:
-            channels = int(stored[f"stage.{place}_mask__shape"][1])
-            assert parity.worst(masks[place].expand(-1, channels, -1, -1), stored, f"stage.{place}_mask") == 0, place
+        if f"stage.{layer_name}_mask__center" in stored:
+            channels = int(stored[f"stage.{layer_name}_mask__shape"][1])
+            assert parity.worst(masks[layer_name].expand(-1, channels, -1, -1), stored, f"stage.{layer_name}_mask") == 0, (
+                layer_name
+            )
             seen += 1
     assert seen >= 8
 

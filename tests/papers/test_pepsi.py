@@ -1,4 +1,4 @@
-"""PEPSI against its layer tables and published counts, and against the whole network and its losses written out by hand."""
+"""PEPSI against its layer tables and published counts, and the network and losses by hand."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ of_each_variant = pytest.mark.parametrize("arguments", VARIANTS.values(), ids=VA
 
 
 def make(size: int = 32, **arguments: Any) -> PEPSI:
-    """An eighth of the paper's widths."""
+    """Build a network of an eighth of the paper's widths."""
     torch.manual_seed(0)
     model = PEPSI(size=size, width=4, discriminator_width=8, **arguments)
-    with torch.no_grad():  # biases start at 0, which would hide their part
+    with torch.no_grad():  # biases start at 0, which would hide their effect
         for name, p in model.named_parameters():
             if name.endswith(("bias", "shift")):
-                p.normal_(0, 0.01 if "head" in name else 0.1)  # RED's last ones must not drive the hinge flat
+                p.normal_(0, 0.01 if "head" in name else 0.1)  # RED's last ones must stay below the hinge
     return model
 
 
@@ -78,7 +78,7 @@ def test_parameters_of_the_diets(diet: Any, exact: int) -> None:
     assert count(PEPSI(diet=diet).generator) == exact
 
 
-def test_diet_has_nothing_to_share_in_the_separable_network() -> None:
+def test_separable_and_diet_raise() -> None:
     with pytest.raises(UserError, match=r"diet=pair .* separable=True"):
         PEPSI(separable=True, diet="pair")
 
@@ -131,7 +131,7 @@ def test_output_shapes(size: tuple[int, int], arguments: dict[str, Any]) -> None
         prediction = model(image, mask)
         assert prediction.image.shape == (2, 3, *size)
         assert {name: stage.shape for name, stage in prediction.stages.items()} == {"coarse": (2, 3, *size)}
-        assert dict(model.eval()(image, mask).stages) == {}, "the coarse path does not run in use"
+        assert dict(model.eval()(image, mask).stages) == {}, "the coarse path runs in training only"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (9, 40), (37, 53), (64, 64)])
@@ -147,7 +147,7 @@ def test_complete_takes_any_size(size: tuple[int, int]) -> None:
 
 
 def official_generator(weights: dict[str, Tensor], image: Tensor, mask: Tensor, squared: bool, clip: bool) -> list[Tensor]:
-    """The layers of the public code in plain functions, one sample at a time; image in [0, 1], mask 1 = hole."""
+    """Compute the layers of the public code in plain functions, one sample at a time; image in [0, 1], mask 1 = hole."""
 
     def layer(x: Tensor, name: str, stride: int = 1, dilation: int = 1) -> Tensor:
         w = weights[f"{name}.weight"]
@@ -156,26 +156,26 @@ def official_generator(weights: dict[str, Tensor], image: Tensor, mask: Tensor, 
         return elu(conv2d(x, w, weights[f"{name}.bias"], stride, 0, dilation))
 
     def decode(x: Tensor) -> Tensor:
-        for number, place in enumerate((0, 1, 3, 4, 6, 7, 9, 10)):
+        for number, position in enumerate((0, 1, 3, 4, 6, 7, 9, 10)):
             if number and number % 2 == 0:
                 x = interpolate(x, scale_factor=2, mode="nearest")
-            x = layer(x, f"decoder.{place}.convolution")
+            x = layer(x, f"decoder.{position}.convolution")
         x = conv2d(pad(x, (1, 1, 1, 1)), weights["decoder.12.weight"], weights["decoder.12.bias"])
         return (x.clamp(-1, 1) if clip else x) / 2 + 0.5
 
     known = 1 - mask
     x = torch.cat([2 * (image * known) - 1, known, known, known], dim=1)  # holes are black, which is -1
-    for place, (stride, dilation) in enumerate(
+    for position, (stride, dilation) in enumerate(
         [(1, 1), (2, 1), (1, 1), (2, 1), (1, 1), (2, 1), *((1, 2**k) for k in (1, 2, 3, 4))]
     ):
-        x = layer(x, f"encoder.{place}.convolution", stride, dilation)
+        x = layer(x, f"encoder.{position}.convolution", stride, dilation)
     attended = truncated_distance_attention(x, known[:, :, ::8, ::8], 50.0, squared)
     fused = layer(torch.cat([x, attended], dim=1), "attention.fuse.convolution")
     return [decode(fused), decode(x)]
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
-def test_generator_against_one_by_hand(variant: Any, batch: Batch) -> None:
+def test_generator_by_hand(variant: Any, batch: Batch) -> None:
     model = make(variant=variant).double()
     with torch.no_grad():
         model.generator.decoder[-1].weight.mul_(8)  # outputs that leave the range
@@ -192,7 +192,7 @@ def test_generator_against_one_by_hand(variant: Any, batch: Batch) -> None:
     assert bool(outside.any()) == (variant == "paper"), "only the public code clips"
 
 
-def test_separable_generator_is_a_dense_one_with_products_for_weights(batch: Batch) -> None:
+def test_separable_generator_equals_a_dense_one_with_products_as_weights(batch: Batch) -> None:
     separable, dense = make(separable=True).double(), make().double()
     weights: dict[str, Tensor] = {}
     for name, tensor in separable.generator.state_dict().items():
@@ -212,7 +212,7 @@ def test_separable_generator_is_a_dense_one_with_products_for_weights(batch: Bat
 
 
 @pytest.mark.parametrize("diet", ["bias", "channel", "pair"])
-def test_diet_is_a_network_whose_dilated_weights_are_scaled_and_shifted(diet: Any, batch: Batch) -> None:
+def test_diet_equals_a_network_with_scaled_and_shifted_weights(diet: Any, batch: Batch) -> None:
     diets, dense = make(diet=diet).double(), make().double()
     state = diets.generator.state_dict()
     shared = {name: tensor for name, tensor in state.items() if not name.startswith("encoder.6.")}
@@ -229,7 +229,7 @@ def test_diet_is_a_network_whose_dilated_weights_are_scaled_and_shifted(diet: An
     torch.testing.assert_close(found.image, expected.image, atol=1e-10, rtol=0)
 
 
-def test_a_new_diet_leaves_the_shared_weight_alone() -> None:
+def test_initial_scale_and_shift_do_not_change_the_shared_weight() -> None:
     for name, p in PEPSI(diet="unit").generator.encoder.named_parameters():
         if name.endswith("scale"):
             assert torch.equal(p, torch.ones(256, 256, 1, 1))
@@ -256,7 +256,7 @@ def test_same_padding_of_tensorflow(side: int, before: int, after: int) -> None:
 # RED ------------------------------------------------------------------------------------------------------------------------
 
 
-def test_red_against_one_by_hand() -> None:
+def test_red_by_hand() -> None:
     red = make(size=128).double().eval().discriminator
     x = image = 2 * torch.rand(2, 3, 128, 128, dtype=torch.float64) - 1
     with torch.no_grad():
@@ -269,7 +269,7 @@ def test_red_against_one_by_hand() -> None:
 
 
 def test_head_parity() -> None:
-    """The toy head of pepsi_cam.npz: 2 x 2 places, 3 channels, the bias once per channel as in the public code."""
+    """The toy head of pepsi_cam.npz: 2 x 2 positions, 3 channels, the bias once per channel as in the public code."""
     with np.load(PARITY / "pepsi_cam.npz") as file:
         toy = {name: torch.from_numpy(file[f"R_{name}"]) for name in ("feature", "weight", "bias", "out")}
     head = RegionHead(4, 3, bias_factor=3).double()
@@ -296,14 +296,14 @@ def test_bias_in_each_channel() -> None:
         assert float(official(image) - paper(image)) == pytest.approx(0.5 * (32 - 1))
 
 
-def test_images_of_another_size_cannot_be_judged() -> None:
+def test_images_of_another_size_raise() -> None:
     with pytest.raises(UserError, match=r"256x256 images .* 64x64 .*--model\.size 64 or --data\.size 256"):
         RegionEnsembleDiscriminator(256, 4, False, False)(torch.rand(1, 3, 64, 64))
 
 
 @pytest.mark.parametrize("separable", [False, True])
 def test_spectral_norm_is_everywhere(separable: bool) -> None:
-    """Seven times the weights, the same scores, once the power iterations have settled."""
+    """Seven times the weights give the same scores after enough power iterations."""
     torch.manual_seed(0)
     red = RegionEnsembleDiscriminator(32, 4, separable, False)
     image, scores = torch.rand(2, 3, 32, 32), list[Tensor]()
@@ -327,20 +327,20 @@ def evaluated(terms: Terms) -> dict[str, Tensor]:
 
 def test_losses(batch: Batch) -> None:
     model = make(size=32).double()
-    model.discriminator.eval()  # spectral norm stands still between the two sides
+    model.discriminator.eval()  # no power iteration between the two computations
     batch = Batch(image=batch["image"].double(), mask=batch["mask"].double(), name=batch["name"])
     mask = batch["mask"]
     with torch.no_grad():
         prediction = model(batch["image"], mask)
         generator = evaluated(model.generator_losses(batch, prediction))
         discriminator = evaluated(model.discriminator_losses(batch, prediction))
-        truth = 2 * batch["image"] - 1
+        target = 2 * batch["image"] - 1
         image, coarse = 2 * prediction.image - 1, 2 * prediction.stages["coarse"] - 1
-        real, fake = (model.discriminator(x) for x in (truth, image * mask + truth * (1 - mask)))
-    n = truth.numel()  # all pixels, known ones too, times channels; in [-1, 1]
+        real, fake = (model.discriminator(x) for x in (target, image * mask + target * (1 - mask)))
+    n = target.numel()  # all pixels, known ones too, times channels; in [-1, 1]
     expected = {
-        "l1": (image - truth).abs().sum() / n,
-        "coarse": (coarse - truth).abs().sum() / n,
+        "l1": (image - target).abs().sum() / n,
+        "coarse": (coarse - target).abs().sum() / n,
         "adversarial": -fake.sum() / fake.numel(),
     }
     assert generator.keys() == expected.keys()
@@ -370,7 +370,7 @@ def test_every_parameter_gets_a_gradient(arguments: dict[str, Any], batch: Batch
     dead = [name for name, p in model.generator.named_parameters() if p.grad is None or not p.grad.any()]
     assert not dead
     model.discriminator.zero_grad()
-    # The hinge's two terms pull the last bias apart by the same amount, so that its gradient may be exactly 0.
+    # The two hinge terms have opposite gradients for the last bias, so their sum may be exactly 0.
     model.discriminator_losses(batch, prediction.detach())["real"].backward()
     dead = [name for name, p in model.discriminator.named_parameters() if p.grad is None or not p.grad.any()]
     assert not dead
@@ -427,8 +427,8 @@ def test_checkpoints(arguments: dict[str, Any], tmp_path: Path, batch: Batch) ->
     assert torch.equal(found, expected)
 
 
-def test_overfits_two_photographs() -> None:
-    """The report's experiment, smaller: one batch with a centred hole of half the side."""
+def test_overfits_two_images() -> None:
+    """The report's experiment, smaller: one batch with a central hole of half the side."""
     image = torch.cat([photograph(pixels) for pixels in (data.astronaut(), data.chelsea())])
     mask = torch.zeros(2, 1, 32, 32)
     mask[..., 8:24, 8:24] = 1
@@ -446,7 +446,7 @@ def photograph(pixels: np.ndarray[Any, Any]) -> Tensor:
 
 
 def test_golden_curve() -> None:
-    """If this fails after a change that is meant to move the curve: `python tests/papers/golden.py --write`."""
+    """After an intended change of the curve, run `python tests/papers/golden.py --write`."""
     expected, found = golden.read("pepsi"), golden.measure("pepsi")
     assert found.keys() == expected.keys() == {*vars(Weights()), "generator", "discriminator"}
     for term, values in found.items():

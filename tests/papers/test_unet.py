@@ -1,4 +1,4 @@
-"""The U-Net against the one sentence it has, its count, and the losses and stages that the paper states for all experiments."""
+"""The U-Net against its description, its parameter count, and the losses and stages of all experiments of the paper."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lit_inpaint.types import Batch
 
 
 def make(**arguments: Any) -> UNet:
-    """An eighth of the widths, three levels."""
+    """Build a network of an eighth of the widths, with three levels."""
     torch.manual_seed(0)
     return UNet(**{"widths": (8, 16, 32), **arguments})
 
@@ -81,7 +81,7 @@ def test_output_shapes(size: tuple[int, int]) -> None:
     assert dict(prediction.stages) == {}
 
 
-def test_missing_pixels_repeat_the_last_one() -> None:
+def test_padding_is_replicated() -> None:
     model = make().eval()
     image, mask = torch.rand(1, 3, 21, 30), (torch.rand(1, 1, 21, 30) > 0.6).float()
     rows, columns = (torch.arange(side + -side % 8).clamp(max=side - 1) for side in (21, 30))
@@ -168,7 +168,7 @@ def test_checkpoints(tmp_path: Path, batch: Batch) -> None:
     assert torch.equal(found, expected)
 
 
-def test_overfits_two_photographs() -> None:
+def test_overfits_two_images() -> None:
     image = torch.cat([photograph(pixels) for pixels in (data.astronaut(), data.chelsea())])
     mask = torch.zeros(2, 1, 32, 32)
     mask[..., 10:22, 10:22] = 1
@@ -186,7 +186,7 @@ def photograph(pixels: np.ndarray[Any, Any]) -> Tensor:
 
 
 def test_golden_curve() -> None:
-    """If this fails after a change that is meant to move the curve: `python tests/papers/golden.py --write`."""
+    """After an intended change of the curve, run `python tests/papers/golden.py --write`."""
     expected, found = golden.read("unet"), golden.measure("unet")
     assert found.keys() == expected.keys() == {"ssim", "mae", "generator"}
     for term, values in found.items():

@@ -1,4 +1,4 @@
-"""WaveMix against the public code's outputs, the counts it has, the losses and stages the paper states, and a block by hand."""
+"""WaveMix against the public code's outputs and counts, the paper's losses and stages, and a block by hand."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ of_each_variant = pytest.mark.parametrize("arguments", VARIANTS.values(), ids=VA
 
 
 def make(**arguments: Any) -> WaveMix:
-    """Narrow and short."""
+    """Build a narrow network of two modules."""
     torch.manual_seed(0)
     return WaveMix(**{"modules": 2, "blocks": 2, "dimension": 16, **arguments})
 
@@ -77,17 +77,17 @@ def test_14_million_is_the_last_module_counted_twice() -> None:
 
 
 def official_weights(name: str) -> dict[str, Tensor]:
-    """A fixture's state dict, without second names."""
-    about = parity.about(name)
-    rows = [row for row in about["state_dict"] if row[3] != "alias"]
-    state = parity.fill_all(rows, rules=about["weight_fill"]["rules"])
+    """Return a fixture's state dict, without second names."""
+    metadata = parity.metadata(name)
+    rows = [row for row in metadata["state_dict"] if row[3] != "alias"]
+    state = parity.fill_all(rows, rules=metadata["weight_fill"]["rules"])
     total = sum(float(value.double().abs().sum()) for key, value in state.items() if value.is_floating_point())
-    assert total == pytest.approx(about["filler_check"]["sum_abs_all_filled"], rel=1e-9)
+    assert total == pytest.approx(metadata["filler_check"]["sum_abs_all_filled"], rel=1e-9)
     return state
 
 
 def stages_inside(model: WaveMix) -> dict[str, Tensor]:
-    """Will hold what layers of the first and the last module say, under the fixtures' names."""
+    """Record outputs of layers of the first and the last module, under the fixtures' names."""
     first, seen = model.generator.wavemix_modules[0], dict[str, Tensor]()
 
     def keep(name: str, module: nn.Module, what: Any = lambda args, output: output) -> None:
@@ -128,7 +128,7 @@ def test_parity_with_the_public_code(name: str, arguments: dict[str, Any]) -> No
 
 def test_parity_in_training() -> None:
     """Batch statistics; dropout off."""
-    about, stored = parity.about("wavemix_history97b502f_train"), parity.arrays("wavemix_history97b502f_train")
+    metadata, stored = parity.metadata("wavemix_history97b502f_train"), parity.arrays("wavemix_history97b502f_train")
     model = WaveMix(variant="official", dropout=0.0)
     model.load_official(official_weights("wavemix_history97b502f"))
     image, mask = parity.image(96, batch=2), parity.mask(96, batch=2)
@@ -137,7 +137,7 @@ def test_parity_in_training() -> None:
     assert parity.worst(composite(empty_holes(image, mask), prediction, mask), stored, "out") < 1e-4
     norm = model.generator.wavemix_modules[0].blocks[0].feed_forward[4]
     for statistic in ("running_mean", "running_var"):
-        expected = about["bn_after_one_forward"][f"layers.0.layers.0.feedforward.4.{statistic}[:8]"]
+        expected = metadata["bn_after_one_forward"][f"layers.0.layers.0.feedforward.4.{statistic}[:8]"]
         np.testing.assert_allclose(getattr(norm, statistic)[:8].numpy(), expected, atol=1e-5)
 
 
@@ -157,7 +157,7 @@ def test_paper_is_official_without_the_plane_of_ones(batch: Batch) -> None:
 
 
 def public_names(model: WaveMix) -> dict[str, Tensor]:
-    """Our weights of an "official" network as the public code saves them, second names of the last module included."""
+    """Return our weights of an "official" network under public names, second names of the last module included."""
     names = {"stem": "conv", "feed_forward": "feedforward", "deconvolution.0": "ff1", "depthwise": "depthconv"}
     state = {}
     for name, value in model.generator.state_dict().items():
@@ -182,7 +182,7 @@ def test_load_official_drops_second_names(batch: Batch) -> None:
 
 
 def test_the_fixtures_second_names_are_ours() -> None:
-    rows = parity.about("wavemix_history97b502f")["state_dict"]
+    rows = parity.metadata("wavemix_history97b502f")["state_dict"]
     ours = public_names(WaveMix(variant="official", modules=2, dimension=16))
     assert {row[0] for row in rows if row[3] == "alias"} == {name for name in ours if name.startswith("wave.")}
 
@@ -209,7 +209,7 @@ def test_load_official_is_strict() -> None:
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_block_with_levels(levels: int) -> None:
-    """The public code's commented lines: shared mixing, then kernels 4, 6, 10 with strides 2, 4, 8, side by side."""
+    """As in comments of the public code: shared 1x1 convolutions, then kernels 4, 6, 10 with strides 2, 4, 8, concatenated."""
     torch.manual_seed(1)
     block = WaveMixBlock(24, 2, levels, 0.5, wavepaint=False).double().eval()
     p = {name: value + 0.1 * torch.randn_like(value) for name, value in block.state_dict().items() if value.is_floating_point()}
@@ -257,7 +257,7 @@ def test_output_shapes(size: tuple[int, int], arguments: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("levels", [1, 2])
-def test_missing_pixels_repeat_the_last_one(levels: int) -> None:
+def test_padding_is_replicated(levels: int) -> None:
     model, unit = make(levels=levels).eval(), 2 ** (levels + 1)
     image, mask = torch.rand(1, 3, 21, 30), (torch.rand(1, 1, 21, 30) > 0.6).float()
     rows, columns = (torch.arange(side + -side % unit).clamp(max=side - 1) for side in (21, 30))
@@ -275,7 +275,7 @@ def test_complete_takes_any_size(size: tuple[int, int]) -> None:
     assert completed.isfinite().all()
 
 
-def test_batches_stay_as_they_are(batch: Batch) -> None:
+def test_batches_are_not_changed(batch: Batch) -> None:
     before = {key: batch[key].clone() for key in ("image", "mask")}
     model = make()
     model.generator_losses(batch, model(batch["image"], batch["mask"]))
@@ -318,8 +318,8 @@ def test_losses(batch: Batch) -> None:
     assert make().weights == Weights()
 
 
-def test_ssim_sees_the_holes(batch: Batch) -> None:
-    """Not so the public code's: of known pixels of a composite it is 0, and teaches nothing."""
+def test_ssim_depends_on_the_holes(batch: Batch) -> None:
+    """The public code's does not: for known pixels of a composite it is 0, without a gradient."""
     model = make()
     prediction = model(batch["image"], batch["mask"])
     prediction.image.retain_grad()
@@ -395,7 +395,7 @@ def test_checkpoints(arguments: dict[str, Any], tmp_path: Path, batch: Batch) ->
     assert torch.equal(found, expected)
 
 
-def test_overfits_two_photographs() -> None:
+def test_overfits_two_images() -> None:
     """Dropout included."""
     image = torch.cat([photograph(pixels) for pixels in (data.astronaut(), data.chelsea())])
     mask = torch.zeros(2, 1, 32, 32)
@@ -430,7 +430,7 @@ def arguments_of(method: str) -> dict[str, Any]:
 
 
 def test_golden_curve() -> None:
-    """If this fails after a change that is meant to move the curve: `python tests/papers/golden.py --write`."""
+    """After an intended change of the curve, run `python tests/papers/golden.py --write`."""
     expected, found = golden.read("wavemix"), golden.measure("wavemix")
     assert found.keys() == expected.keys() == {"ssim", "mae", "generator"}
     for term, values in found.items():

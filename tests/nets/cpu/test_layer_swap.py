@@ -15,7 +15,7 @@ from lit_inpaint.nets.partial_conv import PartialConv2d
 
 
 class OwnConv2d(nn.Conv2d):
-    """A layer of somebody else's network."""
+    """A subclass of another library."""
 
 
 def network() -> nn.Sequential:
@@ -33,7 +33,7 @@ def network() -> nn.Sequential:
 
 
 def learn(model: nn.Module) -> list[Tensor]:
-    """The output and the gradients of one step."""
+    """Return the output and the gradients of one step."""
     model.zero_grad()
     output = model(torch.randn(2, 4, 12, 12, generator=torch.Generator().manual_seed(1)))
     output.square().sum().backward()
