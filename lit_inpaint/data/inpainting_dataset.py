@@ -100,9 +100,9 @@ class EvalDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Return sample `index`. Its name is the file's, then `@` crop and `#` mask source where there are several."""
-        view, source = divmod(index, len(self.masks))
-        crop, image_index = divmod(view, len(self.store))
-        transform_key, mask_key = (self.seed, RngStream.EVAL_TRANSFORM, view), (self.seed, RngStream.EVAL_MASK, index)
+        crop_number, source = divmod(index, len(self.masks))
+        crop, image_index = divmod(crop_number, len(self.store))
+        transform_key, mask_key = (self.seed, RngStream.EVAL_TRANSFORM, crop_number), (self.seed, RngStream.EVAL_MASK, index)
         sample = _make_sample(self.store, image_index, self.size, self.transform, self.masks[source], transform_key, mask_key)
         sample["name"] = self._sample_name(sample["name"], crop, source)
         return sample
@@ -110,8 +110,8 @@ class EvalDataset(Dataset[Sample]):
     def names(self) -> Iterator[str]:
         """Yield the name of each sample without reading images (unreadable ones, which are replaced, keep their own names)."""
         for index in range(len(self)):
-            view, source = divmod(index, len(self.masks))
-            crop, image_index = divmod(view, len(self.store))
+            crop_number, source = divmod(index, len(self.masks))
+            crop, image_index = divmod(crop_number, len(self.store))
             yield self._sample_name(self.store.source.name(image_index), crop, source)
 
     @cached_property

@@ -7,14 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lit_inpaint.data.file_index import FileIndex, cache_dir, join_names
-
-
-def test_the_cache_is_in_the_home_folder_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LIT_INPAINT_CACHE", raising=False)
-    assert cache_dir() == Path.home() / ".cache" / "lit_inpaint"
-    monkeypatch.setenv("LIT_INPAINT_CACHE", "~/elsewhere")
-    assert cache_dir() == Path.home() / "elsewhere"
+from lit_inpaint.data.file_index import FileIndex, join_names
 
 
 @pytest.fixture

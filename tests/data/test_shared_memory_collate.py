@@ -104,7 +104,7 @@ def test_shared_memory_is_not_used_in_a_process_that_is_not_forked(opened: list[
 
 
 def test_a_lock_that_is_never_released_only_costs_time(opened: list[int]) -> None:
-    """As when a loader process is killed while it looks for a slot."""
+    """As when a loader process is killed while it acquires a slot."""
     collate_fn = SharedMemoryCollate(4, 4 * BATCH * SIDE**2)
     held = multiprocessing.Process(target=collate_fn._lock.acquire)
     held.start()

@@ -42,7 +42,7 @@ class StanfordCars(InpaintingData):
 
     Crops: the smallest square around each box, shifted into the image where it exceeds it, and reduced to the image's shorter
     side if it is larger, so that no car is left out. The report on partial convolutions with regular holes trains on "16000 car
-    pictures" and does not say which, nor how they were cropped.
+    pictures" and states neither which nor how they were cropped.
     """
 
     expected_layout: ClassVar[str] = "car_ims/ and cars_annos.mat, or cars_train/, cars_test/ and devkit/, of Stanford Cars"

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from split_names import stems
 
 from lit_inpaint.data import CelebA
 from lit_inpaint.data.datasets.celeba import split_of_numbers
@@ -85,3 +86,24 @@ def test_a_file_that_is_not_an_archive_is_refused_as_root(tmp_path: Path) -> Non
     (tmp_path / "faces.rar").write_bytes(b"Rar!")
     with pytest.raises(UserError, match=re.escape(f"CelebA: no folder at {tmp_path / 'faces.rar'}; put img_align_celeba/")):
         CelebA(str(tmp_path / "faces.rar")).splits()
+
+
+@pytest.mark.parametrize("layout", [("", ""), ("Img/", "Eval/"), ("", "Anno/")])
+def test_celeba_reads_the_official_split(write: Write, tmp_path: Path, layout: tuple[str, str]) -> None:
+    images, partition = layout
+    for i in range(1, 7):
+        write(f"{images}img_align_celeba/{i:06}.jpg", i)
+    lines = [f"{i:06}.jpg {part}" for i, part in enumerate([0, 0, 0, 1, 2, 2, 0], start=1)]  # one more than there are files
+    (tmp_path / partition).mkdir(exist_ok=True)
+    (tmp_path / partition / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
+    data = CelebA(str(tmp_path))
+    assert stems(data.splits()) == [["000001", "000002", "000003"], ["000004"], ["000005", "000006"]]
+    assert "official split, 6 of the 202,599 official images" in data.describe()
+
+
+def test_celeba_reads_the_partition_with_commas(write: Write, tmp_path: Path) -> None:
+    for i in (1, 2, 3):
+        write(f"img_align_celeba/img_align_celeba/{i:06}.jpg", i)
+    table = "image_id,partition\n000001.jpg,0\r\n000002.jpg,1\r\n000003.jpg,2\r\n"
+    (tmp_path / "list_eval_partition.csv").write_text(table, newline="")
+    assert stems(CelebA(str(tmp_path)).splits()) == [["000001"], ["000002"], ["000003"]]

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from split_names import stems
 
 from lit_inpaint.data import Places2
 
@@ -64,3 +65,15 @@ def test_small_images_come_before_large_ones(write: Write, tmp_path: Path) -> No
         write(name)
     splits = Places2(str(tmp_path)).splits()
     assert [Path(part.location(0)).stem for part in (splits.train, splits.val)] == ["2", "4"]
+
+
+def test_places2_reads_the_official_folders(write: Write, tmp_path: Path) -> None:
+    write("data_256_standard/a/abbey/00000001.jpg")
+    write("data_256_standard/b/beach/00000001.jpg")
+    write("val_256/Places365_val_00000001.jpg")
+    data = Places2(str(tmp_path))
+    assert [path.parent.name for path in data.splits().train] == ["abbey", "beach"]
+    assert data.splits().val == data.splits().test
+    assert "test is val" in data.describe()
+    write("test_256/Places365_test_00000001.jpg")
+    assert stems(Places2(str(tmp_path)).splits())[2] == ["Places365_test_00000001"]
