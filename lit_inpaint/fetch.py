@@ -86,7 +86,7 @@ def _make_cache() -> None:
     folder = cache_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()  # a real write: permission bits are not the whole truth
+        tempfile.TemporaryFile(dir=folder).close()  # a real write: permission bits are not reliable
     except OSError as error:
         raise UserError(f"cannot write into {folder} ({error.strerror}); set LIT_INPAINT_CACHE to another folder") from error
 

@@ -44,40 +44,40 @@ def run(checkpoint: Path, tmp_path: Path) -> Run:
 
 
 def completed(path: Path) -> Pixels:
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        assert picture.mode == "RGB"
-        return np.asarray(picture)
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert image.mode == "RGB"
+        return np.asarray(image)
 
 
 @pytest.mark.parametrize("size", [(37, 53), (300, 200), (256, 16), (1, 40)])
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
 def test_known_pixels_stay_byte_for_byte(size: tuple[int, int], mode: str, run: Run, tmp_path: Path) -> None:
-    source = noise(tmp_path / "photo.png", size, mode)
+    source = noise(tmp_path / "input.png", size, mode)
     where = hole(tmp_path / "drawn.png", size)
-    assert run("photo.png", "drawn.png") == 0
-    result = completed(tmp_path / "out" / "photo.png")
+    assert run("input.png", "drawn.png") == 0
+    result = completed(tmp_path / "out" / "input.png")
     assert result.shape == source.shape
     assert (result[~where] == source[~where]).all()
     assert (result[where] != source[where]).any()
 
 
 def test_one_pixel(run: Run, tmp_path: Path) -> None:
-    noise(tmp_path / "photo.png", (1, 1))
+    noise(tmp_path / "input.png", (1, 1))
     hole(tmp_path / "mask.png", (1, 1))
     with pytest.raises(UserError, match=r"100\.0% of the image"):
-        run("photo.png", "mask.png")
-    assert run("photo.png", "mask.png", "--max_hole", "1") == 0
-    assert completed(tmp_path / "out" / "photo.png").shape == (1, 1, 3)
+        run("input.png", "mask.png")
+    assert run("input.png", "mask.png", "--max_hole", "1") == 0
+    assert completed(tmp_path / "out" / "input.png").shape == (1, 1, 3)
 
 
 def test_grey_edges_of_a_jpeg_mask_are_cut_at_a_half(run: Run, tmp_path: Path) -> None:
-    source = noise(tmp_path / "photo.png", (60, 50))
+    source = noise(tmp_path / "input.png", (60, 50))
     hole(tmp_path / "mask.jpg", (60, 50), quality=30)
     grey = np.asarray(Image.open(tmp_path / "mask.jpg"))
     assert ((grey > 0) & (grey < 255)).any()
-    assert run("photo.png", "mask.jpg") == 0
-    result = completed(tmp_path / "out" / "photo.png")
+    assert run("input.png", "mask.jpg") == 0
+    result = completed(tmp_path / "out" / "input.png")
     assert (result[grey <= 127] == source[grey <= 127]).all()
 
 
@@ -91,16 +91,16 @@ def test_the_content_of_the_holes_does_not_matter(run: Run, tmp_path: Path) -> N
 
 
 def test_black_is_hole(run: Run, tmp_path: Path) -> None:
-    noise(tmp_path / "photo.png", (40, 30))
+    noise(tmp_path / "input.png", (40, 30))
     hole(tmp_path / "white.png", (40, 30))
     hole(tmp_path / "black.png", (40, 30), inverted=True)
-    assert run("photo.png", "white.png", output="white") == 0
+    assert run("input.png", "white.png", output="white") == 0
     with pytest.raises(
         UserError, match=r"75\.0% of the image a hole \(white marks holes\): add --black_is_hole.*--max_hole 0\.6"
     ):
-        run("photo.png", "black.png", output="black")
-    assert run("photo.png", "black.png", "--black_is_hole", output="black") == 0
-    assert (completed(tmp_path / "white" / "photo.png") == completed(tmp_path / "black" / "photo.png")).all()
+        run("input.png", "black.png", output="black")
+    assert run("input.png", "black.png", "--black_is_hole", output="black") == 0
+    assert (completed(tmp_path / "white" / "input.png") == completed(tmp_path / "black" / "input.png")).all()
 
 
 def test_folders_are_paired_by_name(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,54 +160,54 @@ def test_every_pair_is_checked_before_the_first_is_written(run: Run, tmp_path: P
 
 
 def test_inputs_are_not_overwritten(run: Run, tmp_path: Path) -> None:
-    source = noise(tmp_path / "photo.png", (20, 30))
+    source = noise(tmp_path / "input.png", (20, 30))
     hole(tmp_path / "mask.png", (20, 30))
     with pytest.raises(UserError, match="one of the inputs"):
-        run("photo.png", "mask.png", output=".")
-    assert (np.asarray(Image.open(tmp_path / "photo.png")) == source).all()
-    noise(tmp_path / "photos" / "a.png", (20, 30))
-    noise(tmp_path / "photos" / "a.jpg", (20, 30))
+        run("input.png", "mask.png", output=".")
+    assert (np.asarray(Image.open(tmp_path / "input.png")) == source).all()
+    noise(tmp_path / "inputs" / "a.png", (20, 30))
+    noise(tmp_path / "inputs" / "a.jpg", (20, 30))
     with pytest.raises(UserError, match="differ only in their endings"):
-        run("photos", "mask.png")
+        run("inputs", "mask.png")
 
 
 def test_broken_bytes_in_a_mask(run: Run, tmp_path: Path) -> None:
-    noise(tmp_path / "photo.png", (20, 30))
+    noise(tmp_path / "input.png", (20, 30))
     hole(tmp_path / "mask.png", (20, 30))
     whole = (tmp_path / "mask.png").read_bytes()
     for place in (11, 36):  # the header's length, the name of the data chunk: Pillow raises ValueError and SyntaxError
         (tmp_path / "mask.png").write_bytes(whole[:place] + b"\x00" + whole[place + 1 :])
         with pytest.raises(UserError, match=r"mask\.png"):
-            run("photo.png", "mask.png")
+            run("input.png", "mask.png")
 
 
 def test_a_turned_photo(run: Run, tmp_path: Path) -> None:
     turn = Image.Exif()
     turn[0x112] = 6
-    Image.new("RGB", (40, 30), "red").save(tmp_path / "photo.jpg", exif=turn)
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "input.jpg", exif=turn)
     hole(tmp_path / "raw.png", (40, 30))
     hole(tmp_path / "seen.png", (30, 40))
     with pytest.raises(UserError, match=r"30x40 pixels .* 40x30; .*EXIF"):
-        run("photo.jpg", "raw.png")
-    assert run("photo.jpg", "seen.png") == 0
-    assert completed(tmp_path / "out" / "photo.png").shape == (40, 30, 3)
+        run("input.jpg", "raw.png")
+    assert run("input.jpg", "seen.png") == 0
+    assert completed(tmp_path / "out" / "input.png").shape == (40, 30, 3)
 
 
 @pytest.mark.parametrize(
     ("images", "masks", "options", "message"),
     [
         ("nowhere", "mask.png", [], "--images .*nowhere does not exist"),
-        ("photo.png", "nowhere", [], "--masks .*nowhere does not exist"),
+        ("input.png", "nowhere", [], "--masks .*nowhere does not exist"),
         ("empty", "mask.png", [], "holds no image"),
-        ("photo.png", "mask.png", ["--max_hole", "1.5"], "--max_hole"),
-        ("photo.png", "mask.png", ["--max_hole", "nan"], "--max_hole"),
-        ("photo.png", "mask.png", ["--output", "mask.png/out"], "is a file, not a folder"),
-        ("photo.png", "mask.png", ["--checkpoint", "none.ckpt"], "no checkpoint at none.ckpt"),
-        ("photo.png", "mask.png", ["--blur", "3"], "--blur"),
+        ("input.png", "mask.png", ["--max_hole", "1.5"], "--max_hole"),
+        ("input.png", "mask.png", ["--max_hole", "nan"], "--max_hole"),
+        ("input.png", "mask.png", ["--output", "mask.png/out"], "is a file, not a folder"),
+        ("input.png", "mask.png", ["--checkpoint", "none.ckpt"], "no checkpoint at none.ckpt"),
+        ("input.png", "mask.png", ["--blur", "3"], "--blur"),
     ],
 )
 def test_mistakes(images: str, masks: str, options: list[str], message: str, run: Run, tmp_path: Path) -> None:
-    noise(tmp_path / "photo.png", (20, 30))
+    noise(tmp_path / "input.png", (20, 30))
     hole(tmp_path / "mask.png", (20, 30))
     (tmp_path / "empty").mkdir()
     options = [str(tmp_path / word) if word.startswith("mask.png/") else word for word in options]
@@ -217,9 +217,9 @@ def test_mistakes(images: str, masks: str, options: list[str], message: str, run
 
 
 def test_as_a_command(checkpoint: Path, tmp_path: Path) -> None:
-    noise(tmp_path / "photo.png", (20, 30))
+    noise(tmp_path / "input.png", (20, 30))
     hole(tmp_path / "mask.png", (20, 30))
-    argv = ["--checkpoint", checkpoint, "--images", tmp_path / "photo.png", "--masks", tmp_path / "mask.png"]
+    argv = ["--checkpoint", checkpoint, "--images", tmp_path / "input.png", "--masks", tmp_path / "mask.png"]
     command = [sys.executable, "-m", "lit_inpaint.inpaint", *map(str, argv), "--output", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

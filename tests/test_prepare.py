@@ -176,7 +176,7 @@ def test_data_of_an_experiment_a_yaml_file_and_a_class(tmp_path: Path, capsys: p
         (["--data", "IN", "--output", "FULL"], "neither empty nor of an earlier preparation"),
         (["--data", "IN", "--output", "FULL/file/deeper"], "cannot write into"),
         (["--data", "IN", "--data.root", "IN", "--output", "NEW"], "name two folders"),
-        (["--data", "nowhere/photos", "--output", "NEW"], "no such folder, and the data sets are .*CelebA"),
+        (["--data", "nowhere/images", "--output", "NEW"], "no such folder, and the data sets are .*CelebA"),
         (["--data", "CelebB", "--output", "NEW"], "no such folder, and the data sets are .*CelebA"),
         (["--data", "EMPTY", "--output", "NEW"], "no files"),
         (["--data", "FULL", "--output", "NEW"], "no images"),

@@ -169,7 +169,7 @@ def test_options(options: str, message: str, place: Path, monkeypatch: pytest.Mo
 
 
 def test_a_mistake_found_inside_the_trainer(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the engine's refusal of 16-mixed on a GPU; the run folder and W&B's process go with it."""
+    """As the engine's rejection of 16-mixed on a GPU; the run directory and W&B's process go with it."""
     import wandb
 
     def refuse(self: Inpainter) -> None:

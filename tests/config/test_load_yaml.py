@@ -48,8 +48,8 @@ def test_base_and_sections_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = tmp_path / "experiments"
     (folder / "data").mkdir(parents=True)
     (folder / "defaults.yaml").write_text("seed: 3\ncheckpoint_every: 7\ntrainer: {max_steps: 1}\n")
-    (folder / "data" / "photos.yaml").write_text("class_path: D\ninit_args: {size: 8}\n")
-    (folder / "first.yaml").write_text("model: {class_path: M}\ndata: data/photos.yaml\ntrainer: {max_steps: 2}\n")
+    (folder / "data" / "images.yaml").write_text("class_path: D\ninit_args: {size: 8}\n")
+    (folder / "first.yaml").write_text("model: {class_path: M}\ndata: data/images.yaml\ntrainer: {max_steps: 2}\n")
     (folder / "second.yaml").write_text("base: first.yaml\nseed: 4\ndata: {init_args: {size: 16}}\n")
     monkeypatch.chdir(tmp_path)
     found = load_yaml.load_experiment("second")
