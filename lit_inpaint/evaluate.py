@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
     from lit_inpaint.evaluation.comparison_grid import write_comparison_grid
     from lit_inpaint.evaluation.comparison_tables import build_table, print_table
     from lit_inpaint.evaluation.evaluator import apply_subsampling, evaluate, prepare_samples
-    from lit_inpaint.evaluation.method_labels import describe_model, label_checkpoints
+    from lit_inpaint.evaluation.method_labels import describe_checkpoint, label_checkpoints
     from lit_inpaint.evaluation.partial_results import open_partial_results
     from lit_inpaint.evaluation.published_rows import published_notes, select_tables
     from lit_inpaint.metrics import extend, find_protocol
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
     if protocol.native_size and not any(option.startswith(_SIZE_OPTIONS) for option in data_options):
         data_options = [*data_options, "--data.val_transform", "lit_inpaint.data.NativeSize"]  # last: a class resets the others
     data, data_config = _build_data(options.experiment, read[0], data_options)
-    trained = {f"{label} ({checkpoint.path})": checkpoint.config for label, checkpoint in checkpoints.items()}
+    trained = {f"{label} ({one.path})": one.config for label, one in checkpoints.items()}
     for line in comparison_text.describe_training_differences(trained, data_config, data_options):
         print(f"warning: {line}", file=sys.stderr)
     loader = prepare_samples(data, options.split, protocol)
@@ -80,9 +80,8 @@ def main(argv: list[str]) -> int:
     print(data.describe())
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    methods = {
-        label: apply_subsampling(protocol, one.model.to(device).complete) for label, one in checkpoints.items()
-    } | baselines
+    methods = {label: apply_subsampling(protocol, one.model.to(device).complete) for label, one in checkpoints.items()}
+    methods |= baselines
     partial = None
     if outputs and distribution_metrics is None:
         files = {method: checkpoints[method].path if method in checkpoints else None for method in methods}
@@ -101,14 +100,9 @@ def main(argv: list[str]) -> int:
     for line in comparison_text.describe_methods(rows, pairs, protocol, labels[0]):
         print(line)
 
-    facts = {
-        label: {"checkpoint": str(checkpoint.path), "step": checkpoint.step, **describe_model(checkpoint.model)}
-        for label, checkpoint in checkpoints.items()
-    }
-    content = json_content(result, rows, pairs, facts, published, data, manifest) | {
-        "split": options.split,
-        "data": data_config,
-    }
+    facts = {label: describe_checkpoint(one.path, one.model, one.step) for label, one in checkpoints.items()}
+    content = json_content(result, rows, pairs, facts, published, data, manifest)
+    content |= {"split": options.split, "data": data_config}
     write_outputs(outputs, content, table, result, manifest)
     if partial is not None:
         partial.finish()

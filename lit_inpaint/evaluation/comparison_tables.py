@@ -204,12 +204,12 @@ def to_latex(table: Table) -> str:
     groups = [f"\\multicolumn{{{width}}}{{c}}{{{_tex(s.label)} ($n={s.n}$)}}" for s in table.sections]
     rules = [f"\\cmidrule(lr){{{2 + width * k}-{1 + width * (k + 1)}}}" for k in range(len(table.sections))]
     arrows = [_tex(c.heading) + (r" $\uparrow$" if c.higher_is_better else r" $\downarrow$") for c in table.columns]
-    ours = list(dict.fromkeys(line.method for s in table.sections for line in s.lines if not line.published))
-    theirs = list(dict.fromkeys(line.method for s in table.sections for line in s.lines if line.published))
+    evaluated = list(dict.fromkeys(line.method for s in table.sections for line in s.lines if not line.published))
+    published = list(dict.fromkeys(line.method for s in table.sections for line in s.lines if line.published))
     lookup = {(s.label, line.method): line.cells for s in table.sections for line in s.lines}
     body = []
-    for number, method in enumerate([*ours, *theirs]):
-        if theirs and number == len(ours):
+    for number, method in enumerate([*evaluated, *published]):
+        if published and number == len(evaluated):
             body.append("\\midrule")
         cells = [cell for s in table.sections for cell in lookup.get((s.label, method), (Cell(),) * width)]
         texts = [f"\\textbf{{{cell.text}}}" if cell.best else _tex(cell.text) for cell in cells]

@@ -24,10 +24,16 @@ def variant_of(model: Inpainter) -> str | None:
     return max(matching, key=lambda name: len(matching[name]), default=None)  # the most specific one
 
 
-def describe_model(model: Inpainter) -> dict[str, object]:
-    """Paper, variant, seed and number of generator parameters, for the JSON output."""
-    parameters = sum(parameter.numel() for parameter in model.generator.parameters())
-    return {"paper": type(model).__name__, "variant": variant_of(model), "seed": model.seed, "parameters": parameters}
+def describe_checkpoint(path: Path, model: Inpainter, step: int | None) -> dict[str, object]:
+    """Facts about a checkpoint for the JSON output: file, paper, variant, step, seed, number of generator parameters."""
+    return {
+        "checkpoint": str(path),
+        "paper": type(model).__name__,
+        "variant": variant_of(model),
+        "step": step,
+        "seed": model.seed,
+        "parameters": sum(parameter.numel() for parameter in model.generator.parameters()),
+    }
 
 
 def label_checkpoints(models: Sequence[Inpainter], paths: Sequence[Path]) -> list[str]:
