@@ -61,3 +61,26 @@ def test_padding_goes_to_the_right_and_below(lpi: LPINet) -> None:
     holes = torch.zeros(1, 1, 48, 64)
     holes[..., 5:20, 30:] = 1
     assert torch.equal(lpi.complete(image, mask), lpi.complete(grown, holes)[..., :37, :53])
+
+
+def test_large_images_are_subsampled() -> None:
+    model = make_tiny().eval()
+    model.subsample_above = 8
+    (batch,) = make_batches(1, size=24)
+    image, mask = batch["image"][..., :16, :], batch["mask"][..., :16, :]
+    completed = model.complete(image, mask)
+    for i in range(2):
+        for j in range(3):
+            small = model.complete(image[..., i::2, j::3], mask[..., i::2, j::3])
+            torch.testing.assert_close(completed[..., i::2, j::3], small, atol=1e-5, rtol=0)
+
+
+def test_resizing_before_subsampling_ignores_the_content_of_holes() -> None:
+    model = make_tiny().eval()
+    model.subsample_above = 8
+    (batch,) = make_batches(1, size=21)
+    completed = model.complete(batch["image"], batch["mask"])
+    known = (batch["mask"] == 0).expand_as(completed)
+    assert torch.equal(completed[known], batch["image"][known])
+    other = torch.where(batch["mask"] == 1, torch.rand(batch["image"].shape), batch["image"])
+    assert torch.equal(model.complete(other, batch["mask"]), completed)
