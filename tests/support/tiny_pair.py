@@ -116,8 +116,8 @@ class Recorder(Callback):
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         self.measured.append({name: float(value) for name, value in trainer.callback_metrics.items()})
-        (quality,) = [callback for callback in trainer.callbacks if isinstance(callback, ValidationMetrics)]
-        self.counted.append(quality.tally.compute()["all", "psnr"].n)
+        (validation_metrics,) = [callback for callback in trainer.callbacks if isinstance(callback, ValidationMetrics)]
+        self.counted.append(validation_metrics.means.compute()["all", "psnr"].n)
 
 
 def make_model(case: Case) -> TinyGAN:
