@@ -1,13 +1,17 @@
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_gan
 import yaml
+from PIL import Image
 
 from lit_inpaint import fit
+
+Write = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +54,17 @@ def tiny_experiment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[s
         patch.setattr(tiny_gan.TinyGAN, "__module__", "lit_inpaint.papers.tiny_gan")
         patch.setitem(sys.modules, "lit_inpaint.papers.tiny_gan", tiny_gan)
         yield ["--experiment", str(path)]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a small, distinct image below `tmp_path` and return its path."""
+
+    def save(name: str, number: int = 0, size: tuple[int, int] = (24, 20), mode: str = "RGB") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(path)
+        return path
+
+    return save

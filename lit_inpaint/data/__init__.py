@@ -16,7 +16,6 @@ from lit_inpaint.data.datasets.oxford_buildings import Oxford
 from lit_inpaint.data.datasets.places2 import Places2
 from lit_inpaint.data.datasets.stanford_cars import StanfordCars
 from lit_inpaint.data.datasets.stl10 import STL10
-from lit_inpaint.data.image_decode import read_image
 from lit_inpaint.data.splits import Splits
 from lit_inpaint.data.transforms import (
     LamaAugment,
@@ -29,6 +28,7 @@ from lit_inpaint.data.transforms import (
     ResizedCenterCrop,
     Transform,
 )
+from lit_inpaint.storage.image_decode import read_image
 
 __all__ = [
     "ADE20K",

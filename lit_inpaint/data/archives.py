@@ -19,10 +19,10 @@ from torch import Tensor
 
 from lit_inpaint.data import list_image_files
 from lit_inpaint.data.file_index import FileIndex, join_names
-from lit_inpaint.data.image_decode import UnreadableImageError, decode_image, decode_shape
 from lit_inpaint.data.image_source import ImageFiles, Indices
 from lit_inpaint.data.list_image_files import SUFFIXES
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.image_decode import UnreadableImageError, decode_image, decode_shape
 
 READABLE_SUFFIXES = (".zip", ".tar")
 """Archives whose members can be read in any order."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_inpaint.data.image_decode import read_image, read_shape
+from lit_inpaint.storage.image_decode import read_image, read_shape
 
 Indices = NDArray[np.int64]
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lit_inpaint.data.image_decode import UnreadableImageError
 from lit_inpaint.data.rng import RngStream, generator
 from lit_inpaint.data.samplers import TrainKey
 from lit_inpaint.data.transforms import Transform
@@ -19,6 +18,7 @@ from lit_inpaint.data.unreadable_images import ImageStore
 from lit_inpaint.data.workers import available_cores
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import MaskSource, PerImageMasks
+from lit_inpaint.storage.image_decode import UnreadableImageError
 from lit_inpaint.types import Batch
 
 RngKey = tuple[int, int, int]

@@ -11,10 +11,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lit_inpaint.data.image_decode import UnreadableImageError
 from lit_inpaint.data.image_source import ImageSource
 from lit_inpaint.data.workers import available_cores
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.image_decode import UnreadableImageError
 
 OnBadFile = Literal["skip", "stop"]
 

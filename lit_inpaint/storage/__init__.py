@@ -1,1 +1,1 @@
-"""Files on disk: atomic writes, locks, the cache directory and pretrained weights."""
+"""Files on disk: image files, atomic writes, locks, the cache directory and pretrained weights."""

@@ -23,10 +23,10 @@ from PIL import Image
 from lit_inpaint import masks
 from lit_inpaint.config.entry_point import silence_warnings, tune_malloc
 from lit_inpaint.data import Folder, RandomResizedCrop, ResizedCenterCrop, read_image
-from lit_inpaint.data.image_decode import decode_image
 from lit_inpaint.data.inpainting_dataset import collate
 from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.rng import RngStream, generator
+from lit_inpaint.storage.image_decode import decode_image
 from lit_inpaint.types import as_floats
 
 SIZE, BATCH = 256, 16

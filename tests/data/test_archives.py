@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from lit_inpaint.data import CelebA, archives, file_index, list_image_files
 from lit_inpaint.data.archives import ArchiveImages, list_archive
-from lit_inpaint.data.image_decode import UnreadableImageError
 from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.splits import random_split
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.image_decode import UnreadableImageError
 
 Write = Callable[..., Path]
 Pack = Callable[..., Path]

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from lit_inpaint.data import unreadable_images
-from lit_inpaint.data.image_decode import read_image
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.data.unreadable_images import ImageStore, OnBadFile
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.image_decode import read_image
 
 Write = Callable[..., Path]
 

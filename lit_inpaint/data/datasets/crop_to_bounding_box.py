@@ -16,11 +16,11 @@ from torch import Tensor
 
 from lit_inpaint.data.datasets.folder_layouts import abbreviate
 from lit_inpaint.data.file_index import FileIndex
-from lit_inpaint.data.image_decode import UnreadableImageError, read_shape
 from lit_inpaint.data.image_source import ImageFiles, Indices
 from lit_inpaint.data.unreadable_images import OnBadFile
 from lit_inpaint.data.workers import available_cores
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.image_decode import UnreadableImageError, read_shape
 
 MIN_INDEXED_FILES = 1_000
 """Sizes of at least this many files are cached. To read ten thousand headers takes seconds on a local disk, minutes over a

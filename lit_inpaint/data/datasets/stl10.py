@@ -13,11 +13,11 @@ from torch import Tensor
 
 from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
 from lit_inpaint.data.datasets.folder_layouts import fallback_splits, refuse_packed, root_or_archive
-from lit_inpaint.data.image_decode import UnreadableImageError
 from lit_inpaint.data.image_source import ImageSource, Indices
 from lit_inpaint.data.splits import Splits, random_split
 from lit_inpaint.data.transforms import LamaAugment
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.image_decode import UnreadableImageError
 
 IMAGES = 100_000
 SIDE = 96

@@ -14,13 +14,13 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from lit_inpaint.data.archives import ArchiveImages
-from lit_inpaint.data.image_decode import UnreadableImageError
 from lit_inpaint.data.image_source import ImageFiles, ImageSource
 from lit_inpaint.data.preparation.file_checks import check_file
 from lit_inpaint.data.preparation.file_report import FileRecord, FileReport
 from lit_inpaint.data.preparation.output_paths import OutputSplit
 from lit_inpaint.data.preparation.resize_options import ResizeOptions
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.image_decode import UnreadableImageError
 from lit_inpaint.storage.output_files import write_output
 from lit_inpaint.visualization.progress_bar import progress_bar
 

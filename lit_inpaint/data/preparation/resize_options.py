@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from lit_inpaint.data.image_decode import UnreadableImageError
 from lit_inpaint.data.preparation.file_checks import SIGNATURES
 from lit_inpaint.data.transforms import PolyphaseSubsample, RandomResizedCrop, Resize, ResizedCenterCrop, Transform
 from lit_inpaint.data.transforms.augmentation import RandomAffine
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.image_decode import UnreadableImageError
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from PIL import Image
 
 from lit_inpaint.data.datasets import crop_to_bounding_box
 from lit_inpaint.data.datasets.crop_to_bounding_box import BoxCrops, square_crops
-from lit_inpaint.data.image_decode import UnreadableImageError, read_image
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.image_decode import UnreadableImageError, read_image
 
 Write = Callable[..., Path]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lit_inpaint.data.datasets.cub200 import CUB200
-from lit_inpaint.data.image_decode import read_image
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.image_decode import read_image
 
 Write = Callable[..., Path]
 pytestmark = pytest.mark.filterwarnings("ignore:.*of the 11,788 official images")

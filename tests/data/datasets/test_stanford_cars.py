@@ -8,9 +8,9 @@ import torch
 from scipy.io import savemat
 
 from lit_inpaint.data.datasets.stanford_cars import StanfordCars
-from lit_inpaint.data.image_decode import read_image
 from lit_inpaint.data.splits import Splits
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.image_decode import read_image
 
 Write = Callable[..., Path]
 Corners = tuple[int, int, int, int]

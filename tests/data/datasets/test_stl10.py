@@ -9,8 +9,8 @@ import torch
 import torchvision
 
 from lit_inpaint.data.datasets.stl10 import STL10, STL10Binary
-from lit_inpaint.data.image_decode import UnreadableImageError
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.image_decode import UnreadableImageError
 
 Write = Callable[..., Path]
 IMAGE_BYTES = 3 * 96 * 96

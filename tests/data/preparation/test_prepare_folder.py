@@ -18,11 +18,11 @@ from torch import Tensor
 
 from lit_inpaint.data import CelebA, Folder, InpaintingData, ListFile, Splits
 from lit_inpaint.data.archives import list_archive
-from lit_inpaint.data.image_decode import UnreadableImageError
 from lit_inpaint.data.image_source import ImageFiles, ImageSource, Indices
 from lit_inpaint.data.preparation import ResizeOptions
 from lit_inpaint.data.splits import random_split
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.image_decode import UnreadableImageError
 
 FORK = multiprocessing.get_context("fork")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import ExifTags, Image, ImageOps
 
-from lit_inpaint.data import image_decode
-from lit_inpaint.data.image_decode import decode_shape, read_image, read_shape
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage import image_decode
+from lit_inpaint.storage.image_decode import decode_shape, read_image, read_shape
 
 Write = Callable[..., Path]
 
@@ -73,7 +73,7 @@ def test_the_error_for_a_broken_file_is_one_line_with_its_name(write: Write, kin
 
 def test_a_workers_traceback_is_removed() -> None:
     wrapped = (
-        "Caught it in worker 0.\nTraceback\n  File x\nlit_inpaint.data.image_decode.UnreadableImageError: cannot read a.jpg"
+        "Caught it in worker 0.\nTraceback\n  File x\nlit_inpaint.storage.image_decode.UnreadableImageError: cannot read a.jpg"
     )
     assert str(image_decode.UnreadableImageError(wrapped)) == "cannot read a.jpg"
 
