@@ -15,7 +15,9 @@ from PIL import Image
 from lit_inpaint import fit, papers
 
 ROOT = Path(__file__).parents[1]
-READMES = sorted(path for path in ROOT.rglob("README.md") if not {".venv", "runs", "build"} & set(path.relative_to(ROOT).parts))
+READMES = sorted(
+    [ROOT / "README.md", *(path for top in ("experiments", "lit_inpaint", "tests") for path in (ROOT / top).rglob("README.md"))]
+)
 each_readme = pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
 LINK = re.compile(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
 COMMAND = re.compile(r"python -m lit_inpaint\.(\w+)")
