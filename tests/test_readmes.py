@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import shutil
 import sys
@@ -22,6 +24,7 @@ each_readme = pytest.mark.parametrize("path", READMES, ids=lambda path: str(path
 LINK = re.compile(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
 COMMAND = re.compile(r"python -m lit_inpaint\.(\w+)")
 SCRIPT = re.compile(r"(?<![\w/.])(?:tests|experiments|notebooks|lit_inpaint)/[\w/]+\.(?:py|sh|sbatch|yaml|ipynb)")
+CLASS = re.compile(r"class_path: (lit_inpaint[\w.]+),?\s+init_args: \{(\w+):")
 EXPERIMENT = re.compile(r"--experiment ([\w/]+)(?![\w/.])")
 
 
@@ -50,6 +53,13 @@ def test_commands_and_files_exist(path: Path) -> None:
         assert (ROOT / script).is_file() or "official_weights" in script, script
     for name in EXPERIMENT.findall(text):
         assert (ROOT / "experiments" / f"{name}.yaml").is_file() or name.startswith("my_"), name
+
+
+@each_readme
+def test_classes_and_their_arguments_exist(path: Path) -> None:
+    for class_path, argument in CLASS.findall(path.read_text()):
+        module, _, name = class_path.rpartition(".")
+        assert argument in inspect.signature(getattr(importlib.import_module(module), name)).parameters, class_path
 
 
 def test_main_readme_is_short() -> None:
