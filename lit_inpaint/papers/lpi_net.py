@@ -12,9 +12,10 @@ Deviations and choices, where the paper is silent:
   (MobileNetV2's at strides 2, 4, 8, 16 and 32). They give 1,330,776 parameters for each N, within the 1.325 to 1.332 million
   that follow from the two published counts, and 1.683 x 2^20 (published 1.67) at N = 1, 5.490 x 2^20 (published 5.47) at
   N = 4. Stage convolution and channel reduction 3x3, smooth convolution 1x1.
-- Activations: tanh after each stage's standard convolution, after expansion and after depthwise convolution, which keeps
-  features between -1 and 1 as in section 3.2; none after the bottleneck ("linear") and none in the top-down pathway, for which
-  the text names none. No normalization.
+- Activations: tanh after each stage's standard convolution, after expansion and after depthwise convolution, whose outputs are
+  between -1 and 1 as in section 3.2; none after the bottleneck ("linear") and none in the top-down pathway, for which the text
+  names none. So the sum of a ResBlock's input and its bottleneck, the output of a stage, is not bounded. No normalization.
+- The channel reduction comes before up-sampling: it reduces the channels "before the subsequent operations" (section 3.3).
 - The top-down steps end at 16 channels; one 3x3 convolution maps these to RGB, without an activation.
 - The input of the generator is the image with emptied holes and the mask (4 channels). Images inside it are in [-1, 1], the
   range of its tanh, so an emptied hole is mid-gray; `forward` converts both ways.
@@ -23,7 +24,11 @@ Deviations and choices, where the paper is silent:
 - Eq. 2 adds the adversarial term with weight 1, and eq. 1 is minimax: the generator minimizes log(1 - D), not -log D.
 - The input of both losses is the raw output, since I_pred and z = G(x) are raw; only the evaluation composites (section 4.1).
 - The paper's masks mark known pixels with 1 after inversion; here 1 is a hole everywhere.
-- Batch size and training length are not stated; `experiments/lpi_*.yaml` document their choices.
+- Not stated, so chosen in `experiments/`: batch size and training length; the square crop of CelebA's images (as wide as the
+  image; at a random height in training, in the center for evaluation), the horizontal flip, and the mask ratio of training
+  masks (10 to 50 %).
+- Masks: those of "work [8]", which mark holes with 1. Of NVIDIA's two sets, 55,116 training and 12,000 test masks, this holds
+  for the test masks only; `experiments/data/nvidia_masks_256.yaml` takes these to train and to test.
 """
 
 from __future__ import annotations
@@ -82,7 +87,7 @@ class LightweightResBlock(nn.Module):
 
 
 class TopDownStep(nn.Module):
-    """Bilinear up-sampling, channel reduction, lateral addition, smooth convolution (figure 3)."""
+    """Channel reduction, bilinear up-sampling, lateral addition, smooth convolution (section 3.3, figure 3)."""
 
     def __init__(self, width_below: int, width: int) -> None:
         super().__init__()
@@ -91,8 +96,8 @@ class TopDownStep(nn.Module):
 
     def forward(self, below: Tensor, lateral: Tensor) -> Tensor:
         """Map features of the step below (B, C', h, w) and of the bottom-up pathway (B, C, H, W) to (B, C, H, W)."""
-        up = interpolate(below, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
-        smooth: Tensor = self.smooth(self.reduce(up) + lateral)
+        up = interpolate(self.reduce(below), size=lateral.shape[-2:], mode="bilinear", align_corners=False)
+        smooth: Tensor = self.smooth(up + lateral)
         return smooth
 
 

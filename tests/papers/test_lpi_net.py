@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lit_inpaint.papers import LPINet
 from lit_inpaint.papers.lpi_net import LightweightResBlock, TopDownStep, Weights
+from lit_inpaint.profiling.macs import count_params_macs
 from lit_inpaint.settings import Adam
 from lit_inpaint.types import Batch
 
@@ -65,7 +66,7 @@ def test_resblock() -> None:
 
 
 def test_top_down() -> None:
-    """Section 3.3: four steps, each with upsampling, channel reduction, lateral addition and smoothing."""
+    """Section 3.3: four steps, each with channel reduction, upsampling, lateral addition and smoothing."""
     steps = make().generator.steps
     assert len(steps) == 4
     below, above = WIDTHS[:0:-1], WIDTHS[-2::-1]
@@ -74,12 +75,17 @@ def test_top_down() -> None:
 
 
 def test_top_down_step() -> None:
+    """Section 3.3: the channel reduction comes "before the subsequent operations"."""
     torch.manual_seed(0)
     step = TopDownStep(6, 4)
     below, lateral = torch.randn(1, 6, 3, 4), torch.randn(1, 4, 6, 8)
-    up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)(below)
-    expected = step.smooth(step.reduce(up) + lateral)
-    torch.testing.assert_close(step(below, lateral), expected)
+    up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)(step.reduce(below))
+    torch.testing.assert_close(step(below, lateral), step.smooth(up + lateral))
+
+
+@pytest.mark.parametrize(("blocks", "macs"), [(1, 1_225_359_360), (4, 3_693_477_888)])
+def test_macs_at_256_pixels(blocks: int, macs: int) -> None:
+    assert count_params_macs(make(blocks), 256).macs == macs
 
 
 def test_resolutions_inside() -> None:
