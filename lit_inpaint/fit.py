@@ -59,7 +59,11 @@ def _train(
 ) -> int:
     import torch
 
+    from lit_inpaint.callbacks.validation_metrics import ValidationMetrics
     from lit_inpaint.cluster.launch_summary import describe_batch_size, experiment_batch_size, print_launch_summary
+    from lit_inpaint.engine.tf32 import set_tf32
+    from lit_inpaint.evaluation.evaluator import set_up
+    from lit_inpaint.metrics import find_protocol
     from lit_inpaint.runs.build_trainer import RunTrainer
     from lit_inpaint.runs.checkpoint_file import resume_step
     from lit_inpaint.runs.choose_run_dir import choose_run_dir, released
@@ -68,7 +72,7 @@ def _train(
 
     entry_point.silence_warnings()
     entry_point.tune_malloc()
-    torch.set_float32_matmul_precision("high")  # TF32 on GPUs that have it; no effect on CPUs
+    set_tf32(checked.tf32)
     config_yaml, trainer_args = check_settings.dump(checked), checked.trainer.as_dict()
     config = yaml.safe_load(config_yaml)
     run, resumes = choose_run_dir(launch, options.run_dir, options.resume, config)
@@ -85,11 +89,12 @@ def _train(
         model.seed = checked.seed
         in_experiment = experiment_batch_size(experiment.get("data"), checked.data.class_path)
         batch = describe_batch_size(data.batch_size, devices.processes, in_experiment)
-        print_launch_summary(launch, devices, trainer_args, batch, model, run.path, resumes)
+        print_launch_summary(launch, devices, trainer_args, checked.tf32, batch, model, run.path, resumes)
         # Before anything copies or wraps the weights. A resumed run has its own; the file may be gone by then.
         messages = init_from(model, checked.init_from) if checked.init_from is not None and step is None else []
-        data.prepare_data()
-        data.setup("fit")  # before the run directory is created: a missing image folder leaves nothing behind
+        protocol = find_protocol(checked.protocol)
+        # Before the run directory is created: a missing image folder leaves nothing behind.
+        set_up(data, "fit", (ValidationMetrics().protocol, protocol))
         if checked.trainer.limit_val_batches != 0:
             check_validation_size(data, devices.processes)
         if launch.is_global_zero:
@@ -98,7 +103,7 @@ def _train(
         run_trainer = RunTrainer(run, launch, signals, model, data, config, trainer_args, objects.wandb, timeout, step)
         trainer = run_trainer.fit(config_yaml, messages)
         if trainer.is_global_zero:
-            evaluate_final_weights(trainer, model, data, run, checked.baselines, signals.check_deadline)
+            evaluate_final_weights(trainer, model, data, run, protocol, checked.baselines, signals.check_deadline)
             run.finish(trainer.global_step)
     return 0
 

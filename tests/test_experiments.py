@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ from PIL import Image
 from lit_inpaint import fit
 from lit_inpaint.config.check_settings import check, dump
 from lit_inpaint.config.load_yaml import load_experiment
-from lit_inpaint.metrics import find_protocol
 from lit_inpaint.papers import DeepGIN
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -73,7 +73,14 @@ def test_head_has_the_commands_to_train_and_to_evaluate(name: str) -> None:
     assert lines[0].startswith(f"# python -m lit_inpaint.fit --experiment {name}")
     (evaluation,) = [line for line in lines if line.startswith("# python -m lit_inpaint.evaluate ")]
     assert evaluation.startswith(f"# python -m lit_inpaint.evaluate --checkpoint runs/{name}/<time>/checkpoints/last.ckpt ")
-    find_protocol(evaluation.partition(" --protocol ")[2].split()[0])
+    assert evaluation.partition(" --protocol ")[2].split()[0] == check(load_experiment(name)).protocol
+
+
+def test_the_protocol_is_the_papers() -> None:
+    protocols = {name: check(load_experiment(name)).protocol for name in EXPERIMENTS}
+    of_paper = {"deepgin": "deepgin", "lpi": "lpi", "pconv": "pconv", "pepsi": "pepsi", "unet": "wavemix", "wavemix": "wavemix"}
+    for name, protocol in protocols.items():
+        assert protocol == ("lpi" if name.startswith("benchmark/") else of_paper[name.partition("_")[0]]), name
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: str(path.relative_to(FOLDER)))
@@ -124,6 +131,9 @@ def test_trains_two_steps_on_any_folder(name: str, images: Path, tmp_path: Path)
     assert [row.split(",")[0] for row in rows] == ["step", "1", "1", "2", "2"]
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     assert [path.name for path in (run / "samples").iterdir()] == ["step_0000002.png"]
+    final = json.loads((run / "final_evaluation.json").read_text())["rows"]
+    assert {row["protocol"] for row in final} == {check(load_experiment(name)).protocol}
+    assert all(row["n"] for row in final if row["bucket"] == "all")
 
 
 def test_an_experiment_is_named_by_its_path(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ def print_launch_summary(
     launch: LaunchInfo,
     devices: Devices,
     trainer_args: Mapping[str, Any],
+    tf32: bool,
     batch: str,
     model: Inpainter,
     run_dir: Path,
@@ -33,6 +34,7 @@ def print_launch_summary(
         launch: of this process.
         devices: of the run.
         trainer_args: keyword arguments of Lightning's Trainer.
+        tf32: whether training uses TF32.
         batch: from `describe_batch_size`.
         model: the paper.
         run_dir: the run directory.
@@ -43,11 +45,13 @@ def print_launch_summary(
     import torch
 
     from lit_inpaint.engine.ddp_strategy import describe_strategy
+    from lit_inpaint.engine.tf32 import describe_precision
 
     gpu = trainer_args["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     device = torch.cuda.get_device_name(0) if gpu else "CPU"
     strategy = describe_strategy(devices.processes, trainer_args["strategy"], model.stages(), model.discriminator is not None)
-    precision = str(trainer_args["precision"] or "32-true")
+    capability = torch.cuda.get_device_capability(0) if gpu else None
+    precision = describe_precision(str(trainer_args["precision"] or "32-true"), tf32, capability)
     print(*launch_summary(launch, devices, device, batch, strategy, precision, run_dir, resumes), sep="\n")
 
 
@@ -62,7 +66,7 @@ def launch_summary(
         device: "CPU" or the GPU's name.
         batch: from `describe_batch_size`.
         strategy: from `describe_strategy`.
-        precision: of the Trainer.
+        precision: from `describe_precision`.
         run_dir: the run directory.
         resumes: whether the run resumes from a checkpoint.
     """

@@ -35,6 +35,8 @@ def build_parser() -> ArgumentParser:
     parser.add_subclass_arguments(Inpainter, "model", required=True, help="the paper and its hyperparameters")
     parser.add_subclass_arguments(InpaintingData, "data", required=True, help="images, masks and batches")
     parser.add_class_arguments(Trainer, "trainer", skip=set(RESERVED_TRAINER_ARGS), instantiate=False)
+    parser.add_argument("--protocol", type=str, default="lpi", help="metrics and mask-ratio buckets of the final evaluation")
+    parser.add_argument("--tf32", type=bool, default=True, help="train with TF32 products on GPUs that have it")
     parser.add_argument("--ema", type=float | None, default=None, help="decay of the generator's EMA; null for none")
     parser.add_argument("--checkpoint_every", type=int, default=500, help="batches between two saves of checkpoints/last.ckpt")
     parser.add_argument("--num_samples", type=int, default=8, help="validation images in each grid of samples/")
@@ -69,6 +71,7 @@ def check(config: Config) -> Namespace:
     except (ArgumentError, TypeError, ValueError) as error:
         raise UserError(format_config_error(str(error))) from None
     _check_groups(checked)
+    _check_protocol(checked.protocol)
     return checked
 
 
@@ -98,6 +101,15 @@ def _absolute(checkpoint: str) -> str:
         return str(Path(checkpoint).expanduser().absolute())  # links are not resolved: the target may change before a resume
     except RuntimeError as error:
         raise UserError(f"init_from: {checkpoint}: {error}") from None
+
+
+def _check_protocol(name: str) -> None:
+    from lit_inpaint.metrics import find_protocol
+
+    try:
+        find_protocol(name)
+    except UserError as error:
+        raise UserError(f"protocol: {error}") from None
 
 
 def _check_groups(checked: Namespace) -> None:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from lit_inpaint.evaluation.published_rows import MARK
-from lit_inpaint.metrics import ALL, DistributionScore, Protocol, ScoreRow
+from lit_inpaint.metrics import ALL, OUTSIDE, DistributionScore, Protocol, ScoreRow
 from lit_inpaint.published import PublishedTable
 
 
@@ -56,7 +56,7 @@ class MethodLine:
 
 @dataclass(frozen=True)
 class Section:
-    """The lines of one mask-ratio bucket, and its number of samples; no lines without samples."""
+    """The lines of one mask-ratio bucket, or of the samples outside all buckets, or of all samples; n: number of samples."""
 
     label: str
     n: int
@@ -87,9 +87,8 @@ def build_table(
     notes: Sequence[str] = (),
     distribution_scores: Sequence[DistributionScore] = (),
     published: Sequence[PublishedTable] = (),
-    labels: Sequence[str] | None = None,
 ) -> Table:
-    """Build a table of mask-ratio bucket x method x metric.
+    """Build a table of mask-ratio bucket x method x metric: the protocol's buckets, "outside" where it has samples, and "all".
 
     Marks the best evaluated method in each column if there are several. Published lines follow below and are not ranked:
     their images and masks differ.
@@ -101,20 +100,19 @@ def build_table(
         notes: below the table.
         distribution_scores: scores of all samples together, of any method; they define columns.
         published: tables of papers to show for comparison.
-        labels: of the buckets to show; None: those of the protocol.
     """
     columns = (
         *(Column(metric.name, metric.unit, metric.higher_is_better) for metric in protocol.metrics),
         *(Column(score.name, score.unit, score.higher_is_better) for score in distribution_scores),
     )
-    if labels is None:
-        labels = [*protocol.labels] if ALL in protocol.labels or not distribution_scores else [*protocol.labels, ALL]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     by_place = {(row["bucket"], row["method"], row["metric"]): row for row in rows}
     own = {metric.name for metric in protocol.metrics}
     sections = []
-    for label in labels:
-        n = max((row["n"] + row.get("nan", 0) for row in rows if row["bucket"] == label and row["metric"] in own), default=0)
+    for label in [bucket.label for bucket in protocol.buckets] + [OUTSIDE, ALL]:
+        n = max((num_samples(row) for row in rows if row["bucket"] == label and row["metric"] in own), default=0)
+        if label == OUTSIDE and not n:
+            continue
         lines = []
         for method in methods if n else []:
             cells = []
@@ -131,6 +129,11 @@ def build_table(
                     lines.append(MethodLine(f"{method}{table_name} {MARK}", tuple(map(Cell, texts)), published=True))
         sections.append(Section(label, n, tuple(lines)))
     return Table(title, columns, tuple(sections), tuple(notes))
+
+
+def num_samples(row: ScoreRow) -> int:
+    """Number of samples that a row is of: those in the mean, and those left out of it as infinite or NaN."""
+    return row["n"] + row.get("nan", 0) + row.get("infinite", 0)
 
 
 def _cell(row: ScoreRow | None, column_rows: Sequence[ScoreRow], column: Column) -> Cell:

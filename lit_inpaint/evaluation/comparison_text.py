@@ -8,8 +8,10 @@ from typing import Any
 from lit_inpaint.data import InpaintingData
 from lit_inpaint.data.manifest import SHORT_DIGEST, Manifest
 from lit_inpaint.evaluation.method_labels import label_masks
-from lit_inpaint.metrics import EvaluationResult, PairedComparison, Protocol, ScoreRow
+from lit_inpaint.metrics import ALL, OUTSIDE, EvaluationResult, PairedComparison, Protocol, ScoreRow
 
+_NAMES = {OUTSIDE: "other mask ratios", ALL: "all samples"}
+_NOT_COMPARED = "no sample with a finite score of both"
 _MAX_LENGTH = 120  # characters of a setting in a sentence
 
 
@@ -28,7 +30,9 @@ def describe_methods(rows: Sequence[ScoreRow], pairs: Sequence[PairedComparison]
 
 
 def describe_comparison(rows: Sequence[ScoreRow], protocol: Protocol, method: str, metric: str | None = None) -> list[str]:
-    """A line for each other method: the buckets in which the mean of `method` is better, equal or worse.
+    """A line for each other method: the buckets in which the mean of `method` is better, equal or worse, then all samples.
+
+    Buckets without samples are not named.
 
     Args:
         rows: of an evaluation.
@@ -42,39 +46,45 @@ def describe_comparison(rows: Sequence[ScoreRow], protocol: Protocol, method: st
     lines = []
     for other in dict.fromkeys(row["method"] for row in rows if row["method"] != method):
         buckets: dict[str, list[str]] = {"better": [], "equal": [], "worse": []}
-        for label in protocol.labels:
+        for label in _labels(protocol):
             value, other_value = values.get((label, method)), values.get((label, other))
             if value is not None and other_value is not None:
                 gain = sign * (value - other_value)
-                buckets["better" if gain > 0 else "worse" if gain < 0 else "equal"].append(label)
+                buckets["better" if gain > 0 else "worse" if gain < 0 else "equal"].append(_NAMES.get(label, label))
         parts = [f"{word} at {', '.join(labels)}" if protocol.buckets else word for word, labels in buckets.items() if labels]
-        if not buckets["better"] and protocol.buckets:
+        if not buckets["better"] and parts and protocol.buckets:
             parts.insert(0, "better nowhere")
-        lines.append(f"{method} against {other} by {chosen.name.upper()}: {'; '.join(parts)}")
+        lines.append(f"{method} against {other} by {chosen.name.upper()}: {'; '.join(parts) or _NOT_COMPARED}")
     return lines
 
 
+def _labels(protocol: Protocol) -> list[str]:
+    """Labels of all rows that a table may have."""
+    return [*(bucket.label for bucket in protocol.buckets), OUTSIDE, ALL]
+
+
 def describe_pairs(comparisons: Sequence[PairedComparison], protocol: Protocol) -> list[str]:
-    """A line for each two methods: mean difference and win rate in each bucket, by the protocol's first metric."""
+    """A line for each two methods: mean difference and win rate in each bucket and over all, by the protocol's first metric.
+
+    Buckets without a sample that has a finite score of both methods are not named.
+    """
     metric = protocol.metrics[0]
     lines = []
     for method, other in dict.fromkeys((one["method"], one["other"]) for one in comparisons):
         parts = [
             _describe_pair(one, metric.unit)
             for one in comparisons
-            if (one["method"], one["other"], one["metric"]) == (method, other, metric.name) and one["bucket"] in protocol.labels
+            if (one["method"], one["other"], one["metric"]) == (method, other, metric.name) and one["difference"] is not None
         ]
-        lines.append(f"{method} - {other}, {metric.name.upper()} sample by sample: {'; '.join(parts)}")
+        lines.append(f"{method} - {other}, {metric.name.upper()} sample by sample: {'; '.join(parts) or _NOT_COMPARED}")
     return lines
 
 
 def _describe_pair(comparison: PairedComparison, unit: str) -> str:
     bucket, low, high = comparison["bucket"], comparison["low"], comparison["high"]
-    if comparison["difference"] is None:
-        return f"{bucket}: no sample with a score of both"
     interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
     return (
-        f"{bucket}: {comparison['difference']:+.3f}{interval}{unit and ' ' + unit}, better on {comparison['win_rate']:.0%} of "
+        f"{_NAMES.get(bucket, bucket)}: {comparison['difference']:+.3f}{interval}{unit and ' ' + unit}, better on {comparison['win_rate']:.0%} of "
         f"{comparison['n']:,}"
     )
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from lit_inpaint.data import InpaintingData
 from lit_inpaint.data.inpainting_dataset import EvalDataset
 from lit_inpaint.engine.any_size import complete_subsampled
+from lit_inpaint.engine.tf32 import tf32_off
 from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.partial_results import PartialResults, SampleScore
 from lit_inpaint.metrics import (
@@ -32,6 +33,7 @@ Method = Callable[[Tensor, Tensor], Tensor]
 
 
 @torch.no_grad()
+@tf32_off()
 def evaluate(
     methods: Mapping[str, Method],
     loader: DataLoader[Any],
@@ -40,7 +42,7 @@ def evaluate(
     distribution_metrics: DistributionMetrics | None = None,
     partial: PartialResults | None = None,
 ) -> EvaluationResult:
-    """Score every method on every sample of `loader`.
+    """Score every method on every sample of `loader`, without TF32.
 
     Args:
         methods: by the name in their rows; a network must already be on `device`.
@@ -98,20 +100,29 @@ def evaluate(
 
 
 def prepare_samples(data: InpaintingData, split: Literal["val", "test"], protocol: Protocol) -> DataLoader[Any]:
-    """Set up the data of a split and return its loader.
+    """Set up the data of a split and return its loader; raises what `set_up` raises."""
+    set_up(data, "validate" if split == "val" else "test", (protocol,))
+    return data.val_dataloader() if split == "val" else data.test_dataloader()
+
+
+def set_up(data: InpaintingData, stage: Literal["fit", "validate", "test"], protocols: Sequence[Protocol]) -> None:
+    """Set up the data of a stage, and check that its evaluation images are large enough for all metrics.
+
+    Args:
+        data: the data module.
+        stage: as in `data.setup`.
+        protocols: the images of the stage are evaluated by these.
 
     Raises:
-        UserError: data is missing, or images are too small for a metric of the protocol.
+        UserError: data is missing, or images are too small for a metric; squares are checked before any file is listed.
     """
     square = data.val_transform.square
-    if square:
+    for protocol in protocols if square else ():
         protocol.require_size(data.size)
     data.prepare_data()
-    data.setup("validate" if split == "val" else "test")
-    loader = data.val_dataloader() if split == "val" else data.test_dataloader()
-    if not square:
-        protocol.require_size(*data.min_side(split))
-    return loader
+    data.setup(stage)
+    for protocol in () if square else protocols:
+        protocol.require_size(*data.min_side("test" if stage == "test" else "val"))
 
 
 def apply_subsampling(protocol: Protocol, method: Method) -> Method:

@@ -187,8 +187,7 @@ def _final_table(runs: Sequence[RunRecord], manifest: str, several: bool) -> Fin
             rows_of[name if rows_of.get(name, rows) == rows else f"{name} [{run.label}]"] = rows
     rows = [{**row, "method": name} for name, own in rows_of.items() for row in own]
     protocol = next((protocol for protocol in PROTOCOLS if protocol.name == rows[0].get("protocol")), LPI)
-    buckets = _unique(str(row["bucket"]) for row in rows)
-    table = build_table(cast("list[ScoreRow]", rows), protocol, "", labels=buckets)
+    table = build_table(cast("list[ScoreRow]", rows), protocol, "")
     return FinalTable([run.label for run in runs], table, manifest, f"{protocol.name}: {protocol.description}")
 
 

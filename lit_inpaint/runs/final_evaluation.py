@@ -10,8 +10,8 @@ from torch import Tensor
 from lit_inpaint.evaluation.baselines import BASELINES
 from lit_inpaint.evaluation.comparison_tables import build_table, print_table
 from lit_inpaint.evaluation.comparison_text import describe_comparison, describe_evaluation
-from lit_inpaint.evaluation.evaluator import Method, evaluate
-from lit_inpaint.metrics import LPI
+from lit_inpaint.evaluation.evaluator import Method, apply_subsampling, evaluate
+from lit_inpaint.metrics import Protocol
 from lit_inpaint.runs.checkpoint_file import load
 from lit_inpaint.runs.run_dir import RunDir
 from lit_inpaint.storage.output_files import write_json, write_output
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 
 def evaluate_final_weights(
-    trainer: Trainer, model: Inpainter, data: InpaintingData, run: RunDir, baselines: bool, check_deadline: Callable[[], None]
+    trainer: Trainer,
+    model: Inpainter,
+    data: InpaintingData,
+    run: RunDir,
+    protocol: Protocol,
+    baselines: bool,
+    check_deadline: Callable[[], None],
 ) -> None:
     """Evaluate `last.ckpt`, with EMA weights where the run has them; print the table and the contents of the run directory.
 
@@ -33,6 +39,7 @@ def evaluate_final_weights(
         model: the paper.
         data: the data module.
         run: the run directory.
+        protocol: metrics and mask-ratio buckets.
         baselines: also evaluate classical methods.
         check_deadline: called before each completion; may raise to stop the evaluation.
     """
@@ -40,17 +47,17 @@ def evaluate_final_weights(
     device = trainer.strategy.root_device
     final = load(run.last).to(device)
     name = type(model).__name__
-    methods = {name: final.complete, **(dict(BASELINES) if baselines else {})}
+    methods = {name: apply_subsampling(protocol, final.complete), **(dict(BASELINES) if baselines else {})}
     methods = {name: _with_deadline(method, check_deadline) for name, method in methods.items()}
-    scores = evaluate(methods, data.val_dataloader(), LPI, device)
+    scores = evaluate(methods, data.val_dataloader(), protocol, device)
     rows = scores.rows()
     manifest = data.manifest("val")
     with write_output(run.manifest) as part:
         manifest.write(part)
     write_json(run.final_evaluation, {"rows": [{**row, "manifest": manifest.digest} for row in rows]})
-    title = f"{name} after {trainer.global_step} steps, validation set"
-    print_table(build_table(rows, LPI, title, describe_evaluation(scores, data, manifest)))
-    for line in [*scores.notes(), *describe_comparison(rows, LPI, name)]:
+    title = f"{name} after {trainer.global_step} steps, validation set, {data.val_transform.describe(data.size)}"
+    print_table(build_table(rows, protocol, title, describe_evaluation(scores, data, manifest)))
+    for line in [*scores.notes(), *describe_comparison(rows, protocol, name)]:
         print(line)
     print(f"\nRun directory: {run.path}")
     if run.samples.is_dir():

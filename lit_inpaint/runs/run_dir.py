@@ -24,6 +24,7 @@ _LOGGING_KEYS = (
     "sample_every",
     "checkpoint_every",
     "baselines",
+    "protocol",
     "trainer.log_every_n_steps",
 )
 _KEYS_FREE_TO_CHANGE = ("data.init_args.root", "data.init_args.workers", "data.init_args.cache", "data.init_args.on_bad_file")
@@ -187,8 +188,8 @@ class RunDir:
     def differences(self, config: dict[str, Any]) -> list[str]:
         """List the settings that determine the weights and differ from the stored ones, as `key: stored -> new`."""
         stored = self.stored() or config
-        sections = ("model", "data", "seed", "ema", "init_from")
-        before = dict(_flatten({key: stored.get(key) for key in sections}))
+        sections = ("model", "data", "seed", "ema", "tf32", "init_from")
+        before = dict(_flatten({key: stored.get(key, config.get(key)) for key in sections}))
         now = dict(_flatten({key: config.get(key) for key in sections}))
         keys = [key for key in {**before, **now} if key not in _KEYS_FREE_TO_CHANGE and before.get(key) != now.get(key)]
         return [f"{key}: {_shorten(before.get(key))} -> {_shorten(now.get(key))}" for key in keys]

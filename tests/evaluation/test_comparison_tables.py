@@ -4,7 +4,7 @@ import io
 import pytest
 
 from lit_inpaint.evaluation.comparison_tables import MARK, build_table, images_csv, print_table, to_csv, to_latex, to_markdown
-from lit_inpaint.metrics import LPI, DistributionScore, ScoreRow
+from lit_inpaint.metrics import LPI, DistributionScore, ScoreRow, find_protocol
 from lit_inpaint.published import PublishedTable
 
 
@@ -56,6 +56,19 @@ def test_the_best_evaluated_method_is_marked_not_a_published_one() -> None:
     assert [(section.label, section.n) for section in TABLE.sections][:2] == [("10-20%", 5), ("20-30%", 0)]
 
 
+def test_all_samples_have_a_row_and_those_outside_the_buckets_one_if_there_are_any() -> None:
+    def sections(found: list[ScoreRow], protocol: str = "lpi") -> list[tuple[str, int]]:
+        return [(section.label, section.n) for section in build_table(found, find_protocol(protocol), "").sections]
+
+    empty = [(label, 0) for label in LPI.labels]
+    everything = rows({"A": (20.0, 0.5, 3.0)}, "all")
+    assert sections(everything) == [*empty, ("all", 3)]
+    assert sections([*rows({"A": (20.0, 0.5, 3.0)}, "outside"), *everything]) == [*empty, ("outside", 3), ("all", 3)]
+    assert sections(everything, "deepgin") == [("all", 3)]
+    perfect: ScoreRow = {**everything[0], "value": None, "n": 0, "infinite": 4}
+    assert sections([perfect]) == [*empty, ("all", 4)], "infinite scores are samples too"
+
+
 def test_distribution_metrics_have_their_own_column_and_section() -> None:
     fid = DistributionScore("fid_3", "", False, 7.0, 3, 3)
     kid: ScoreRow = {
@@ -99,10 +112,10 @@ def test_latex() -> None:
     assert r"\caption{Title \& more; in bold the best. 50 \% of it.}" in text
     assert r"\multicolumn{3}{c}{10-20\% ($n=5$)}" in text
     (line,) = (line for line in text.splitlines() if line.startswith(r"A\_1"))
-    assert line == r"A\_1 & 20.00 & \textbf{0.500} & 3.000" + " & -" * 9 + r" \\"
+    assert line == r"A\_1 & 20.00 & \textbf{0.500} & 3.000" + " & -" * 12 + r" \\"
     assert r"\midrule" + "\n" + r"Published A $\dagger$ & 99.50" in text
     rows_of_cells = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
-    assert {line.count("&") for line in rows_of_cells} == {12}
+    assert {line.count("&") for line in rows_of_cells} == {15}
     assert text.count("{") == text.count("}")
 
 

@@ -30,6 +30,17 @@ def test_better_equal_and_worse_buckets_are_named() -> None:
     )
 
 
+def test_samples_outside_the_buckets_are_compared_and_nothing_is_stated_without_samples() -> None:
+    empty = rows(ours=(None,) * 4, theirs=(None,) * 4)
+    assert describe_comparison(empty, LPI, "ours") == ["ours against theirs by PSNR: no sample with a finite score of both"]
+    for name, value in (("ours", 2.0), ("theirs", 1.0)):
+        for bucket in ("outside", "all"):
+            empty.append({"method": name, "protocol": "lpi", "bucket": bucket, "metric": "psnr", "value": value, "n": 7})
+    assert describe_comparison(empty, LPI, "ours") == [
+        "ours against theirs by PSNR: better at other mask ratios, all samples"
+    ]
+
+
 def test_without_buckets_none_is_named() -> None:
     protocol = find_protocol("deepgin")
     found: list[ScoreRow] = [
@@ -63,8 +74,11 @@ def test_paired_comparisons_are_described() -> None:
         "win_rate": None,
         "n": 0,
     }
-    not_described: list[PairedComparison] = [{**shared, "bucket": "outside"}, {**shared, "metric": "ssim"}]
-    assert describe_pairs([shared, few, without_score, *not_described], LPI) == [
+    everything: list[PairedComparison] = [{**shared, "bucket": "outside", "n": 5}, {**shared, "bucket": "all"}]
+    not_described: PairedComparison = {**shared, "metric": "ssim"}
+    assert describe_pairs([shared, few, without_score, not_described, *everything], LPI) == [
         "a - b, PSNR sample by sample: 10-20%: +0.500 [+0.250, +0.750] dB, better on 80% of 1,200; 20-30%: -0.500 dB, better "
-        "on 80% of 3; 30-40%: no sample with a score of both"
+        "on 80% of 3; other mask ratios: +0.500 [+0.250, +0.750] dB, better on 80% of 5; all samples: +0.500 [+0.250, +0.750] "
+        "dB, better on 80% of 1,200"
     ]
+    assert describe_pairs([without_score], LPI) == ["a - b, PSNR sample by sample: no sample with a finite score of both"]

@@ -41,6 +41,14 @@ def test_a_bucket_contains_its_lower_but_not_its_upper_bound(mask_ratio: float, 
     assert bucket_of(mask_ratio, [Bucket(0.0, 0.05)]) is None
 
 
+def test_pconvs_protocol_has_a_bucket_for_small_holes() -> None:
+    """The report's hole of 64x64 in 256x256 pixels is 6.25 %."""
+    protocol = find_protocol("pconv")
+    found = bucket_of(64**2 / 256**2, protocol.buckets)
+    assert found is not None
+    assert (found.label, protocol.metrics) == ("0-10%", LPI.metrics)
+
+
 def test_find_protocol_lists_all_names() -> None:
     assert find_protocol("lpi") is LPI
     with pytest.raises(UserError, match=r"no protocol 'lpips'; there are lpi.*did you mean 'lpi'\?") as caught:
