@@ -10,7 +10,18 @@ from collections.abc import Iterator
 from lit_inpaint.errors import did_you_mean
 
 _SECTIONS = ("experiment", "seed", "init_from", "model", "data", "trainer")
-TOP = (*_SECTIONS, "protocol", "tf32", "ema", "checkpoint_every", "num_samples", "sample_every", "tensorboard", "baselines", "wandb")
+TOP = (
+    *_SECTIONS,
+    "protocol",
+    "tf32",
+    "ema",
+    "checkpoint_every",
+    "num_samples",
+    "sample_every",
+    "tensorboard",
+    "baselines",
+    "wandb",
+)
 """Top-level keys of a configuration."""
 
 _INTERNAL = "lit_inpaint sets it"

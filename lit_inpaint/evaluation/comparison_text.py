@@ -83,10 +83,8 @@ def describe_pairs(comparisons: Sequence[PairedComparison], protocol: Protocol) 
 def _describe_pair(comparison: PairedComparison, unit: str) -> str:
     bucket, low, high = comparison["bucket"], comparison["low"], comparison["high"]
     interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
-    return (
-        f"{_NAMES.get(bucket, bucket)}: {comparison['difference']:+.3f}{interval}{unit and ' ' + unit}, better on {comparison['win_rate']:.0%} of "
-        f"{comparison['n']:,}"
-    )
+    difference = f"{comparison['difference']:+.3f}{interval}{unit and ' ' + unit}"
+    return f"{_NAMES.get(bucket, bucket)}: {difference}, better on {comparison['win_rate']:.0%} of {comparison['n']:,}"
 
 
 def describe_training_differences(

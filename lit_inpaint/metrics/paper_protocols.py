@@ -224,8 +224,8 @@ PCONV = replace(
     LPI,
     name="pconv",
     description=(
-        "As lpi, in the six mask-ratio buckets of PConv's irregular test masks (Liu et al. 2018), 0-10 % to 50-60 %. The report "
-        "on regular holes that is reproduced here has no scores: its holes of 64x64 in 256x256 pixels are 6.25 %"
+        "As lpi, in the six mask-ratio buckets of PConv's irregular test masks (Liu et al. 2018), 0-10 % to 50-60 %. The "
+        "report on regular holes that is reproduced here has no scores: its holes of 64x64 in 256x256 pixels are 6.25 %"
     ),
     buckets=ALL_MASK_RATIO_BUCKETS,
     paper="pconv",

@@ -36,9 +36,7 @@ def test_samples_outside_the_buckets_are_compared_and_nothing_is_stated_without_
     for name, value in (("ours", 2.0), ("theirs", 1.0)):
         for bucket in ("outside", "all"):
             empty.append({"method": name, "protocol": "lpi", "bucket": bucket, "metric": "psnr", "value": value, "n": 7})
-    assert describe_comparison(empty, LPI, "ours") == [
-        "ours against theirs by PSNR: better at other mask ratios, all samples"
-    ]
+    assert describe_comparison(empty, LPI, "ours") == ["ours against theirs by PSNR: better at other mask ratios, all samples"]
 
 
 def test_without_buckets_none_is_named() -> None:

@@ -35,9 +35,7 @@ def test_samples_outside_all_buckets_are_in_the_table(
     assert {row["bucket"]: row["n"] for row in rows}["outside"] == 2
 
 
-def test_the_protocol_is_a_setting(
-    tiny_experiment: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_protocol_is_a_setting(tiny_experiment: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert fit.main([*tiny_experiment, *OPTIONS, *SMALL_HOLE, "--run_dir", str(run), "--protocol", "pepsi"]) == 0
     printed = capsys.readouterr().out
