@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Terms = Mapping[str, Tensor | Callable[[], Tensor]]
@@ -62,6 +63,49 @@ def as_floats(batch: Batch) -> Batch:
     if image.dtype == torch.uint8:
         image = image.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     return {"image": image, "mask": mask.float() if mask.dtype == torch.uint8 else mask, "name": batch["name"]}
+
+
+def complete_inputs(image: Tensor | NDArray[Any], mask: Tensor | NDArray[Any]) -> tuple[Tensor, Tensor]:
+    """Convert what a caller of `Inpainter.complete` has to the contract, and check it.
+
+    Args:
+        image: (B, 3, H, W) or (3, H, W), float in [0, 1] or uint8 in [0, 255].
+        mask: (B, 1, H, W), (1, 1, H, W) for all images, (B, H, W), (1, H, W) or (H, W); bool, or exactly 0 and 1 (uint8 also 0
+            and 255). 1 or True is a hole.
+
+    Returns:
+        `image` (B, 3, H, W) float in [0, 1] and `mask` (B, 1, H, W) of the same type, exactly 0 or 1.
+
+    Raises:
+        ValueError: names the argument, what it is, and what was expected.
+    """
+    image, mask = (torch.as_tensor(value) for value in (image, mask))
+    if image.ndim not in (3, 4) or image.shape[-3] != 3:
+        raise ValueError(f"image is {tuple(image.shape)}; expected (B, 3, H, W) or (3, H, W), channels before rows and columns")
+    image = image if image.ndim == 4 else image[None]
+    if image.dtype == torch.uint8:
+        image = image.float() / 255
+    if not image.is_floating_point():
+        raise ValueError(f"image is {image.dtype}; expected float in [0, 1] or uint8 in [0, 255]")
+    low, high = (float(value) for value in image.aminmax())
+    if not (low >= -1e-4 and high <= 1 + 1e-4):  # also false for NaN
+        remedy = (
+            "(image + 1) / 2" if -1.001 <= low < 0 and high <= 1.001 else "image / 255" if 1 < high <= 255 <= 255 + low else ""
+        )
+        raise ValueError(f"image spans [{low:.3g}, {high:.3g}]; expected [0, 1]" + (f": pass {remedy}" if remedy else ""))
+    mask = mask[:, None] if mask.ndim == 3 else mask[None, None] if mask.ndim == 2 else mask
+    if mask.ndim != 4 or mask.shape[1] != 1 or mask.shape[2:] != image.shape[2:] or mask.shape[0] not in (1, image.shape[0]):
+        raise ValueError(
+            f"mask is {tuple(mask.shape)} beside an image of {tuple(image.shape)}; expected (B, 1, H, W) or (H, W)"
+        )
+    if mask.dtype == torch.uint8 and bool((mask > 1).any()):
+        if not bool(((mask == 0) | (mask == 255)).all()):
+            raise ValueError("mask has gray values; expected 0 and 255, or 0 and 1: threshold it, such as mask > 127")
+        mask = mask > 127
+    mask = mask.to(image)
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise ValueError(f"mask spans [{float(mask.min()):.3g}, {float(mask.max()):.3g}]; expected exactly 0 and 1, 1 = hole")
+    return image, mask.expand(image.shape[0], -1, -1, -1)
 
 
 def composite(image: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:

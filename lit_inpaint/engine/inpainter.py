@@ -29,6 +29,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_info
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lit_inpaint.engine.any_size import predict_any_size
@@ -43,7 +44,7 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import at_least_float32
 from lit_inpaint.nets.cpu.layer_swap import use_fast_cpu_layers
 from lit_inpaint.settings import OptimizerSettings, Player, Stage, Training
-from lit_inpaint.types import Batch, Prediction, Terms, check_batch, composite
+from lit_inpaint.types import Batch, Prediction, Terms, check_batch, complete_inputs, composite
 
 Logits = TypeVar("Logits", Tensor, Sequence[Tensor])
 
@@ -442,16 +443,20 @@ class Inpainter(LightningModule):
 
     @final
     @torch.no_grad()
-    def complete(self, image: Tensor, mask: Tensor) -> Tensor:
+    def complete(self, image: Tensor | NDArray[Any], mask: Tensor | NDArray[Any]) -> Tensor:
         """Fill the holes of images of any size.
 
         Args:
-            image: (B, 3, H, W) in [0, 1]; what its holes hold is ignored.
-            mask: (B, 1, H, W), 1 = hole.
+            image: (B, 3, H, W) or (3, H, W), float in [0, 1] or uint8; what its holes hold is ignored.
+            mask: (B, 1, H, W) or (H, W), 1 or True = hole; see `lit_inpaint.types.complete_inputs`.
 
         Returns:
             (B, 3, H, W) in [0, 1]; known pixels keep their exact values.
+
+        Raises:
+            ValueError: an argument has another shape, type or value range; the message names the remedy.
         """
+        image, mask = complete_inputs(image, mask)
         return composite(image, self.predict(image, mask).clamp(0, 1).to(image.dtype), mask)
 
     def predict(self, image: Tensor, mask: Tensor) -> Tensor:
