@@ -6,6 +6,7 @@ import argparse
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,19 +125,21 @@ def _fit_options(folder: Path, experiment: str | None) -> str:
 
 @contextmanager
 def _exit_on_sigterm() -> Iterator[None]:
-    """Exit with status 143 on SIGTERM; print after an interruption how to resume."""
+    """Exit with status 143 on SIGTERM, which only the main thread can handle; print after an interruption how to resume."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
 
     def leave(number: int, frame: FrameType | None) -> Any:
         sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = signal.signal(signal.SIGTERM, leave) if in_main_thread else None
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
         print("\ninterrupted; the same command resumes", file=sys.stderr)
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

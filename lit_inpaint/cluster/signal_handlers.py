@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ class GracefulExit(SystemExit):
 
 class Signals:
     """Records which signal arrived. A second SIGTERM or SIGINT after `REPEAT_S` seconds ends the process at once.
+
+    Outside the main thread, where Python installs no handlers, all handlers stay as they are.
 
     Attributes:
         received: the first signal that arrived, None before.
@@ -78,7 +81,8 @@ class Signals:
             os.kill(os.getpid(), number)
 
     def _install(self, number: int, handler: Any) -> None:
-        self._before.setdefault(number, signal.signal(number, handler))
+        if threading.current_thread() is threading.main_thread():
+            self._before.setdefault(number, signal.signal(number, handler))
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

@@ -96,6 +96,7 @@ class Watchdog(Callback):
         self._trained = False
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
+        self._training_thread = threading.get_ident()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -114,8 +115,8 @@ class Watchdog(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in (f"{trainer.global_rank}.json", f"{trainer.global_rank}.stack", "hung.json"):
             (self.folder / name).unlink(missing_ok=True)
-        self._step = trainer.global_step
-        self._write(_heartbeat(trainer.global_rank, self._step, 0, 0))
+        self._step, self._training_thread = trainer.global_step, threading.get_ident()
+        self._write(self._heartbeat(trainer.global_rank, 0))
         trainer.strategy.barrier("watchdog")
         children = getattr(trainer.strategy.launcher, "procs", [])
         self._thread = threading.Thread(
@@ -169,7 +170,7 @@ class Watchdog(Callback):
             while not self._over.is_set():
                 beat += 1
                 now = time.monotonic()
-                self._write(_heartbeat(rank, self._step, self._progress, beat))
+                self._write(self._heartbeat(rank, beat))
                 for other, heartbeat in _read(self.folder, range(world) if watches else ()):
                     before = seen.get(other)
                     if before is None or heartbeat.beat != before.beat:
@@ -200,6 +201,10 @@ class Watchdog(Callback):
                 _exit(others, 3 * interval)
         faulthandler.cancel_dump_traceback_later()
         (self.folder / f"{rank}.stack").unlink(missing_ok=True)
+
+    def _heartbeat(self, rank: int, beat: int) -> Heartbeat:
+        activity, waiting = current_activity(sys._current_frames().get(self._training_thread))
+        return Heartbeat(rank, socket.gethostname(), os.getpid(), self._step, activity, waiting, self._progress, beat)
 
     def _write(self, heartbeat: Heartbeat) -> None:
         file = self.folder / f"{heartbeat.rank}.json"
@@ -235,12 +240,6 @@ def stragglers(heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:
     heartbeats = sorted(heartbeats, key=lambda heartbeat: heartbeat.rank)
     earliest = [one for one in heartbeats if one.step == min(other.step for other in heartbeats)]
     return [heartbeat for heartbeat in earliest if not heartbeat.waiting] or earliest
-
-
-def _heartbeat(rank: int, step: int, progress: int, beat: int) -> Heartbeat:
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    activity, waiting = current_activity(frame)
-    return Heartbeat(rank, socket.gethostname(), os.getpid(), step, activity, waiting, progress, beat)
 
 
 def current_activity(frame: FrameType | None) -> tuple[str, bool]:

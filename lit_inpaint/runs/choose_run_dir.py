@@ -27,7 +27,9 @@ _VARIABLE = "LIT_INPAINT_RUN_DIR"
 
 
 def choose_run_dir(launch: LaunchInfo, run_dir: str | None, resume: Resume, config: dict[str, Any]) -> tuple[RunDir, bool]:
-    """Choose the run directory on rank 0 and return it on every rank; an existing one is locked on rank 0.
+    """Choose the run directory on rank 0 and return it on every rank; rank 0 locks it, or creates one that no other run has.
+
+    A directory that does not exist yet, and that the user named, is created later.
 
     Args:
         launch: of this process.
@@ -52,13 +54,20 @@ def choose_run_dir(launch: LaunchInfo, run_dir: str | None, resume: Resume, conf
 
     def choose() -> tuple[Path, bool]:
         run, resumes = choose_run(experiment, run_dir, resume, config, launch.is_global_zero, current_job())
-        if launch.is_global_zero and run.path.is_dir():
+        if launch.is_global_zero and run_dir is None and not resumes:
+            run = _create(run)
+        elif launch.is_global_zero and run.path.is_dir():
             run.lock()  # now: the other processes would wait for a first process that fails to lock it later
         chosen.append(run)
         return run.path, resumes
 
     requested = Path(run_dir) if run_dir is not None else Path("runs") / experiment
-    path, resumes = broadcast_run_dir(launch, requested, choose)
+    try:
+        path, resumes = broadcast_run_dir(launch, requested, choose)
+    except BaseException:
+        for run in chosen:
+            run.discard()
+        raise
     return (chosen or [RunDir(path)])[0], resumes
 
 
@@ -75,7 +84,7 @@ def choose_run(
     A directory named by `run_dir` is used as it is. Otherwise a requeued SLURM job resumes in its own directory, whatever
     `resume` is, since it is the same run. Else `auto` and `must` search for the newest run of the experiment that is
     unfinished, has this very configuration and is not being trained by another process. Without one, `auto` starts a new run.
-    A new directory is named after the job, or else after the time.
+    A new directory is named after the job, or else after the time; the name may be that of another run.
 
     Args:
         experiment: names the directory below `runs/`.
@@ -118,12 +127,14 @@ def choose_run(
                 return run, True
     if resume == "must":
         raise UserError(f"--resume must: {parent} holds no unfinished run with these settings; name one with --run_dir")
-    return RunDir(_new_path(parent, job.name if job is not None else time.strftime("%Y%m%d-%H%M%S"))), False
+    return RunDir(parent / (job.name if job is not None else time.strftime("%Y%m%d-%H%M%S"))), False
 
 
 @contextmanager
 def released(run: RunDir, launch: LaunchInfo) -> Iterator[None]:
     """Release the run directory at the end of the block: discard it after an error, requeue the SLURM job after a signal.
+
+    After an error that is no user's mistake, the directory stays if the run was started in it.
 
     Args:
         run: the run directory.
@@ -146,6 +157,10 @@ def released(run: RunDir, launch: LaunchInfo) -> Iterator[None]:
         if launch.is_global_zero and job is not None and not exit_.complete and exit_.number != signal.SIGINT:
             stop_service()
             print(job.requeue(exit_.number), flush=True)
+        raise
+    except BaseException:
+        if not run.config.exists():
+            run.discard()
         raise
     finally:
         run.unlock()
@@ -172,9 +187,10 @@ def _last_saved(run: RunDir) -> tuple[int, str]:
     return run.last.stat().st_mtime_ns, run.path.name
 
 
-def _new_path(parent: Path, name: str) -> Path:
-    path, number = parent / name, 1
-    while path.exists():
+def _create(run: RunDir) -> RunDir:
+    """Create the directory of a new run; append -2, -3, … to its name where another run has it, also one of this moment."""
+    number, name = 1, run.path.name
+    while not run.create():
         number += 1
-        path = parent / f"{name}-{number}"
-    return path
+        run = RunDir(run.path.with_name(f"{name}-{number}"))
+    return run

@@ -110,6 +110,27 @@ class RunDir:
         except OSError as error:
             raise _not_writable(self.path, error) from error
 
+    def create(self) -> bool:
+        """Create the directory and lock it; return False where it exists, such as that of another run of the same second.
+
+        Raises:
+            UserError: as `open`.
+        """
+        created = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _not_writable(self.path, error) from error
+        try:
+            self.path.mkdir()
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise _not_writable(self.path, error) from error
+        self.lock()
+        self._created = created
+        return True
+
     def lock(self) -> None:
         """Create the directory and lock it; the lock ends with the process, however that ends.
 

@@ -3,9 +3,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from tiny_runs import run
 
+from lit_inpaint import prepare
 from lit_inpaint.cluster import signal_handlers
 from lit_inpaint.cluster.signal_handlers import GracefulExit, Signals
 
@@ -54,3 +58,14 @@ def test_the_deadline_is_half_a_minute_after_the_signal(monkeypatch: pytest.Monk
         with pytest.raises(GracefulExit) as exit_:
             signals.check_deadline()
     assert (exit_.value.number, exit_.value.complete) == (signal.SIGUSR1, False)
+
+
+def test_fit_and_prepare_outside_the_main_thread(tmp_path: Path) -> None:
+    """Python installs signal handlers in the main thread only."""
+    before = signal.getsignal(signal.SIGTERM)
+    with ThreadPoolExecutor(1) as threads:
+        one_step = ("--trainer.max_steps", "1", "--data.workers", "0")
+        assert threads.submit(run, tmp_path / "run", *one_step).result() == 0
+        checked = ["--data", "DemoPhotos", "--check_only", "--workers", "0"]
+        assert threads.submit(prepare.main, checked).result() == 0
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,15 +1,18 @@
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from run_dirs import CONFIG, locked, make_run_dir
-from tiny_runs import run
+from tiny_runs import TINY, run
 
+from lit_inpaint import fit
+from lit_inpaint.cluster.launch_info import LaunchInfo
 from lit_inpaint.cluster.slurm_job import SlurmJob
 from lit_inpaint.data import InpaintingData
 from lit_inpaint.errors import UserError
-from lit_inpaint.runs.choose_run_dir import choose_run
+from lit_inpaint.runs.choose_run_dir import choose_run, choose_run_dir
 from lit_inpaint.runs.run_dir import RunDir
 
 
@@ -83,10 +86,12 @@ def test_other_processes_use_the_directory_of_the_first() -> None:
         assert (run.path, resumes) == (Path("runs/demo/1"), False)
 
 
-def test_a_directory_is_named_after_its_job() -> None:
-    assert choose_run("demo", None, "auto", CONFIG, job=SlurmJob("17_3", 0))[0].path == Path("runs/demo/17_3")
+def test_a_directory_is_named_after_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lit_inpaint.runs.choose_run_dir.current_job", lambda: SlurmJob("17_3", 0))
+    make_run_dir(Path("runs/demo/17"), "only started")
+    assert choose_run_dir(LaunchInfo("Lightning"), None, "auto", CONFIG)[0].path == Path("runs/demo/17_3")
     make_run_dir(Path("runs/demo/17_3"), "other settings")  # another step of the same job
-    assert choose_run("demo", None, "auto", CONFIG, job=SlurmJob("17_3", 0))[0].path == Path("runs/demo/17_3-2")
+    assert choose_run_dir(LaunchInfo("Lightning"), None, "auto", CONFIG)[0].path == Path("runs/demo/17_3-2")
 
 
 @pytest.mark.parametrize("resume", ["auto", "never"])
@@ -101,6 +106,28 @@ def test_a_requeued_job_resumes_in_its_own_directory(resume: Any) -> None:
     run.unlock()
     with locked(Path("runs/demo/17-2")), pytest.raises(UserError, match="another process is training in runs/demo/17-2"):
         choose_run("demo", None, resume, CONFIG, job=SlurmJob("17", 1))
+
+
+def test_starts_in_the_same_second_get_different_directories(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "strftime", lambda _: "20300101-000000")
+    runs = [choose_run_dir(LaunchInfo("Lightning"), None, "auto", CONFIG)[0] for _ in range(3)]
+    assert [new.path.name for new in runs] == ["20300101-000000", "20300101-000000-2", "20300101-000000-3"]
+    for new in reversed(runs):
+        new.discard()
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("error", [UserError("a mistake"), RuntimeError("a fault"), KeyboardInterrupt()])
+def test_an_error_before_the_start_leaves_no_directory(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: InpaintingData) -> None:
+        assert [path.name for path in Path("runs/lpi_demo").iterdir()] == [time.strftime("%Y")]
+        raise error
+
+    monkeypatch.setattr("lit_inpaint.runs.choose_run_dir.time", type("Clock", (), {"strftime": lambda _: time.strftime("%Y")}))
+    monkeypatch.setattr(InpaintingData, "prepare_data", fail)
+    with pytest.raises(type(error)):
+        fit.main(TINY)
+    assert not Path("runs").exists()
 
 
 def test_a_requeued_job_stays_in_its_directory_without_a_checkpoint_or_when_complete() -> None:
