@@ -56,14 +56,14 @@ def main(argv: list[str]) -> int:
     from lit_inpaint.evaluation.evaluator import apply_subsampling, evaluate, prepare_samples
     from lit_inpaint.evaluation.method_labels import describe_checkpoint, label_checkpoints
     from lit_inpaint.evaluation.partial_results import open_partial_results
-    from lit_inpaint.evaluation.published_rows import published_notes, select_tables
+    from lit_inpaint.evaluation.published_rows import check_table_names, metric_notes, select_tables
     from lit_inpaint.metrics import extend, find_protocol
 
     entry_point.silence_warnings()
     entry_point.tune_malloc()
     protocol = find_protocol(options.protocol)
     baselines = {} if options.baselines is None else find_baselines(options.baselines)
-    select_tables(protocol.paper, options.published)  # a wrong name is an error before any file is read
+    check_table_names(options.published)  # a wrong name is an error before any file is read
     protocol, distribution_metrics = extend(protocol, options.metrics or ())
 
     read = [_read_checkpoint(path) for path in paths]
@@ -91,10 +91,11 @@ def main(argv: list[str]) -> int:
     result = evaluate(methods, loader, protocol, device, distribution_metrics, partial)
 
     rows, pairs = result.rows(), result.paired_comparisons(labels)
-    published = select_tables(protocol.paper, options.published, type(data).__name__)
+    published, published_notes = select_tables(protocol.paper, options.published, data, options.split)
     title = f"{options.split} images of {type(data).__name__}, {data.val_transform.describe(data.size)}"
     notes = comparison_text.describe_evaluation(result, data, manifest)
-    notes += [*published_notes(protocol, published, options.metrics or ()), *result.notes()]
+    metrics = [metric.name for metric in protocol.metrics] + (options.metrics or [])
+    notes += [*published_notes, *metric_notes(published, metrics), *result.notes()]
     table = build_table(rows, protocol, title, notes, next(iter(result.distribution_scores.values()), ()), published)
     print_table(table)
     for line in comparison_text.describe_methods(rows, pairs, protocol, labels[0]):
@@ -121,7 +122,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--split", choices=("val", "test"), default="test", help="images to evaluate on (default: test)")
     baselines = "in the same table: mean, telea, navier_stokes (without NAME these three), biharmonic (slow), all"
     parser.add_argument("--baselines", metavar="NAME", nargs="*", help=f"classical methods {baselines}")
-    published = "(default: those of the same data set, else the first), or none"
+    published = "(default: those of the same data set, masks and size), or none"
     parser.add_argument("--published", metavar="TABLE", nargs="+", help=f"tables of the paper to show {published}")
     parser.add_argument("--grid", metavar="FILE.png", help=f"draw the completions of {GRID_ROWS} images by all methods")
     output = "all numbers to .json or .csv, the table to .md or .tex; beside it the list of samples, with .json their scores"

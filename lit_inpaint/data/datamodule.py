@@ -238,6 +238,11 @@ class InpaintingData(LightningDataModule, ABC):
                 stacklevel=2,
             )
 
+    @property
+    def fallback(self) -> str:
+        """Why the images are not the data set's own in its own split; empty where they are, or where there is none."""
+        return self._limited_splits().fallback
+
     def manifest(self, split: Literal["val", "test"] = "val") -> Manifest:
         """Return the list of samples in an evaluation of this split; see `Manifest`. Needs `setup`."""
         return Manifest(self._eval_dataset(split))

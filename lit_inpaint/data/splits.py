@@ -23,12 +23,14 @@ class Splits:
         val: images to validate on during training.
         test: images for the final table; may be the same as `val`.
         note: how the images were split, one line for messages.
+        fallback: why this is not the data set's own split of its own images; empty where it is.
     """
 
     train: ImageSource
     val: ImageSource
     test: ImageSource
     note: str
+    fallback: str = ""
 
 
 def folder_splits(root: Path, seed: int) -> Splits:

@@ -90,8 +90,7 @@ def build_table(
 ) -> Table:
     """Build a table of mask-ratio bucket x method x metric: the protocol's buckets, "outside" where it has samples, and "all".
 
-    Marks the best evaluated method in each column if there are several. Published lines follow below and are not ranked:
-    their images and masks differ.
+    Marks the best evaluated method in each column if there are several. Published lines follow below and are not ranked.
 
     Args:
         rows: of one evaluation.
@@ -123,8 +122,9 @@ def build_table(
         for table in published:
             for method, buckets in table.figures.items():
                 figures = buckets.get(label, {})
-                if any(column.name in figures for column in columns):
-                    texts = [_printed(table, figures, column.name) for column in columns]
+                metrics = [_published_metric(table, column.name) for column in columns]
+                if any(metric in figures for metric in metrics):
+                    texts = [_printed(table, figures, metric) for metric in metrics]
                     table_name = f" ({table.name})" if len(published) > 1 else ""
                     lines.append(MethodLine(f"{method}{table_name} {MARK}", tuple(map(Cell, texts)), published=True))
         sections.append(Section(label, n, tuple(lines)))
@@ -148,6 +148,12 @@ def _cell(row: ScoreRow | None, column_rows: Sequence[ScoreRow], column: Column)
     if (std := row.get("std")) is not None:
         interval = f"± {_text(std)}"
     return Cell(_text(value), interval, value == best and len(column_rows) > 1)
+
+
+def _published_metric(table: PublishedTable, name: str) -> str:
+    """Name in a published table of an evaluated metric: `fid_1000` is the `fid` of a table of 1,000 images."""
+    base, _, count = name.rpartition("_")
+    return base if base in table.units and count == str(table.n) else name
 
 
 def _printed(table: PublishedTable, figures: Mapping[str, float], metric: str) -> str:

@@ -2,57 +2,156 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple, cast
 
+from lit_inpaint import masks
+from lit_inpaint.data import InpaintingData, NativeSize, Resize, ResizedCenterCrop
 from lit_inpaint.errors import UserError, did_you_mean
-from lit_inpaint.metrics import Protocol
-from lit_inpaint.published import PublishedTable, quality_tables, tables_of_dataset
+from lit_inpaint.masks import MaskSource, RandomFromFolder
+from lit_inpaint.published import PublishedTable, quality_tables, tables
+from lit_inpaint.settings import plain
 
 MARK = "†"
 """Appended to the names of published methods."""
 
 
-def select_tables(paper: str, names: Sequence[str] | None, dataset: str = "") -> tuple[PublishedTable, ...]:
-    """Select tables of a paper to show with an evaluation.
+class Selection(NamedTuple):
+    """Published tables to show with an evaluation, and lines on them and on those that are not shown."""
+
+    tables: tuple[PublishedTable, ...]
+    notes: list[str]
+
+
+def check_table_names(names: Sequence[str] | None) -> None:
+    """Check the values of `--published` before any file is read.
+
+    Raises:
+        UserError: no paper has such a table; lists the closest and all names.
+    """
+    known = [table.name for table in tables() if table.dataset is not None]
+    for name in names or ():
+        if name not in (*known, "none"):
+            raise UserError(f"--published: there is no table {name!r}{did_you_mean(name, [*known, 'none'], show_all=True)}")
+
+
+def select_tables(paper: str, names: Sequence[str] | None, data: InpaintingData, split: str) -> Selection:
+    """Select the published tables of a paper to show with an evaluation.
 
     Args:
         paper: name of its file in `lit_inpaint.published`.
-        names: of tables, or "none"; None: the tables of `dataset`, or the paper's first if it has none.
-        dataset: class name of the evaluated data set.
+        names: of tables, which are shown whatever their data; or "none". None: the tables of the same data set, masks and size.
+        data: the evaluated data, set up.
+        split: the evaluated split, "val" or "test".
 
     Raises:
-        UserError: unknown name; lists the closest and all names.
+        UserError: the paper has no such table; lists the closest and all names.
     """
-    tables = quality_tables(paper)
-    if names is None:
-        return tables_of_dataset(tables, dataset) or tables[:1]
-    if list(names) == ["none"]:
-        return ()
-    known = [table.name for table in tables]
-    for name in names:
+    candidates = quality_tables(paper)
+    if names is not None and list(names) == ["none"]:
+        return Selection((), [])
+    known = [table.name for table in candidates]
+    for name in names or ():
         if name not in known:
             raise UserError(f"--published: {paper} has no table {name!r}{did_you_mean(name, [*known, 'none'], show_all=True)}")
-    return tuple(table for table in tables if table.name in names)
+    if not candidates:
+        return Selection((), [f"No published scores for {paper} are on file."])
+    differing = {table.name: differences(table, data, split) for table in candidates}
+    shown = tuple(table for table in candidates if (table.name in names if names is not None else not differing[table.name]))
+    notes = [_note_on(table, differing[table.name], data) for table in shown]
+    if names is None and len(shown) < len(candidates):
+        notes.append(_note_on_absent([table for table in candidates if table not in shown], differing, data))
+    return Selection(shown, notes)
 
 
-def published_notes(protocol: Protocol, tables: Sequence[PublishedTable], distribution_metrics: Collection[str]) -> list[str]:
-    """Notes on published tables: their data, and which of their metrics have no evaluated column and why.
+def differences(table: PublishedTable, data: InpaintingData, split: str) -> list[str]:
+    """What a published table has been measured on that the evaluated data is not; empty where both agree.
 
     Args:
-        protocol: with the evaluated metrics of single images.
-        tables: of the protocol's paper, shown with the evaluation.
-        distribution_metrics: names of the other evaluated metrics.
+        table: of quality metrics.
+        data: the evaluated data, set up.
+        split: the evaluated split, "val" or "test".
     """
-    if not quality_tables(protocol.paper):
-        return [f"No published scores for {protocol.paper} are on file."]
-    metrics = {metric.name for metric in protocol.metrics}.union(distribution_metrics)
-    notes = [
-        f"{MARK} published, of other images and masks than evaluated here, so not ranked. {table.caption}" for table in tables
-    ]
-    reasons = {name: reason for table in tables for name, reason in table.not_comparable.items()}
-    absent = dict.fromkeys(name for table in tables for name in table.units if name not in metrics and name not in reasons)
-    if absent:
-        notes.append(f"Published but not evaluated here: {', '.join(absent)}.")
+    found = []
+    if type(data).__name__ != table.data_class:
+        found.append(f"other images ({table.dataset})")
+    elif data.fallback:
+        found.append(f"other images ({table.dataset}; here {data.fallback})")
+    elif other := [f"{key} {getattr(data, key)}" for key, value in table.data_options.items() if getattr(data, key) != value]:
+        found.append(f"other images ({table.dataset}; here {', '.join(other)})")
+    elif split != "test":
+        found.append(f"other images ({table.dataset}; here the {split} split)")
+    if _size(data) != table.size:
+        found.append(f"another size ({table.size_text})")
+    if not any(_same_sources(data.val_masks, sources) for sources in table.mask_sources):
+        found.append(f"other masks ({table.masks})")
+    return found
+
+
+def _size(data: InpaintingData) -> int | str | None:
+    """The size of evaluation images, comparable with a table's; None where it is neither the images' own nor a whole square."""
+    if isinstance(data.val_transform, NativeSize):
+        return "native" if data.val_transform == NativeSize() else None
+    return data.size if isinstance(data.val_transform, ResizedCenterCrop | Resize) and data.val_crops == 1 else None
+
+
+def _same_sources(sources: Sequence[MaskSource], published: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the two contain the same sources, in any order."""
+    rest = list(sources)
+    for options in published:
+        match = next((source for source in rest if _same_source(source, options)), None)
+        if match is None:
+            return False
+        rest.remove(match)
+    return not rest
+
+
+def _same_source(source: MaskSource, options: Mapping[str, Any]) -> bool:
+    """Whether a source has the class and the options of a published table's `mask_sources`."""
+    if type(source) is not getattr(masks, options["class"]):
+        return False
+    for field in fields(cast(Any, source)):
+        value = getattr(source, field.name)
+        if field.name == "sources":
+            same = _same_sources(value, options["sources"])
+        elif field.name in options:
+            same = plain(value) == options[field.name]
+        else:
+            same = isinstance(source, RandomFromFolder) or value == field.default
+        if not same:
+            return False
+    return True
+
+
+def _note_on(table: PublishedTable, differing: Sequence[str], data: InpaintingData) -> str:
+    """A line below a table that shows published rows."""
+    what = f"but of {', '.join(differing)}" if differing else "of the same data set, masks and size"
+    folders = dict.fromkeys(str(source.root) for source in data.val_masks if isinstance(source, RandomFromFolder))
+    files = f" The files in {', '.join(folders)} are taken for {table.masks}." if folders and not differing else ""
+    return f"{MARK} published, {what}; not ranked. {table.caption}.{files}"
+
+
+def _note_on_absent(absent: Sequence[PublishedTable], differing: Mapping[str, Sequence[str]], data: InpaintingData) -> str:
+    """A line that says why published tables are not shown."""
+    related = [table for table in absent if table.data_class == type(data).__name__]
+    if related:
+        reasons = "; ".join(f"{table.name}, of {', '.join(differing[table.name])}" for table in related)
+    else:
+        reasons = "; ".join(f"{table.name}, of {table.dataset}" for table in absent)
+    return f"Published but not shown beside these rows: {reasons} (--published NAME shows a table all the same)."
+
+
+def metric_notes(selected: Sequence[PublishedTable], metrics: Collection[str]) -> list[str]:
+    """Notes on published metrics that have no evaluated column, and why.
+
+    Args:
+        selected: the tables that are shown.
+        metrics: names of all evaluated metrics.
+    """
+    reasons = {name: reason for table in selected for name, reason in table.not_comparable.items()}
+    absent = dict.fromkeys(name for table in selected for name in table.units if name not in metrics and name not in reasons)
+    notes = [f"Published but not evaluated here: {', '.join(absent)}."] if absent else []
     return notes + [f"Published as {name}: {reason}, so no column here is comparable." for name, reason in reasons.items()]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Figure(NamedTuple):
@@ -36,7 +36,7 @@ class PublishedTable:
         name: unique, chosen here.
         source: paper and table.
         dataset: of the test images; None for tables of costs.
-        size: side of the test images in pixels.
+        size: side of the test images in pixels; "native" for images in their original sizes.
         n: number of test images.
         masks: the test masks.
         note: on comparisons with other numbers.
@@ -44,12 +44,17 @@ class PublishedTable:
         figures: method -> bucket ("10-20%", or "all") -> metric -> number.
         not_comparable: by metric, the reason why no metric of this package is comparable with it.
         training: the setting of epoch times: number of `images` in an epoch, their `size` in pixels, `batch` size.
+        data_class: name of the data set's class in `lit_inpaint.data`; None for tables of costs.
+        data_options: options of that class which select the test images.
+        mask_sources: lists of mask sources that give the test masks, any one of which will do; empty where none does. A source
+            is its class name in `lit_inpaint.masks` as `class`, and its options; others have their defaults. Files are not
+            compared, so of a source that reads files only the options given here count.
     """
 
     name: str
     source: str
     dataset: str | None
-    size: int | None
+    size: int | Literal["native"] | None
     n: int | None
     masks: str | None
     note: str
@@ -57,13 +62,20 @@ class PublishedTable:
     figures: Mapping[str, Mapping[str, Mapping[str, float]]]
     not_comparable: Mapping[str, str] = field(default_factory=dict)
     training: Mapping[str, int] | None = None
+    data_class: str | None = None
+    data_options: Mapping[str, str] = field(default_factory=dict)
+    mask_sources: Sequence[Sequence[Mapping[str, Any]]] = ()
 
     @property
     def caption(self) -> str:
         """Source, data set, number and size of the images, and masks, in one line."""
         count = f"n = {self.n:,}" if self.n else "n is not stated"
-        size = f", {self.size} px" if self.size else ""
-        return f"{self.source}: {self.dataset or 'no data set'}; {count}{size}; masks: {self.masks or 'none'}"
+        return f"{self.source}: {self.dataset or 'no data set'}; {count}, {self.size_text}; masks: {self.masks or 'none'}"
+
+    @property
+    def size_text(self) -> str:
+        """The size of the test images as `Transform.describe` puts it."""
+        return "original sizes" if self.size == "native" else f"{self.size} px"
 
     def figure(self, method: str, metric: str, bucket: str = "all") -> Figure | None:
         """One number, or None if the table does not contain it."""
@@ -86,15 +98,6 @@ def tables(paper: str | None = None) -> tuple[PublishedTable, ...]:
 def quality_tables(paper: str) -> tuple[PublishedTable, ...]:
     """Tables of one paper with quality metrics, without those of costs."""
     return tuple(table for table in tables(paper) if table.dataset is not None)
-
-
-def tables_of_dataset(candidates: Sequence[PublishedTable], name: str) -> tuple[PublishedTable, ...]:
-    """Those of `candidates` with test images from the data set of the class `name` of `lit_inpaint.data`."""
-
-    def plain(text: str) -> str:
-        return "".join(letter for letter in text.lower() if letter.isalnum())
-
-    return tuple(table for table in candidates if plain((table.dataset or "").split(",")[0].split(" ")[0]) == plain(name))
 
 
 def cost_figure(paper: str, method: str, metric: str) -> Figure | None:

@@ -88,6 +88,14 @@ def test_distribution_metrics_have_their_own_column_and_section() -> None:
     assert (cell.text, cell.interval) == ("7.000", "± 0.250")
 
 
+@pytest.mark.parametrize(("column", "text"), [("fid", "1.0"), ("fid_100", "1.0"), ("fid_99", "-")])
+def test_a_published_fid_of_as_many_images_stands_in_the_column_of_that_number(column: str, text: str) -> None:
+    fid = DistributionScore(column, "", False, 7.0, 3, 3)
+    table = build_table(FOUND, LPI, "", distribution_scores=[fid], published=[PUBLISHED])
+    (line,) = (line for line in table.sections[0].lines if line.method == f"Published B {MARK}")
+    assert line.cells[-1].text == text
+
+
 def test_print_table(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(TABLE)
     printed = capsys.readouterr().out

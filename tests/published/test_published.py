@@ -1,7 +1,12 @@
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
+from lit_inpaint import data, masks
 from lit_inpaint.papers import LPINet
-from lit_inpaint.published import PublishedTable, cost_figure, quality_tables, tables, tables_of_dataset
+from lit_inpaint.published import PublishedTable, cost_figure, quality_tables, tables
 
 
 def table(name: str) -> PublishedTable:
@@ -59,22 +64,40 @@ def test_better_numbers_for_smaller_holes() -> None:
             assert [c["l1"] for c in columns] == sorted(c["l1"] for c in columns)
 
 
-@pytest.mark.parametrize(
-    ("paper", "dataset", "names"),
-    [
-        ("lpi_net", "CelebA", ["lpi_celeba"]),
-        ("lpi_net", "Places2", ["lpi_places2"]),
-        ("lpi_net", "DemoPhotos", []),
-        ("deepgin", "CelebA", []),
-        ("deepgin", "CelebAHQ", ["deepgin_celebahq"]),
-        ("deepgin", "FFHQ", ["deepgin_ffhq_rectangles", "deepgin_ffhq_three_masks"]),
-        ("deepgin", "Oxford", ["deepgin_oxford_rectangles", "deepgin_oxford_three_masks"]),
-        ("wavemix", "STL10", ["wavemix_stl10", "wavemix_8x8", "wavemix_12x12"]),
-        ("pepsi", "CelebAHQ", []),
-    ],
-)
-def test_tables_of_a_dataset(paper: str, dataset: str, names: list[str]) -> None:
-    assert [found.name for found in tables_of_dataset(quality_tables(paper), dataset)] == names
+def test_quality_tables_record_the_data_set_the_size_and_the_masks() -> None:
+    """As classes and options, so that an evaluation can be compared with them."""
+    for found in tables():
+        assert (found.data_class is None) == (found.dataset is None)
+        if found.data_class is not None:
+            parameters = inspect.signature(getattr(data, found.data_class)).parameters
+            assert found.data_options.keys() <= parameters.keys()
+            assert found.size == "native" or isinstance(found.size, int)
+            for sources in found.mask_sources:
+                for source in sources:
+                    require_mask_source(source)
+
+
+def require_mask_source(options: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(getattr(masks, options["class"])).parameters
+    assert options.keys() - {"class"} <= parameters.keys()
+    for source in options.get("sources", ()):
+        require_mask_source(source)
+
+
+def test_only_wavemixs_random_masks_cannot_be_had() -> None:
+    assert [found.name for found in tables() if found.data_class and not found.mask_sources] == ["wavemix_stl10"]
+
+
+def test_deepgins_table_2_is_one_table_for_each_data_set_set_of_masks_and_size() -> None:
+    found = {table.name: table for table in quality_tables("deepgin")}
+    assert len(found) == 1 + 2 * 2 * 2
+    for name, quality in found.items():
+        if name != "deepgin_celebahq":
+            assert quality.size == ("native" if name.endswith("_os") else 256)
+            assert list(quality.figures) == ["DeepFillv1", "DeepFillv2", "DeepGIN"]
+    figure = found["deepgin_oxford_three_masks_256"].figure("DeepGIN", "psnr")
+    assert figure is not None
+    assert figure.value == 23.6
 
 
 def test_deepgins_l1_cannot_be_of_whole_images() -> None:
@@ -101,7 +124,7 @@ def test_not_comparable_names_metrics_of_the_table() -> None:
     reasons = {found.name: found.not_comparable for found in tables() if found.not_comparable}
     assert all("lpips" in of_table for of_table in reasons.values())
     assert all(set(found.not_comparable) <= set(found.units) for found in tables())
-    assert len(reasons) == 5
+    assert len(reasons) == 9
 
 
 def test_epoch_times_have_their_setting() -> None:

@@ -107,7 +107,7 @@ def fallback_splits(root: Path, seed: int, reason: str) -> Splits:
         splits = fill_missing_splits(train, val, test, seed) if any_found else random_split(all_images(root), seed)
     else:
         splits = folder_splits(root, seed)
-    return replace(splits, note=f"{reason}: {splits.note}")
+    return replace(splits, note=f"{reason}: {splits.note}", fallback=reason)
 
 
 def all_images(root: Path) -> ImageFiles:
