@@ -11,6 +11,7 @@ from lit_inpaint.config import entry_point, load_yaml
 from lit_inpaint.config.command_line import CommandParser, build_data
 from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.outputs import PARTIAL_SUFFIX, check_outputs, json_content, write_outputs
+from lit_inpaint.runs.trusted_classes import require_trusted, trust
 from lit_inpaint.storage.output_files import output_file
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def main(argv: list[str]) -> int:
     check_table_names(options.published)  # a wrong name is an error before any file is read
     protocol, distribution_metrics = extend(protocol, options.metrics or ())
 
+    if options.experiment is not None:
+        trust(load_yaml.load_experiment(options.experiment))
     read = [_read_checkpoint(path) for path in paths]
     labels = label_checkpoints([checkpoint.model for checkpoint in read], paths)
     checkpoints = dict(zip(labels, read, strict=True))
@@ -144,6 +147,7 @@ def _build_data(experiment: str | None, first: Checkpoint, options: Sequence[str
         return build_data(load_yaml.load_experiment(experiment), options)
     if first.config is None:
         raise UserError(f"{first.path} contains no data configuration; name --experiment NAME")
+    require_trusted(first.config, first.path)
     return build_data({key: first.config[key] for key in ("model", "data", "seed") if key in first.config}, options)
 
 

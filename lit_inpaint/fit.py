@@ -16,6 +16,7 @@ from lit_inpaint.cluster.signal_handlers import Signals
 from lit_inpaint.cluster.slurm_job import current_job
 from lit_inpaint.config import check_settings, entry_point, fit_options, load_yaml
 from lit_inpaint.errors import UserError
+from lit_inpaint.runs.trusted_classes import trust
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -75,6 +76,7 @@ def _train(
     set_tf32(checked.tf32)
     config_yaml, trainer_args = check_settings.dump(checked), checked.trainer.as_dict()
     config = yaml.safe_load(config_yaml)
+    trust(config)  # the user named these classes; the run's own checkpoints may name them too
     run, resumes = choose_run_dir(launch, options.run_dir, options.resume, config)
     with released(run, launch):
         step = resume_step(run.last, checked.model.class_path) if resumes else None

@@ -10,6 +10,7 @@ import torch
 
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
+from lit_inpaint.runs.trusted_classes import require_trusted
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -84,16 +85,18 @@ def rebuild(content: dict[str, Any], path: str | Path, ema: bool = True) -> Inpa
 
 
 def _paper_class(name: str, path: str | Path) -> type[Inpainter]:
-    """Import the class; only papers of this package, so that a checkpoint cannot name code to run."""
+    """Import the class, if `trusted_classes` allows it."""
     module, _, cls = name.rpartition(".")
-    if not module.startswith("lit_inpaint.papers."):
-        raise UserError(f"{path} names {name}, which is no paper of lit_inpaint")
+    if not module:
+        raise UserError(f"{path} names {name or 'nothing'}, which is no paper of lit_inpaint")
+    require_trusted({"class_path": name}, path)
     try:
         paper = getattr(importlib.import_module(module), cls)
-    except (ImportError, AttributeError):
-        raise UserError(f"{path} holds {name}, which this version of lit_inpaint does not have") from None
-    if not (isinstance(paper, type) and issubclass(paper, Inpainter)):
-        raise UserError(f"{path} names {name}, which is no paper of lit_inpaint")
+    except (ImportError, AttributeError, ValueError):
+        source = "this version of lit_inpaint" if module.startswith("lit_inpaint.") else f"the module {module}"
+        raise UserError(f"{path} holds {name}, which {source} does not have") from None
+    if not (isinstance(paper, type) and issubclass(paper, Inpainter) and paper is not Inpainter):
+        raise UserError(f"{path} names {name}, which is no paper of lit_inpaint: it is not a subclass of Inpainter")
     return paper
 
 
@@ -102,8 +105,7 @@ def _build(description: dict[str, Any], path: str | Path) -> Inpainter:
     from jsonargparse import ArgumentError, ArgumentParser
 
     paper, settings = _paper_class(description["paper"], path), description["settings"]
-    if foreign := [name for name in _class_paths(settings) if not name.startswith("lit_inpaint.")]:
-        raise UserError(f"{path} names {foreign[0]} in its settings, which is not of lit_inpaint; nothing of it was imported")
+    require_trusted(settings, path)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(paper, "model")
     try:
@@ -112,13 +114,3 @@ def _build(description: dict[str, Any], path: str | Path) -> Inpainter:
     except (ArgumentError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the settings in {path} do not fit this version of {paper.__name__}: {reason}") from None
-
-
-def _class_paths(settings: object) -> list[str]:
-    """List every class that the settings name; the parser would import their modules."""
-    if isinstance(settings, dict):
-        own = [str(settings["class_path"])] if "class_path" in settings else []
-        return own + [name for value in settings.values() for name in _class_paths(value)]
-    if isinstance(settings, list):
-        return [name for value in settings for name in _class_paths(value)]
-    return []

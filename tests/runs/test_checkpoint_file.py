@@ -209,9 +209,12 @@ def tamper(content: Content, tmp_path: Path) -> Tamper:
 @pytest.mark.parametrize(
     ("paper", "message"),
     [
-        ("os.system", "names os.system, which is no paper of lit_inpaint"),
+        (
+            "os.system",
+            "names os.system, which is not of lit_inpaint; nothing of it was imported. If you trust that code: LIT_INPAINT",
+        ),
         ("lit_inpaint.engine.inpainter.Inpainter", "no paper of lit_inpaint"),
-        ("lit_inpaint.papersx.Foreign", "no paper of lit_inpaint"),
+        ("lit_inpaint.papersx.Foreign", "this version of lit_inpaint does not have"),
         ("LPINet", "no paper of lit_inpaint"),
         ("", "no paper of lit_inpaint"),
         ("lit_inpaint.papers.lpi_net.LPIGenerator", "no paper of lit_inpaint"),
@@ -244,7 +247,7 @@ def test_only_classes_of_the_package_are_imported_from_settings(tamper: Tamper, 
             "stages": [{"generator_optimizer": foreign}],
         }[place]
 
-    assert "names antigravity.Fly in its settings, which is not of lit_inpaint" in tamper(change)
+    assert "names antigravity.Fly, which is not of lit_inpaint" in tamper(change)
     assert "antigravity" not in sys.modules
 
 
