@@ -80,8 +80,8 @@ def silence_warnings() -> None:
 def tune_malloc() -> None:
     """Make glibc keep freed memory for reuse (Linux only).
 
-    Otherwise large activations are mapped and page-faulted again at every step. Keeping them made an adversarial step of LPI-Net
-    1.11 times as fast with NCHW weights and 1.20 times with channels-last weights (two cores, batch 16, 64x64,
+    Otherwise large activations are mapped and page-faulted again at every step. Keeping them made an adversarial step of
+    LPI-Net 1.11 times as fast with NCHW weights and 1.20 times with channels-last weights (two cores, batch 16, 64x64,
     `tests/benchmarks/memory_layout.py`).
     """
     try:
