@@ -58,14 +58,15 @@ def main(argv: list[str]) -> int:
     from lit_inpaint.evaluation.method_labels import describe_checkpoint, label_checkpoints
     from lit_inpaint.evaluation.partial_results import open_partial_results
     from lit_inpaint.evaluation.published_rows import check_table_names, metric_notes, select_tables
-    from lit_inpaint.metrics import extend, find_protocol
+    from lit_inpaint.metrics import find_protocol, load_metrics
 
     entry_point.silence_warnings()
     entry_point.tune_malloc()
     protocol = find_protocol(options.protocol)
     baselines = {} if options.baselines is None else find_baselines(options.baselines)
     check_table_names(options.published)  # a wrong name is an error before any file is read
-    protocol, distribution_metrics = extend(protocol, options.metrics or ())
+    extra = load_metrics(options.metrics or ())
+    protocol = extra.extend(protocol)
 
     if options.experiment is not None:
         trust(load_yaml.load_experiment(options.experiment))
@@ -86,19 +87,19 @@ def main(argv: list[str]) -> int:
     methods = {label: apply_subsampling(protocol, one.model.to(device).complete) for label, one in checkpoints.items()}
     methods |= baselines
     partial = None
-    if outputs and distribution_metrics is None:
+    if outputs and extra.distribution is None:
         files = {method: checkpoints[method].path if method in checkpoints else None for method in methods}
         partial = open_partial_results(outputs[0].with_suffix(PARTIAL_SUFFIX), files, protocol, manifest.digest, loader)
     elif outputs:
         print("Starts with the first sample: the features of distribution metrics are not saved")
-    result = evaluate(methods, loader, protocol, device, distribution_metrics, partial)
+    result = evaluate(methods, loader, protocol, device, extra.distribution, partial)
 
     rows, pairs = result.rows(), result.paired_comparisons(labels)
     published, published_notes = select_tables(protocol.paper, options.published, data, options.split)
     title = f"{options.split} images of {type(data).__name__}, {data.val_transform.describe(data.size)}"
     notes = comparison_text.describe_evaluation(result, data, manifest)
-    metrics = [metric.name for metric in protocol.metrics] + (options.metrics or [])
-    notes += [*published_notes, *metric_notes(published, metrics), *result.notes()]
+    metrics = [metric.name for metric in protocol.metrics] + [name.partition("=")[0] for name in options.metrics or ()]
+    notes += [*published_notes, *metric_notes(published, metrics), *extra.notes, *result.notes()]
     table = build_table(rows, protocol, title, notes, next(iter(result.distribution_scores.values()), ()), published)
     print_table(table)
     for line in comparison_text.describe_methods(rows, pairs, protocol, labels[0]):
@@ -120,7 +121,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--checkpoint", metavar="FILE", nargs="+", required=True, help="one or more .ckpt files of runs")
     parser.add_argument("--experiment", metavar="NAME|FILE", help="evaluate on the data of this experiment")
     parser.add_argument("--protocol", metavar="NAME", default="lpi", help="metrics, buckets and rounding (default: lpi)")
-    metrics = "fid kid lpips_alex lpips_vgg psnr_hole l1_hole"
+    metrics = "fid kid lpips_alex lpips_vgg lpips_squeeze psnr_hole l1_hole; NAME=FILE: with the network's weights in FILE"
     parser.add_argument("--metrics", metavar="NAME", nargs="+", help=f"additional columns: {metrics}")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="images to evaluate on (default: test)")
     baselines = "in the same table: mean, telea, navier_stokes (without NAME these three), biharmonic (slow), all"

@@ -15,9 +15,9 @@ from lit_inpaint.config import entry_point
 from lit_inpaint.config.command_line import CommandParser
 from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.storage.cache_dir import cache_dir
-from lit_inpaint.storage.pretrained_weights import ALEXNET, INCEPTION, VGG16, VGG19, WeightsFile
+from lit_inpaint.storage.pretrained_weights import ALEXNET, INCEPTION, SQUEEZENET, VGG16, VGG19, WeightsFile
 
-FILES: tuple[WeightsFile, ...] = (VGG16, VGG19, INCEPTION, ALEXNET)
+FILES: tuple[WeightsFile, ...] = (VGG16, VGG19, INCEPTION, ALEXNET, SQUEEZENET)
 
 _EPILOG = """
 Files are stored in $LIT_INPAINT_CACHE (default ~/.cache/lit_inpaint) under their publishers' names. Each is verified by the

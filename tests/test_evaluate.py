@@ -21,7 +21,7 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation import partial_results
 from lit_inpaint.evaluation.baselines import telea
 from lit_inpaint.masks import Boxes, CrossedStrokes
-from lit_inpaint.metrics.extra_metrics import ExtendedProtocol
+from lit_inpaint.metrics.extra_metrics import ExtraMetrics
 from lit_inpaint.runs.checkpoint_file import load, read_checkpoint
 
 QUICK = ["--data.val_crops", "1", "--data.batch_size", "4"]
@@ -154,7 +154,7 @@ def test_evaluated_metrics_are_not_reported_as_missing(
     printed = capsys.readouterr().out
     assert "Published but not evaluated here: fid." in printed
     assert "Published as lpips: the paper does not name its network" in printed
-    monkeypatch.setattr(metrics, "extend", lambda protocol, names: ExtendedProtocol(protocol, None))  # needs no weights
+    monkeypatch.setattr(metrics, "load_metrics", lambda names: ExtraMetrics())  # needs no weights
     assert evaluate.main([*argv, "--metrics", "fid"]) == 0
     assert "not evaluated here" not in capsys.readouterr().out
 

@@ -144,6 +144,7 @@ def test_names(cache: Path) -> None:
         "vgg19": ("vgg19-dcbb9e9d.pth", "dcbb9e9d"),
         "inception": ("pt_inception-2015-12-05-6726825d.pth", "6726825d"),
         "alexnet": ("alexnet-owt-7be5be79.pth", "7be5be79"),
+        "squeezenet": ("squeezenet1_1-b8a52dc0.pth", "b8a52dc0"),
     }
 
 

@@ -177,6 +177,6 @@ def evaluation_key(method: Path | str, protocol: Protocol, manifest: str, images
             digest.update(hashlib.file_digest(file, "sha256").digest())
     else:
         digest.update(method.encode())
-    settings = [__version__, protocol.name, [metric.name for metric in protocol.metrics], manifest, images]
+    settings = [__version__, protocol.name, [(metric.name, metric.version) for metric in protocol.metrics], manifest, images]
     digest.update(json.dumps(settings).encode())
     return digest.hexdigest()

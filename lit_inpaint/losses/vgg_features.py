@@ -112,7 +112,7 @@ class VGGFeatures(nn.Module):
         try:
             layers.load_state_dict({name: content[f"features.{name}"] for name in layers.state_dict()})
         except (KeyError, RuntimeError) as error:
-            raise UserError(f"{file.path} is not torchvision's {file.description}; put {file.file} there") from error
+            raise file.mismatch(f"torchvision's {file.description}") from error
 
 
 class _LayerOutputs(nn.Module):

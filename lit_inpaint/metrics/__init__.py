@@ -3,7 +3,7 @@
 from lit_inpaint.metrics.bootstrap import bootstrap_intervals
 from lit_inpaint.metrics.bucketed_means import ALL, OUTSIDE, BucketedMeans, Mean
 from lit_inpaint.metrics.distribution_metric import DistributionMetric
-from lit_inpaint.metrics.extra_metrics import DistributionMetrics, ExtendedProtocol, extend
+from lit_inpaint.metrics.extra_metrics import DistributionMetrics, ExtraMetrics, load_metrics
 from lit_inpaint.metrics.fid import FID
 from lit_inpaint.metrics.grayscale import box_psnr, gray_psnr, gray_relative_l1, gray_ssim_51, luma_ssim
 from lit_inpaint.metrics.kid import KID
@@ -41,7 +41,7 @@ __all__ = [
     "DistributionMetrics",
     "DistributionScore",
     "EvaluationResult",
-    "ExtendedProtocol",
+    "ExtraMetrics",
     "Mean",
     "Metric",
     "PairedComparison",
@@ -51,12 +51,12 @@ __all__ = [
     "box_psnr",
     "bucket_of",
     "clamp_only",
-    "extend",
     "find_protocol",
     "gray_psnr",
     "gray_relative_l1",
     "gray_ssim_51",
     "l1",
+    "load_metrics",
     "luma_ssim",
     "psnr",
     "round_uint8",

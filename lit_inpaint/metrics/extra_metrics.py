@@ -1,10 +1,11 @@
-"""Extend a protocol by metrics that are not among its own columns, by name: FID, KID, LPIPS, metrics of the hole."""
+"""Metrics that a protocol does not have among its own columns, by name: FID, KID, LPIPS, metrics of the hole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.metrics.distribution_metric import DistributionMetric
@@ -12,7 +13,7 @@ from lit_inpaint.metrics.fid import FID
 from lit_inpaint.metrics.inception_features import InceptionFeatures
 from lit_inpaint.metrics.kid import KID
 from lit_inpaint.metrics.l1 import l1
-from lit_inpaint.metrics.lpips import LPIPS
+from lit_inpaint.metrics.lpips import LPIPS, LPIPSNet
 from lit_inpaint.metrics.paper_protocols import L1, PSNR, SSIM, Metric, Protocol
 from lit_inpaint.metrics.psnr import psnr
 
@@ -28,55 +29,79 @@ _PER_IMAGE = (
 )
 _RANDOM = "_random_weights"
 _DISTRIBUTION: dict[str, type[FID | KID]] = {"fid": FID, "kid": KID}
-_LPIPS = ("lpips_alex", "lpips_vgg")
+_LPIPS: dict[str, LPIPSNet] = {"lpips_alex": "alex", "lpips_vgg": "vgg", "lpips_squeeze": "squeeze"}
 _LPIPS_MIN_SIZE = 32
 
 NAMES = (*(metric.name for metric in _PER_IMAGE), *_LPIPS, *_DISTRIBUTION)
-"""The values of `--metrics`. The last four also exist with the suffix `_random_weights`, which needs no file of weights."""
+"""The values of `--metrics`. Those with a network also exist with the suffix `_random_weights`, which needs no file."""
 
 
-class ExtendedProtocol(NamedTuple):
-    """A protocol with more columns.
+class ExtraMetrics(NamedTuple):
+    """Metrics for a protocol that does not have them.
 
     Attributes:
-        protocol: with the added metrics of single images after its own.
-        distribution_metrics: builds the added metrics of the whole set of images; None if none were added.
+        per_image: metrics of single images.
+        distribution: builds the metrics of the whole set of images; None if there are none.
+        notes: lines on networks that have other weights than the published ones.
     """
 
-    protocol: Protocol
-    distribution_metrics: DistributionMetrics | None
+    per_image: tuple[Metric, ...] = ()
+    distribution: DistributionMetrics | None = None
+    notes: tuple[str, ...] = ()
+
+    def extend(self, protocol: Protocol) -> Protocol:
+        """Append the metrics of single images that the protocol does not have."""
+        own = {metric.name for metric in protocol.metrics}
+        return replace(protocol, metrics=(*protocol.metrics, *(one for one in self.per_image if one.name not in own)))
 
 
-def extend(protocol: Protocol, names: Sequence[str]) -> ExtendedProtocol:
-    """Add the metrics called `names` to `protocol`, without duplicates, and load the weights they need.
+def load_metrics(names: Sequence[str]) -> ExtraMetrics:
+    """Look up metrics by name and load the weights they need.
+
+    Args:
+        names: each a name, or NAME=FILE for one with a network: FILE then holds the network's weights, in the published form.
 
     Raises:
-        UserError: unknown name, with the closest one; or weights are missing or broken.
+        UserError: unknown name, with the closest one; a metric without a network has a file; or weights are missing or broken.
     """
+    files: dict[str, Path | None] = {}
     known = [*NAMES, *(name + _RANDOM for name in (*_LPIPS, *_DISTRIBUTION))]
-    for name in names:
+    for text in names:
+        name, has_file, file = text.partition("=")
         if name not in known:
             raise UserError(f"--metrics: there is no metric {name!r}{did_you_mean(name, known, show_all=True)}")
-    own = {metric.name for metric in protocol.metrics}
-    per_image = {metric.name: metric for metric in _PER_IMAGE}
-    added, distribution = list[Metric](), list[tuple[type[FID | KID], bool]]()
-    for name in dict.fromkeys(names):
-        base, random = name.removesuffix(_RANDOM), name.endswith(_RANDOM)
-        if base in _DISTRIBUTION:
-            distribution.append((_DISTRIBUTION[base], random))
-        elif name not in own:
-            added.append(per_image[name] if name in per_image else _lpips(base, random))
-    features = {random: InceptionFeatures("random" if random else "imagenet") for _, random in distribution}
+        if has_file and (name not in (*_LPIPS, *_DISTRIBUTION) or not file):
+            raise UserError(f"--metrics {text}: NAME=FILE gives the weights of {', '.join((*_LPIPS, *_DISTRIBUTION))}")
+        files[name] = Path(file).expanduser() if has_file else None
+    own = {metric.name: metric for metric in _PER_IMAGE}
+    lpips = [LPIPS(_LPIPS[name.removesuffix(_RANDOM)], _weights(name, file)) for name, file in files.items() if "lpips" in name]
+    for network in lpips:
+        network.require_weights()
+    per_image = {network.name: _lpips_metric(network) for network in lpips}
+    build = _distribution_metrics({name: file for name, file in files.items() if name.removesuffix(_RANDOM) in _DISTRIBUTION})
+    notes = [f"{name}: the network's weights are those of {file}" for name, file in files.items() if file is not None]
+    return ExtraMetrics(tuple((own | per_image)[name] for name in files if name in own | per_image), build, tuple(notes))
+
+
+def _weights(name: str, file: Path | None) -> Literal["imagenet", "random"] | Path:
+    return "random" if name.endswith(_RANDOM) else file or "imagenet"
+
+
+def _lpips_metric(lpips: LPIPS) -> Metric:
+    version = "" if not isinstance(lpips.weights, Path) else f"{lpips.weights.absolute()} {lpips.weights.stat().st_mtime_ns}"
+    return Metric(lpips.name, lpips, unit="", higher_is_better=False, min_size=_LPIPS_MIN_SIZE, version=version)
+
+
+def _distribution_metrics(files: Mapping[str, Path | None]) -> DistributionMetrics | None:
+    """Builder of the metrics of the whole set, by name with their files; those with the same weights share the features."""
+    if not files:
+        return None
+    chosen = [(_DISTRIBUTION[name.removesuffix(_RANDOM)], _weights(name, file)) for name, file in files.items()]
+    features = {weights: InceptionFeatures(weights) for _, weights in chosen}
 
     def build() -> tuple[DistributionMetric, ...]:
-        return tuple(metric(features[random]) for metric, random in distribution)
+        return tuple(metric(features[weights]) for metric, weights in chosen)
 
     for metric in build():
         metric.require_weights()
-    return ExtendedProtocol(replace(protocol, metrics=(*protocol.metrics, *added)), build if distribution else None)
-
-
-def _lpips(name: str, random: bool) -> Metric:
-    lpips = LPIPS("alex" if name == "lpips_alex" else "vgg", "random" if random else "imagenet")
-    lpips.require_weights()
-    return Metric(lpips.name, lpips, unit="", higher_is_better=False, min_size=_LPIPS_MIN_SIZE)
+    return build

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -105,18 +106,20 @@ class InceptionFeatures(FeatureExtractor):
     Images are resized to 299x299 (bilinear, no antialiasing) and scaled to [-1, 1], as in pytorch-fid (Seitzer 2020).
 
     Args:
-        weights: "imagenet" reads pytorch-fid's file (see `lit_inpaint.storage.pretrained_weights`). "random" is He
-            initialization (normal, fan-in) from a fixed seed: it needs no file, and its values compare with no published
-            number. The names of metrics then end with `_random_weights`.
+        weights: "imagenet" reads pytorch-fid's file (see `lit_inpaint.storage.pretrained_weights`). A path reads that file
+            instead, in the same form. "random" is He initialization (normal, fan-in) from a fixed seed: it needs no file, and
+            its values compare with no published number. The names of metrics then end with `_random_weights`.
     """
 
     dimensions = 2048
 
-    def __init__(self, weights: InceptionWeights = "imagenet") -> None:
+    def __init__(self, weights: InceptionWeights | Path = "imagenet") -> None:
         super().__init__()
         self.weights = weights
-        self.description = "FID's Inception-v3" if weights == "imagenet" else f"Inception-v3 with RANDOM weights (seed {_SEED})"
-        self.suffix = "" if weights == "imagenet" else "_random_weights"
+        published = {"imagenet": "", "random": f" with RANDOM weights (seed {_SEED})"}
+        origin = f" with weights of {weights}" if isinstance(weights, Path) else published[weights]
+        self.description = f"FID's Inception-v3{origin}"
+        self.suffix = "_random_weights" if weights == "random" else ""
 
     def load(self) -> nn.Module:
         """Build the network and read or draw its weights.
@@ -128,7 +131,7 @@ class InceptionFeatures(FeatureExtractor):
         if self.weights == "random":
             initialize_randomly(inception)
         else:
-            _read_weights_into(inception)
+            _read_weights_into(inception, self.weights if isinstance(self.weights, Path) else None)
         return _ResizedInception(inception)
 
 
@@ -166,15 +169,15 @@ def initialize_randomly(inception: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def _read_weights_into(inception: nn.Module) -> None:
+def _read_weights_into(inception: nn.Module, other: Path | None) -> None:
     try:
-        state = INCEPTION.read()
+        state = INCEPTION.read(other)
     except UserError as error:
         raise UserError(f"{error}; PSNR, SSIM and L1 need no weights; metrics named *_random_weights need no file") from error
     try:
         inception.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(f"{INCEPTION.path} is not pytorch-fid's Inception-v3; put {INCEPTION.file} there") from error
+        raise INCEPTION.mismatch("pytorch-fid's Inception-v3", other) from error
 
 
 class _ResizedInception(nn.Module):

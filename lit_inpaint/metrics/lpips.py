@@ -3,47 +3,51 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from lit_inpaint.errors import UserError
-from lit_inpaint.storage.pretrained_weights import ALEXNET, VGG16
+from lit_inpaint.storage.pretrained_weights import ALEXNET, SQUEEZENET, VGG16
 
-LPIPSNet = Literal["alex", "vgg"]
+LPIPSNet = Literal["alex", "vgg", "squeeze"]
 LPIPSWeights = Literal["imagenet", "random"]
 
-_FILES = {"alex": ALEXNET, "vgg": VGG16}
+_FILES = {"alex": ALEXNET, "vgg": VGG16, "squeeze": SQUEEZENET}
+_NETWORKS = {"alex": "AlexNet", "vgg": "VGG-16", "squeeze": "SqueezeNet 1.1"}
 _SEED = 0
 
 
 class LPIPS:
     """LPIPS (Zhang et al. 2018) of each image, version 0.1 of the `lpips` package; lower is better.
 
-    A function of two batches in [0, 1], usable as a `Metric`'s function; the package itself expects [-1, 1]. AlexNet and VGG
+    A function of two batches in [0, 1], usable as a `Metric`'s function; the package itself expects [-1, 1]. Networks
     give different numbers, so the name contains the network.
 
     Not an `nn.Module`, so that no checkpoint, optimizer or DDP finds the network. It is loaded at the first use and moves to
     the device of the images.
 
     Args:
-        net: "alex", the authors' choice for measuring, or "vgg".
+        net: "alex", the authors' choice for measuring, "vgg", or "squeeze".
         weights: of the network; the linear layers on top are always the package's. "imagenet" reads torchvision's file (see
-            `lit_inpaint.storage.pretrained_weights`). "random" is He initialization from a fixed seed: it needs no file, and
-            its values compare with no published number. The name then ends with `_random_weights`.
+            `lit_inpaint.storage.pretrained_weights`). A path reads that file instead, in the same form. "random" is He
+            initialization from a fixed seed: it needs no file, and its values compare with no published number. The name then
+            ends with `_random_weights`.
 
     Attributes:
-        name: in rows and log keys: `lpips_alex`, `lpips_vgg`.
+        name: in rows and log keys: `lpips_alex`, `lpips_vgg`, `lpips_squeeze`.
         description: the network, for logs and tables.
     """
 
-    def __init__(self, net: LPIPSNet = "alex", weights: LPIPSWeights = "imagenet") -> None:
+    def __init__(self, net: LPIPSNet = "alex", weights: LPIPSWeights | Path = "imagenet") -> None:
         self.net = net
         self.weights = weights
-        self.name = f"lpips_{net}{'' if weights == 'imagenet' else '_random_weights'}"
-        network = {"alex": "AlexNet", "vgg": "VGG-16"}[net]
-        self.description = f"{network} with {'ImageNet' if weights == 'imagenet' else f'RANDOM weights (seed {_SEED})'}"
+        self.name = f"lpips_{net}{'_random_weights' if weights == 'random' else ''}"
+        published = {"imagenet": "ImageNet", "random": f"RANDOM weights (seed {_SEED})"}
+        origin = f"weights of {weights}" if isinstance(weights, Path) else published[weights]
+        self.description = f"{_NETWORKS[net]} with {origin}"
         self._network: nn.Module | None = None
 
     def require_weights(self) -> None:
@@ -90,9 +94,9 @@ class LPIPS:
         return cast(nn.Module, network.requires_grad_(False))
 
     def _read_weights_into(self, layers: dict[int, nn.Module]) -> None:
-        file = _FILES[self.net]
+        file, other = _FILES[self.net], self.weights if isinstance(self.weights, Path) else None
         try:
-            state = file.read()
+            state = file.read(other)
         except UserError as error:
             raise UserError(
                 f"{error}; PSNR, SSIM and L1 need no weights; metrics named *_random_weights need no file"
@@ -101,12 +105,13 @@ class LPIPS:
             for number, layer in layers.items():
                 layer.load_state_dict({name: state[f"features.{number}.{name}"] for name in layer.state_dict()})
         except (KeyError, RuntimeError) as error:
-            raise UserError(f"{file.path} is not torchvision's {file.description}; put {file.file} there") from error
+            raise file.mismatch(f"torchvision's {file.description}", other) from error
 
 
 def _initialize_randomly(layers: dict[int, nn.Module]) -> None:
     rng = torch.Generator().manual_seed(_SEED)
     for _, layer in sorted(layers.items(), key=lambda item: item[0]):
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=rng)
-            nn.init.zeros_(cast(Any, layer.bias))
+        for part in layer.modules():  # a layer of SqueezeNet holds three convolutions
+            if isinstance(part, nn.Conv2d):
+                nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=rng)
+                nn.init.zeros_(cast(Any, part.bias))

@@ -31,6 +31,8 @@ class Metric:
         higher_is_better: the direction of the metric.
         masked: the function takes the mask too, (B, 1, H, W), 1 = hole.
         min_size: minimum side of an image in pixels.
+        version: what else determines the values, such as the file of a network's weights: two metrics with the same name and
+            version are the same.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Metric:
     higher_is_better: bool
     masked: bool = False
     min_size: int = 1
+    version: str = ""
 
     def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         """The (B,) scores of a batch; with `masked`, infinite where there is no hole: means leave infinite scores out."""

@@ -49,32 +49,45 @@ class WeightsFile:
         """Path in the cache directory; the file need not exist."""
         return cache_dir() / self.file
 
-    def read(self) -> dict[str, Tensor]:
+    def read(self, other: Path | None = None) -> dict[str, Tensor]:
         """Read the state dict on the CPU with `weights_only=True`.
 
+        Args:
+            other: a file of the user's in place of the one in the cache.
+
         Raises:
-            UserError: the file is missing or unreadable; names its path and the command that fetches it.
+            UserError: the file is missing or unreadable; names its path, and the command that fetches the published one.
         """
-        if not self.path.is_file():
-            raise UserError(
-                f"{self.description}: no weights at {self.path}; put {self.file} there, or run `python -m lit_inpaint.fetch "
-                f"{self.name}` on a machine with network ({self.megabytes} MB)"
-            )
+        path = self.path if other is None else other
+        if not path.is_file():
+            remedy = f"put {self.file} there, or run `python -m lit_inpaint.fetch {self.name}`"
+            remedy += f" on a machine with network ({self.megabytes} MB)"
+            raise UserError(f"{self.description}: no weights at {path}; {remedy if other is None else 'correct the path'}")
+        remedy = (
+            f"`python -m lit_inpaint.fetch {self.name}` replaces it" if other is None else "give a state dict of torch.save"
+        )
         try:
             # Memory-mapped if the format allows it: most bytes belong to the classifier, which is not used.
-            mapped = zipfile.is_zipfile(self.path)
-            content = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
         except Exception as error:  # unpickling arbitrary bytes can raise any exception
-            raise UserError(f"{self.path} cannot be read; `python -m lit_inpaint.fetch {self.name}` replaces it") from error
+            raise UserError(f"{path} cannot be read; {remedy}") from error
         if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-            raise UserError(f"{self.path} holds no state dict; `python -m lit_inpaint.fetch {self.name}` replaces it")
+            raise UserError(f"{path} holds no state dict; {remedy}")
         return cast(dict[str, Tensor], content)
+
+    def mismatch(self, network: str, other: Path | None = None) -> UserError:
+        """The error for a state dict of another network; arguments as for `read`, and whose `network` is expected."""
+        remedy = f"; put {self.file} there" if other is None else ""
+        return UserError(f"{self.path if other is None else other} is not {network}{remedy}")
 
 
 VGG16 = WeightsFile("vgg16", "VGG-16 (ImageNet)", "https://download.pytorch.org/models/vgg16-397923af.pth", 528)
 VGG19 = WeightsFile("vgg19", "VGG-19 (ImageNet)", "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", 548)
 ALEXNET = WeightsFile(
     "alexnet", "AlexNet (ImageNet), for LPIPS", "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", 233
+)
+SQUEEZENET = WeightsFile(
+    "squeezenet", "SqueezeNet 1.1 (ImageNet), for LPIPS", "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth", 5
 )
 INCEPTION = WeightsFile(
     "inception",

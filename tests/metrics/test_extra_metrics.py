@@ -1,22 +1,25 @@
+from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
+import torchvision
 from tiny_features import TinyFeatures
 from torch.utils.data import DataLoader
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.evaluator import evaluate
-from lit_inpaint.metrics import FID, LPI, extend, extra_metrics, round_uint8
+from lit_inpaint.metrics import FID, LPI, extra_metrics, load_metrics, round_uint8
 from lit_inpaint.types import composite
 
 
 class TinyInceptionFeatures(TinyFeatures):
     """Replaces `InceptionFeatures`, with its argument."""
 
-    def __init__(self, weights: Literal["imagenet", "random"]) -> None:
+    def __init__(self, weights: Literal["imagenet", "random"] | Path) -> None:
         super().__init__()
-        self.suffix = "" if weights == "imagenet" else "_random_weights"
+        self.weights = weights
+        self.suffix = "_random_weights" if weights == "random" else ""
 
 
 @pytest.fixture(autouse=True)
@@ -25,14 +28,55 @@ def replace_inception(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_per_image_and_distribution_metrics_are_added() -> None:
-    extended = extend(LPI, ["l1_hole", "fid", "psnr", "kid_random_weights", "fid", "psnr_hole"])
-    assert [metric.name for metric in extended.protocol.metrics] == ["psnr", "ssim", "l1", "l1_hole", "psnr_hole"]
-    assert [metric.name for metric in extended.distribution_metrics()] == ["fid", "kid_random_weights"]
-    assert extended.distribution_metrics()[0] is not extended.distribution_metrics()[0]
+    extra = load_metrics(["l1_hole", "fid", "psnr", "kid_random_weights", "fid", "psnr_hole"])
+    assert [metric.name for metric in extra.extend(LPI).metrics] == ["psnr", "ssim", "l1", "l1_hole", "psnr_hole"]
+    assert extra.distribution is not None
+    assert [metric.name for metric in extra.distribution()] == ["fid", "kid_random_weights"]
+    assert extra.distribution()[0] is not extra.distribution()[0]
     assert [metric.name for metric in LPI.metrics] == ["psnr", "ssim", "l1"]
-    assert extend(LPI, []).distribution_metrics is None
+    assert load_metrics([]) == ((), None, ())
     with pytest.raises(UserError, match=r"no metric 'l1_holes'; there are .*; did you mean 'l1_hole'\?"):
-        extend(LPI, ["l1_holes"])
+        load_metrics(["l1_holes"])
+
+
+def test_a_network_may_be_given_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path / "empty"))
+    network, file = torchvision.models.squeezenet1_1(weights=None), tmp_path / "own.pth"
+    torch.save(network.state_dict(), file)
+    extra = load_metrics([f"lpips_squeeze={file}", f"fid={file}"])
+    (metric,) = extra.per_image
+    assert metric.name == "lpips_squeeze"
+    assert str(file) in metric.version
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert (metric(1 - image, image, image[:, :1]) > 0).all()
+    assert extra.notes == tuple(f"{name}: the network's weights are those of {file}" for name in ("lpips_squeeze", "fid"))
+    assert extra.distribution is not None
+    assert extra.distribution()[0].features.weights == file  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("psnr_hole=x.pth", "--metrics psnr_hole=x.pth: NAME=FILE gives the weights of lpips_alex"),
+        ("lpips_squeeze=", "--metrics lpips_squeeze=: NAME=FILE"),
+        ("lpips_squeeze=none.pth", r"SqueezeNet 1\.1 \(ImageNet\), for LPIPS: no weights at none\.pth; correct the path"),
+        ("lpips_alex_random_weights=x.pth", "NAME=FILE gives the weights"),
+    ],
+)
+def test_wrong_files(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_metrics([text])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_another_network_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "other.pth"
+    torch.save({"features.0.weight": torch.zeros(3)}, file)
+    with pytest.raises(UserError, match=r"other\.pth is not torchvision's SqueezeNet 1\.1 \(ImageNet\), for LPIPS$"):
+        load_metrics([f"lpips_squeeze={file}"])
+    file.write_bytes(b"text")
+    with pytest.raises(UserError, match=r"other\.pth cannot be read; give a state dict of torch\.save;"):
+        load_metrics([f"lpips_squeeze={file}"])
 
 
 @pytest.mark.filterwarnings("ignore:fid is not a number")
@@ -45,7 +89,7 @@ def test_distribution_metrics_get_8_bit_composites() -> None:
         "bright": lambda image, mask: image + 0.3,
         "broken": lambda image, mask: image * torch.nan,
     }
-    result = evaluate(methods, loader, LPI, torch.device("cpu"), extend(LPI, ["fid"]).distribution_metrics)
+    result = evaluate(methods, loader, LPI, torch.device("cpu"), load_metrics(["fid"]).distribution)
     for name, method in methods.items():
         direct = FID(TinyInceptionFeatures("imagenet"))
         direct.update(round_uint8(composite(images, method(images, masks), masks)), round_uint8(images))

@@ -15,7 +15,7 @@ from torch import nn
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.metrics.lpips import LPIPS, LPIPSNet
-from lit_inpaint.storage.pretrained_weights import ALEXNET, VGG16, WeightsFile
+from lit_inpaint.storage.pretrained_weights import ALEXNET, SQUEEZENET, VGG16, WeightsFile
 
 
 @pytest.fixture
@@ -31,28 +31,29 @@ def pairs() -> tuple[torch.Tensor, torch.Tensor]:
     return (target + noise).clamp(0, 1), target
 
 
+BUILDERS: dict[LPIPSNet, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+
+
 def backbone(net: LPIPSNet) -> nn.Module:
     """torchvision's network with random weights, without a classifier."""
     with torch.device("meta"):
-        network = (torchvision.models.alexnet if net == "alex" else torchvision.models.vgg16)(weights=None)
+        network = getattr(torchvision.models, BUILDERS[net])(weights=None)
     network.classifier = nn.Identity()
     network.to_empty(device="cpu")
     rng = torch.Generator().manual_seed(1)
-    for layer in network.features:
+    for layer in network.features.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=rng)
             nn.init.uniform_(layer.bias, -0.2, 0.2, generator=rng)
     return network
 
 
-@pytest.mark.parametrize(("net", "file", "builder"), [("alex", ALEXNET, "alexnet"), ("vgg", VGG16, "vgg16")])
-def test_lpips_equals_the_package(
-    net: LPIPSNet, file: WeightsFile, builder: str, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("net", "file"), [("alex", ALEXNET), ("vgg", VGG16), ("squeeze", SQUEEZENET)])
+def test_lpips_equals_the_package(net: LPIPSNet, file: WeightsFile, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package with the same weights where torchvision would download them."""
     network = backbone(net)
     torch.save({**network.state_dict(), "classifier.6.bias": torch.zeros(1000)}, cache / file.file)
-    monkeypatch.setattr(torchvision.models, builder, lambda **_: network)
+    monkeypatch.setattr(torchvision.models, BUILDERS[net], lambda **_: network)
     package = lpips.LPIPS(net=net, verbose=False)
     monkeypatch.undo()
     monkeypatch.setenv("LIT_INPAINT_CACHE", str(cache))
@@ -72,17 +73,19 @@ def test_lpips_equals_the_package(
         torch.testing.assert_close(lpips_net(prediction, target), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_random_weights_are_named_and_reproducible(cache: Path) -> None:
-    first = LPIPS("alex", "random")
-    assert first.name == "lpips_alex_random_weights"
-    assert first.description == "AlexNet with RANDOM weights (seed 0)"
+@pytest.mark.parametrize(("net", "network"), [("alex", "AlexNet"), ("squeeze", "SqueezeNet 1.1")])
+def test_random_weights_are_named_and_reproducible(net: LPIPSNet, network: str, cache: Path) -> None:
+    first = LPIPS(net, "random")
+    assert first.name == f"lpips_{net}_random_weights"
+    assert first.description == f"{network} with RANDOM weights (seed 0)"
+    torch.manual_seed(4)
     state = torch.get_rng_state()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         distances = first(*pairs())
     assert torch.equal(state, torch.get_rng_state())
     torch.manual_seed(5)
-    assert torch.equal(distances, LPIPS("alex", "random")(*pairs()))
+    assert torch.equal(distances, LPIPS(net, "random")(*pairs()))
 
 
 def test_nan_affects_only_its_own_image(cache: Path) -> None:

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from lit_inpaint.metrics import LPI, BucketedMeans, DistributionScore, EvaluationResult, ScoreRow, extend, find_protocol
+from lit_inpaint.metrics import LPI, BucketedMeans, DistributionScore, EvaluationResult, ScoreRow, find_protocol, load_metrics
 
 N = 80
 
@@ -118,7 +118,7 @@ def test_no_buckets_and_distribution_metrics() -> None:
 
 
 def test_the_reason_for_infinite_scores_depends_on_the_metric() -> None:
-    protocol = extend(LPI, ["psnr_hole", "l1_hole"]).protocol
+    protocol = load_metrics(["psnr_hole", "l1_hole"]).extend(LPI)
     values = torch.ones(6, 5, dtype=torch.float64)
     values[0] = torch.tensor([math.inf, 1, 0, math.inf, math.inf])
     names = [f"{number}.png" for number in range(6)]
