@@ -80,7 +80,6 @@ def main(argv: list[str]) -> int:
     for line in comparison_text.describe_training_differences(trained, data_config, data_options):
         print(f"warning: {line}", file=sys.stderr)
     loader = prepare_samples(data, options.split, protocol)
-    manifest = data.manifest(options.split)
     print(data.describe())
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -89,10 +88,12 @@ def main(argv: list[str]) -> int:
     partial = None
     if outputs and extra.distribution is None:
         files = {method: checkpoints[method].path if method in checkpoints else None for method in methods}
-        partial = open_partial_results(outputs[0].with_suffix(PARTIAL_SUFFIX), files, protocol, manifest.digest, loader)
+        listed = data.manifest(options.split).digest
+        partial = open_partial_results(outputs[0].with_suffix(PARTIAL_SUFFIX), files, protocol, listed, loader)
     elif outputs:
         print("Starts with the first sample: the features of distribution metrics are not saved")
     result = evaluate(methods, loader, protocol, device, extra.distribution, partial)
+    manifest = data.manifest(options.split)
 
     rows, pairs = result.rows(), result.paired_comparisons(labels)
     published, published_notes = select_tables(protocol.paper, options.published, data, options.split)

@@ -30,17 +30,18 @@ MAX_DEFAULT_WORKERS = 8
 """Maximum number of loader processes where `workers` is not given."""
 
 
-class SharedMemoryDataLoader(DataLoader[Sample]):
+class SharedMemoryDataLoader(DataLoader[Sample | None]):
     """A loader of uint8 batches whose shared-memory slots are all free at the start of each iteration.
 
     Batches that an earlier iteration prepared, and that were never fetched, keep their slots; see `SharedMemoryCollate`.
+    Batches without any readable image are left out.
     """
 
     def __iter__(self) -> Any:
         """Iterate over uint8 batches."""
         if isinstance(self.collate_fn, SharedMemoryCollate):
             self.collate_fn = self.collate_fn.with_free_slots()
-        return super().__iter__()
+        return filter(None, super().__iter__())
 
 
 class FloatDataLoader(SharedMemoryDataLoader):
@@ -86,7 +87,8 @@ class InpaintingData(LightningDataModule, ABC):
         val_crops: crops of each evaluation image, for a random `val_transform`. None: the data set's default.
         repeat: passes over the training images that count as one epoch. None: the data set's default.
         workers: number of loader processes; 0 loads in the main process. None: one per available core, at most 8.
-        on_bad_file: an unreadable image file is named and replaced (`skip`), or ends the run (`stop`).
+        on_bad_file: `skip` names an unreadable image file, replaces it in training and leaves it out in evaluation; `stop` ends
+            the run.
         cache: keep decoded images in memory (sets of at most 2,000 files and 2 GiB). None: the data set's default.
         seed: seed of order, transforms, masks, random splits and subsets.
 
@@ -188,7 +190,7 @@ class InpaintingData(LightningDataModule, ABC):
         if stage == "test":
             self._setup_eval("test", splits.test)
 
-    def train_dataloader(self) -> DataLoader[Sample]:
+    def train_dataloader(self) -> DataLoader[Sample | None]:
         """Return an infinite loader of training batches that starts at the trainer's `global_step`."""
         if self._train_dataset is None:
             raise RuntimeError("call setup('fit') first")
@@ -216,11 +218,11 @@ class InpaintingData(LightningDataModule, ABC):
             persistent_workers=workers > 0,
         )
 
-    def val_dataloader(self) -> DataLoader[Sample]:
+    def val_dataloader(self) -> DataLoader[Sample | None]:
         """Return a loader of every validation image under every mask source, once over all ranks."""
         return self._eval_dataloader("validation")
 
-    def test_dataloader(self) -> DataLoader[Sample]:
+    def test_dataloader(self) -> DataLoader[Sample | None]:
         """Return a loader of every test image under every mask source, once over all ranks."""
         return self._eval_dataloader("test")
 
@@ -229,14 +231,15 @@ class InpaintingData(LightningDataModule, ABC):
         return as_floats(batch)
 
     def teardown(self, stage: str) -> None:
-        """Warn with the number of unreadable images that were replaced during the run, if any."""
-        stores = [dataset.store for dataset in (self._train_dataset, *self._eval_datasets.values()) if dataset]
-        if count := sum(store.num_unreadable() for store in stores):
-            rank_zero_warn(
-                f"{count:,} image file(s) could not be read and others took their places; `python -m lit_inpaint.prepare "
-                "--check_only` names them all",
-                stacklevel=2,
-            )
+        """Warn with the number of unreadable images during the run, if any."""
+        replaced = self._train_dataset.store.num_unreadable() if self._train_dataset else 0
+        counts = [f"{replaced:,} training image(s) could not be read and others took their places"] if replaced else []
+        for split, dataset in self._eval_datasets.items():
+            if unreadable := dataset.unreadable():
+                counts.append(f"{len(unreadable):,} {split} image(s) could not be read and were left out")
+        if counts:
+            names_all = "`python -m lit_inpaint.prepare --check_only` names them all"
+            rank_zero_warn(f"{'; '.join(counts)}; {names_all}", stacklevel=2)
 
     @property
     def fallback(self) -> str:
@@ -295,7 +298,7 @@ class InpaintingData(LightningDataModule, ABC):
     def _eval_dataset(self, split: Literal["val", "test"]) -> EvalDataset:
         return self._eval_datasets["validation" if split == "val" else "test"]
 
-    def _eval_dataloader(self, split: str) -> DataLoader[Sample]:
+    def _eval_dataloader(self, split: str) -> DataLoader[Sample | None]:
         if split not in self._eval_datasets:
             raise RuntimeError(f"call setup first: no {split} images are set up")
         dataset, (rank, world_size) = self._eval_datasets[split], self._rank_and_world_size()
@@ -316,11 +319,11 @@ class InpaintingData(LightningDataModule, ABC):
         )
 
     @property
-    def _loader_class(self) -> type[DataLoader[Sample]]:
+    def _loader_class(self) -> type[DataLoader[Sample | None]]:
         """Under a trainer, batches become floats on the device, see `on_after_batch_transfer`; without one, in the loader."""
         return SharedMemoryDataLoader if self.trainer else FloatDataLoader
 
-    def _collate(self, workers: int) -> Callable[[Sequence[Sample]], Batch | SharedBatch]:
+    def _collate(self, workers: int) -> Callable[[Sequence[Sample | None]], Batch | SharedBatch | None]:
         """Each loader process needs four slots: one in the making, two waiting (torch's `prefetch_factor`), one being read."""
         return SharedMemoryCollate(4 * workers, 4 * self.batch_size * self.size**2) if workers else collate
 

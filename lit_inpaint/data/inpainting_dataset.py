@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TypedDict
+from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -67,10 +68,13 @@ class TrainDataset(Dataset[Sample]):
         index, position = (key, key) if isinstance(key, int) else key
         visit, source = divmod(position, len(self.masks))
         transform_key, mask_key = (self.seed, RngStream.TRAIN_TRANSFORM, visit), (self.seed, RngStream.TRAIN_MASK, position)
-        return _make_sample(self.store, index, self.size, self.transform, self.masks[source], transform_key, mask_key)
+        image, index_read = self.store.read_or_next(index)
+        return _make_sample(
+            self.store, index_read, image, self.size, self.transform, self.masks[source], transform_key, mask_key
+        )
 
 
-class EvalDataset(Dataset[Sample]):
+class EvalDataset(Dataset[Sample | None]):
     """Evaluation samples: every crop of every image under every mask source.
 
     With M mask sources and N images, sample i is crop c of image n under source m, where i = (c * N + n) * M + m. The transform
@@ -83,6 +87,10 @@ class EvalDataset(Dataset[Sample]):
         masks: the M mask sources, such as one for each mask-ratio bucket.
         seed: seed of all draws.
         crops: crops of each image.
+
+    Attributes:
+        left_out: (N,) bool, for each sample whether its image could not be read when it was last requested. Loader processes
+            share it.
     """
 
     def __init__(
@@ -94,25 +102,57 @@ class EvalDataset(Dataset[Sample]):
         self.masks = tuple(masks)
         self.seed = seed
         self.crops = crops
+        self.left_out = cast(Any, torch.zeros(len(self), dtype=torch.bool)).share_memory_()
 
     def __len__(self) -> int:
         return len(self.store) * self.crops * len(self.masks)
 
-    def __getitem__(self, index: int) -> Sample:
-        """Return sample `index`. Its name is the file's, then `@` crop and `#` mask source where there are several."""
-        crop_number, source = divmod(index, len(self.masks))
-        crop, image_index = divmod(crop_number, len(self.store))
-        transform_key, mask_key = (self.seed, RngStream.EVAL_TRANSFORM, crop_number), (self.seed, RngStream.EVAL_MASK, index)
-        sample = _make_sample(self.store, image_index, self.size, self.transform, self.masks[source], transform_key, mask_key)
+    def __getitem__(self, index: int) -> Sample | None:
+        """Return sample `index`. Its name is the file's, then `@` crop and `#` mask source where there are several.
+
+        Returns:
+            None where the image cannot be read; collation leaves the sample out. Another image in its place would count twice.
+
+        Raises:
+            UnreadableImageError: the image cannot be read and `on_bad_file` is `stop`.
+        """
+        crop, image_index, source = self._parts(index)
+        try:
+            image = self.store.read(image_index)
+        except UnreadableImageError as error:
+            if self.store.on_bad_file == "stop":
+                raise
+            # One process alone evaluates the first sample of an image, so the file is named once.
+            if not self.left_out[index] and crop == source == 0:
+                warnings.warn(f"{error}; the evaluation leaves it out", stacklevel=2)
+            self.left_out[index] = True
+            return None
+        self.left_out[index] = False
+        transform_key = (self.seed, RngStream.EVAL_TRANSFORM, index // len(self.masks))
+        mask_key = (self.seed, RngStream.EVAL_MASK, index)
+        sample = _make_sample(
+            self.store, image_index, image, self.size, self.transform, self.masks[source], transform_key, mask_key
+        )
         sample["name"] = self._sample_name(sample["name"], crop, source)
         return sample
 
     def names(self) -> Iterator[str]:
-        """Yield the name of each sample without reading images (unreadable ones, which are replaced, keep their own names)."""
+        """Yield the name of each sample without reading images, also of samples whose image cannot be read."""
         for index in range(len(self)):
-            crop_number, source = divmod(index, len(self.masks))
-            crop, image_index = divmod(crop_number, len(self.store))
+            crop, image_index, source = self._parts(index)
             yield self._sample_name(self.store.source.name(image_index), crop, source)
+
+    def evaluated(self) -> list[int]:
+        """Return the numbers of the samples that are not `left_out`."""
+        return torch.nonzero(~self.left_out).flatten().tolist()
+
+    def readable(self) -> list[int]:
+        """Return the indices of the images of which a sample is not `left_out`, in order."""
+        return sorted({self._parts(number)[1] for number in self.evaluated()})
+
+    def unreadable(self) -> list[int]:
+        """Return the indices of the images of which a sample is `left_out`, in order."""
+        return sorted({self._parts(number)[1] for number in torch.nonzero(self.left_out).flatten().tolist()})
 
     @cached_property
     def sizes(self) -> Sequence[tuple[int, int] | None]:
@@ -143,6 +183,12 @@ class EvalDataset(Dataset[Sample]):
         side, index = min(known, default=(self.size, 0))
         return side, self.store.source.location(index)
 
+    def _parts(self, index: int) -> tuple[int, int, int]:
+        """Return the number of the crop, of the image and of the mask source of sample `index`."""
+        crop_number, source = divmod(index, len(self.masks))
+        crop, image_index = divmod(crop_number, len(self.store))
+        return crop, image_index, source
+
     def _sample_name(self, name: str, crop: int, source: int) -> str:
         name += f" @{crop}" if self.crops > 1 else ""
         return name + (f" #{source}" if len(self.masks) > 1 else "")
@@ -151,32 +197,40 @@ class EvalDataset(Dataset[Sample]):
 def _make_sample(
     store: ImageStore,
     index: int,
+    image: Tensor,
     size: int,
     transform: Transform,
     source: MaskSource,
     transform_key: RngKey,
     mask_key: RngKey,
 ) -> Sample:
-    """Transform image `index` with the draws of `transform_key` and draw its mask from `source` with those of `mask_key`."""
+    """Transform `image`, that of `index`, with the draws of `transform_key`, and draw its mask with those of `mask_key`."""
     transform_rng, mask_rng = generator(*transform_key), generator(*mask_key)
-    original, index_read = store.read(index)
-    image = transform(original, size, transform_rng)
+    size_of_file = (image.shape[1], image.shape[2])
+    image = transform(image, size, transform_rng)
     if isinstance(source, PerImageMasks):  # the mask covers pixels of the file, so it gets the same transform
-        hole = source.mask_of(store.source.key(index_read), (original.shape[1], original.shape[2]))
+        hole = source.mask_of(store.source.key(index), size_of_file)
         mask = (transform(hole.mul(255).expand(3, -1, -1), size, generator(*transform_key))[:1] > 127).to(torch.uint8)
     else:
         height, width = image.shape[1:]
         mask = torch.from_numpy(source.sample_uint8((height, width), mask_rng)[None])
-    return {"image": image, "mask": mask, "name": store.source.name(index_read)}
+    return {"image": image, "mask": mask, "name": store.source.name(index)}
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Collate samples into a uint8 batch in channels-last layout; `lit_inpaint.types.as_floats` converts it to floats."""
-    height, width = samples[0]["image"].shape[1:]
-    image = torch.empty((len(samples), height, width, 3), dtype=samples[0]["image"].dtype)
-    mask = torch.empty((len(samples), height, width), dtype=samples[0]["mask"].dtype)
-    stack_into(samples, image, mask)
-    return {"image": image.permute(0, 3, 1, 2), "mask": mask[:, None], "name": [sample["name"] for sample in samples]}
+def collate(samples: Sequence[Sample | None]) -> Batch | None:
+    """Collate samples into a uint8 batch in channels-last layout; `lit_inpaint.types.as_floats` converts it to floats.
+
+    Returns:
+        The batch without the samples that are None; None where all are.
+    """
+    readable = [sample for sample in samples if sample is not None]
+    if not readable:
+        return None
+    height, width = readable[0]["image"].shape[1:]
+    image = torch.empty((len(readable), height, width, 3), dtype=readable[0]["image"].dtype)
+    mask = torch.empty((len(readable), height, width), dtype=readable[0]["mask"].dtype)
+    stack_into(readable, image, mask)
+    return {"image": image.permute(0, 3, 1, 2), "mask": mask[:, None], "name": [sample["name"] for sample in readable]}
 
 
 def stack_into(samples: Sequence[Sample], image: Tensor, mask: Tensor) -> None:

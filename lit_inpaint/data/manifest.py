@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from lit_inpaint.data.inpainting_dataset import EvalDataset
 
 SHORT_DIGEST = 12
@@ -23,6 +25,9 @@ class Manifest:
     number of its mask source, and its size. The size is the side in pixels; for images in their own sizes it is width x height,
     or "unreadable" where the header is. Two evaluations with the same hash have the same samples, as long as the files of these
     names have the same content.
+
+    Before an evaluation, these are all samples. Afterwards they are the evaluated ones: images that could not be read have no
+    lines, and a header line names them.
 
     Args:
         dataset: the samples.
@@ -41,23 +46,33 @@ class Manifest:
         """Write the text to `path` in UTF-8; file names that are not valid UTF-8 keep their bytes."""
         path.write_bytes(self._content)
 
+    def unreadable(self) -> list[str]:
+        """Return the names of the images that were left out, as they could not be read."""
+        return [self._dataset.store.source.name(index) for index in self._dataset.unreadable()]
+
     @property
     def _content(self) -> bytes:
         return self.text.encode(errors="surrogateescape")
 
     def _lines(self) -> Iterator[str]:
-        data = self._dataset
-        yield f"# {len(data):,} samples of {len(data.store):,} images, seed {data.seed}, {data.crops} crop(s) of each\n"
+        data, images = self._dataset, self._dataset.store.source
+        evaluated = data.evaluated()
+        if len(evaluated) < len(data):
+            images = images.take(np.array(data.readable(), np.int64))
+        yield f"# {len(evaluated):,} samples of {len(images):,} images, seed {data.seed}, {data.crops} crop(s) of each\n"
+        for name in self.unreadable():
+            yield f"# left out, as it could not be read: {name}\n"
         yield f"# transform: {data.transform}\n"
         for number, source in enumerate(data.masks):
             files = source.fingerprint()
             yield f"# masks {number}: {source}{f', SHA-256 of names and sizes {files}' if files else ''}\n"
-        yield f"# images: SHA-256 of their names {data.store.source.digest()}\n"
+        yield f"# images: SHA-256 of their names {images.digest()}\n"
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(("name", "sample", "masks", "size"))
-        for number, name in enumerate(data.names()):
-            writer.writerow((name, number, number % len(data.masks), self._size(number)))
+        names = list(data.names())
+        for number in evaluated:
+            writer.writerow((names[number], number, number % len(data.masks), self._size(number)))
         yield table.getvalue()
 
     def _size(self, number: int) -> int | str:

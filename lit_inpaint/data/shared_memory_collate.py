@@ -50,20 +50,26 @@ class SharedMemoryCollate:
         """Create a collate function of the same size with all slots free, for another iteration of the loader."""
         return SharedMemoryCollate(self.num_slots, self.slot_bytes)
 
-    def __call__(self, samples: Sequence[Sample]) -> Batch | SharedBatch:
-        """Return the batch, or, in a loader process, a `SharedBatch`, which the main process unpickles into the batch."""
-        images, masks = [sample["image"] for sample in samples], [sample["mask"] for sample in samples]
-        count, (height, width) = len(samples), images[0].shape[1:]
+    def __call__(self, samples: Sequence[Sample | None]) -> Batch | SharedBatch | None:
+        """Return the batch, or, in a loader process, a `SharedBatch`, which the main process unpickles into the batch.
+
+        Samples that are None are left out; without any other the batch is None.
+        """
+        readable = [sample for sample in samples if sample is not None]
+        if not readable:
+            return None
+        images, masks = [sample["image"] for sample in readable], [sample["mask"] for sample in readable]
+        count, (height, width) = len(readable), images[0].shape[1:]
         uniform = all(part.dtype == torch.uint8 and part.shape[1:] == (height, width) for part in images + masks)
         if get_worker_info() is None or not uniform or 4 * count * height * width > self.slot_bytes:
-            return collate(samples)
+            return collate(readable)
         slot = self._acquire_slot()
         if slot is None:
-            return collate(samples)
+            return collate(readable)
         shape = (count, height, width)
         image, mask = self._slot_arrays(slot, *shape)
-        stack_into(samples, torch.from_numpy(image), torch.from_numpy(mask))
-        return SharedBatch(self.key, slot, shape, [sample["name"] for sample in samples])
+        stack_into(readable, torch.from_numpy(image), torch.from_numpy(mask))
+        return SharedBatch(self.key, slot, shape, [sample["name"] for sample in readable])
 
     def unpack(self, slot: int, shape: tuple[int, int, int], names: list[str]) -> Batch:
         """Copy the batch out of `slot` and free the slot."""

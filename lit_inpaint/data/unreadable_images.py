@@ -1,4 +1,4 @@
-"""Image access that tolerates unreadable files: they are reported and replaced, or end the run."""
+"""Image access that tolerates unreadable files: they are reported and left out or replaced, or end the run."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ MAX_NAMED_FILES = 10
 
 
 class ImageStore:
-    """The images of a source, with replacements for unreadable ones and an optional cache in memory.
+    """The images of a source, with an optional cache in memory.
 
     A set of up to `MAX_VERIFIED_FILES` images is decoded at once, in threads, when the store is created. Unreadable images are
     named (up to ten, then a count) and left out, or end the run. In a larger set an unreadable image is detected when it is
-    read. It ends the run, or is named once per process and counted over all processes of this machine; the next readable image
-    replaces it, always the same one. `python -m lit_inpaint.prepare` finds all unreadable files beforehand.
+    read. It ends the run, or evaluation leaves it out and training uses the next readable image, always the same one.
+    `python -m lit_inpaint.prepare` finds all unreadable files beforehand.
 
     Args:
         source: at least one image.
@@ -55,27 +55,36 @@ class ImageStore:
     def __len__(self) -> int:
         return len(self.source)
 
-    def read(self, index: int) -> tuple[Tensor, int]:
-        """Return image `index`, (3, H, W) uint8, and its index, or the image that replaces it and that one's index.
+    def read(self, index: int) -> Tensor:
+        """Return image `index`, (3, H, W) uint8. Do not write to it: it may be the cached one.
 
-        Do not write to the image: it may be the cached one.
+        Raises:
+            UnreadableImageError: the message names the image.
+        """
+        return self._decoded[index] if index in self._decoded else self.source.read(index)
+
+    def read_or_next(self, index: int) -> tuple[Tensor, int]:
+        """Return image `index` as `read` does, and its index, or the next readable image and that one's index.
+
+        An unreadable image is named once per process and counted over all processes of this machine that share the store.
+
+        Raises:
+            UnreadableImageError: the image cannot be read and `on_bad_file` is `stop`, or no image can be read.
         """
         for step in range(len(self)):
             current = (index + step) % len(self)
             try:
-                image = self._decoded[current] if current in self._decoded else self.source.read(current)
+                return self.read(current), current
             except UnreadableImageError as error:
                 if self.on_bad_file == "stop":
                     raise
                 self._unreadable[current] = True
                 # Python shows a repeated warning once per process, so each file is named once.
                 warnings.warn(f"{error}; the next readable image takes its place", stacklevel=2)
-            else:
-                return image, current
         raise UnreadableImageError(f"none of the {len(self)} images can be read, from {self.source.location(0)} on")
 
     def num_unreadable(self) -> int:
-        """Return the number of unreadable images so far, in all processes that share this store."""
+        """Return the number of images that `read_or_next` has replaced so far, in all processes that share this store."""
         return int(self._unreadable.sum())
 
     def _verify(self, cache: bool) -> None:

@@ -13,15 +13,20 @@ from lit_inpaint.metrics import ALL, OUTSIDE, EvaluationResult, PairedComparison
 _NAMES = {OUTSIDE: "other mask ratios", ALL: "all samples"}
 _NOT_COMPARED = "no sample with a finite score of both"
 _MAX_LENGTH = 120  # characters of a setting in a sentence
+_MAX_NAMED = 10  # images
 
 
 def describe_evaluation(result: EvaluationResult, data: InpaintingData, manifest: Manifest) -> list[str]:
-    """Lines on what the numbers are of: protocol, samples and masks, hash of the list of samples."""
-    return [
+    """Lines on what the numbers are of: protocol, samples and masks, images left out, hash of the list of samples."""
+    lines = [
         f"Protocol {result.protocol.name}: {result.protocol.description}",
         f"{len(result.sample_names):,} samples; masks: {'; '.join(label_masks(data.val_masks))}",
-        f"SHA-256 of the list of samples: {manifest.digest[:SHORT_DIGEST]}…",
     ]
+    if unreadable := manifest.unreadable():
+        more = f" and {len(unreadable) - _MAX_NAMED:,} more" if len(unreadable) > _MAX_NAMED else ""
+        named = ", ".join(unreadable[:_MAX_NAMED]) + more
+        lines.append(f"{len(unreadable):,} image(s) could not be read and are left out: {named}")
+    return [*lines, f"SHA-256 of the list of samples: {manifest.digest[:SHORT_DIGEST]}…"]
 
 
 def describe_methods(rows: Sequence[ScoreRow], pairs: Sequence[PairedComparison], protocol: Protocol, method: str) -> list[str]:

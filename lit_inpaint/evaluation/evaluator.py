@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count, filterfalse, islice
 from typing import Any, Literal, cast
 
 import torch
@@ -64,26 +65,29 @@ def evaluate(
     build = distribution_metrics or tuple
     distribution = {name: [metric.to(device) for metric in build()] for name in methods}
     done = 0 if partial is None else partial.count()
-    samples = {name: [] if partial is None else partial.samples(name, 0, done) for name in methods}
+    samples = {name: [] if partial is None else partial.samples(name, range(done)) for name in methods}
+    if partial is not None:
+        _mark_left_out(loader.dataset, partial.left_out(done))
     bar: tqdm[Any] = progress_bar(description="evaluation", unit="image", total=_num_samples(loader), initial=done)
     with bar:
-        for batch in _skip(loader, done):
-            count = len(batch["name"])
+        for numbers, batch in _numbered_batches(loader, done):
             image, mask = to_device(batch, device)
             for name, method in methods.items():
-                if partial is not None and partial.has(name, done, count):
-                    samples[name] += partial.samples(name, done, count)
+                if partial is not None and partial.has(name, numbers):
+                    samples[name] += partial.samples(name, numbers)
                     continue
                 prediction, scored = _complete_and_score(name, method, protocol, batch["name"], image, mask)
                 samples[name] += scored
                 if partial is not None:
-                    partial.add(name, done, scored)
+                    partial.add(name, done, numbers, scored)
                 if distribution[name]:
                     completed, target = round_uint8(composite(image, prediction, mask)), round_uint8(image)
                     for metric in distribution[name]:
                         metric.update(completed, target)
-            done += count
-            bar.update(count)
+            bar.update(numbers[-1] + 1 - done)
+            done = numbers[-1] + 1
+    if not any(samples.values()):
+        raise UserError(_none_readable(loader.dataset))
     any_samples = next(iter(samples.values()), [])
     names = [sample.name for sample in any_samples]
     return EvaluationResult(
@@ -147,12 +151,33 @@ def _num_samples(loader: DataLoader[Any]) -> int | None:
     return len(cast(Any, loader.sampler)) if loader.batch_size else None
 
 
-def _skip(loader: DataLoader[Any], done: int) -> DataLoader[Any]:
-    """A loader of the samples after the first `done`."""
-    if not done:
-        return loader
-    remaining = Subset(loader.dataset, range(done, len(cast(Any, loader.dataset))))
-    return DataLoader(remaining, loader.batch_size, num_workers=loader.num_workers, collate_fn=loader.collate_fn)
+def _numbered_batches(loader: DataLoader[Any], done: int) -> Iterator[tuple[Sequence[int], Batch]]:
+    """Yield the batches after the first `done` samples, each with the numbers of its samples.
+
+    Numbers are missing where an `EvalDataset` leaves samples out.
+    """
+    dataset: Any = loader.dataset
+    if done:
+        remaining = Subset(dataset, range(done, len(dataset)))
+        collate_fn: Any = loader.collate_fn
+        loader = DataLoader(remaining, loader.batch_size, num_workers=loader.num_workers, collate_fn=collate_fn)
+    numbers: Iterator[int] = count(done)
+    if isinstance(dataset, EvalDataset):
+        # The dataset marks a sample that it leaves out before the loader delivers the batch without it.
+        numbers = filterfalse(dataset.left_out.__getitem__, range(done, len(dataset)))
+    for batch in filter(None, loader):
+        yield list(islice(numbers, len(batch["name"]))), batch
+
+
+def _mark_left_out(dataset: object, numbers: Sequence[int]) -> None:
+    """Mark the samples that an interrupted evaluation left out."""
+    if isinstance(dataset, EvalDataset):
+        dataset.left_out[list(numbers)] = True
+
+
+def _none_readable(dataset: object) -> str:
+    where = f", from {dataset.store.source.location(0)} on" if isinstance(dataset, EvalDataset) else ""
+    return f"none of the images can be read{where}; `python -m lit_inpaint.prepare --check_only` names the reason for each"
 
 
 def _complete_and_score(

@@ -33,9 +33,9 @@ class SampleScore(NamedTuple):
 class PartialResults:
     """Scores so far in a file of JSON lines, one for each batch and method; removed when the evaluation is complete.
 
-    Each line carries the key of its method and is read back only under the same key. So another checkpoint, other samples or
-    another protocol never reuse it. A line that was cut off is ignored, and its batch is repeated. The file is locked: a second
-    evaluation cannot write it at the same time.
+    Each line has the scores from a sample number on, null where the sample was left out. It carries the key of its method and
+    is read back only under the same key. So another checkpoint, other samples or another protocol never reuse it. A line that
+    was cut off is ignored, and its batch is repeated. The file is locked: a second evaluation cannot write it at the same time.
 
     Args:
         path: the file; need not exist.
@@ -48,7 +48,7 @@ class PartialResults:
     def __init__(self, path: Path, keys: Mapping[str, str]) -> None:
         self.path = path
         self._keys = dict(keys)
-        self._samples: dict[str, dict[int, SampleScore]] = {method: {} for method in keys}
+        self._samples: dict[str, dict[int, SampleScore | None]] = {method: {} for method in keys}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b")
@@ -58,28 +58,37 @@ class PartialResults:
             raise UserError(f"cannot write {path} ({error.strerror or error}); name another --output") from error
 
     def count(self) -> int:
-        """Number of samples, from the first on, that all methods have scores for."""
+        """Number of samples, from the first on, that all methods have scores for, or that were left out for all of them."""
         count = 0
         while self._samples and all(count in samples for samples in self._samples.values()):
+            if len({samples[count] is None for samples in self._samples.values()}) > 1:
+                break
             count += 1
         return count
 
-    def has(self, method: str, first: int, count: int) -> bool:
-        """Whether `method` has scores for the samples `first` to `first + count - 1`."""
-        return all(index in self._samples[method] for index in range(first, first + count))
+    def has(self, method: str, numbers: Iterable[int]) -> bool:
+        """Whether `method` has scores for all of these samples."""
+        return all(self._samples[method].get(number) is not None for number in numbers)
 
-    def samples(self, method: str, first: int, count: int) -> list[SampleScore]:
-        """Scores of `method` on the samples `first` to `first + count - 1`."""
-        return [self._samples[method][index] for index in range(first, first + count)]
+    def samples(self, method: str, numbers: Iterable[int]) -> list[SampleScore]:
+        """Scores of `method` on these samples, without those that were left out."""
+        return [score for number in numbers if (score := self._samples[method][number]) is not None]
 
-    def add(self, method: str, first: int, samples: Sequence[SampleScore]) -> None:
-        """Append the scores of `method` on the samples from `first` on.
+    def left_out(self, count: int) -> list[int]:
+        """Numbers of the samples among the first `count` that were left out."""
+        first = next(iter(self._samples.values()), {})
+        return [number for number in range(count) if first[number] is None]
+
+    def add(self, method: str, first: int, numbers: Sequence[int], samples: Sequence[SampleScore]) -> None:
+        """Append the scores of `method` on the samples `numbers`; those between them from `first` on were left out.
 
         Raises:
             UserError: the disk is full.
         """
-        self._samples[method] |= dict(enumerate(samples, start=first))
-        line = {"key": self._keys[method], "first": first, "samples": samples}
+        scores: dict[int, SampleScore | None] = dict.fromkeys(range(first, numbers[-1] + 1))
+        scores |= zip(numbers, samples, strict=True)
+        self._samples[method] |= scores
+        line = {"key": self._keys[method], "first": first, "samples": list(scores.values())}
         try:
             self._file.write(json.dumps(line).encode() + b"\n")
             self._file.flush()
@@ -99,7 +108,7 @@ class PartialResults:
         for line in self._file.read().splitlines(keepends=True):
             try:
                 entry: dict[str, Any] = json.loads(line)
-                samples = [SampleScore(*sample) for sample in entry["samples"]]
+                samples = [None if sample is None else SampleScore(*sample) for sample in entry["samples"]]
                 key, first = entry["key"], int(entry["first"])
             except (ValueError, TypeError, KeyError):
                 break
@@ -137,7 +146,7 @@ def open_partial_results(
     keys = {name: evaluation_key(file or name, protocol, manifest, images) for name, file in checkpoints.items()}
     partial = PartialResults(path, keys)
     if done := partial.count():
-        print(f"Resumes after {done:,} samples that an interrupted evaluation left in {path}")
+        print(f"Resumes after the first {done:,} samples, which an interrupted evaluation left in {path}")
     return partial
 
 

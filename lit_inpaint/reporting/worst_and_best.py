@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import to_pil_image
 
+from lit_inpaint.data.inpainting_dataset import EvalDataset
 from lit_inpaint.evaluation.evaluator import evaluate
 from lit_inpaint.metrics import LPI
 from lit_inpaint.types import as_floats, composite
@@ -80,9 +81,12 @@ def evaluate_examples(
     scores["mask_ratio"] = result.mask_ratios
     order = scores["psnr"].nan_to_num(-torch.inf, torch.inf, -torch.inf).argsort(stable=True).tolist()
 
+    dataset = loader.dataset
+    numbers = dataset.evaluated() if isinstance(dataset, EvalDataset) else range(len(order))
+
     @torch.no_grad()
     def example(index: int) -> Example:
-        batch = as_floats(cast(Any, loader.collate_fn)([loader.dataset[index]]))
+        batch = as_floats(cast(Any, loader.collate_fn)([loader.dataset[numbers[index]]]))
         image, mask = batch["image"].to(device), batch["mask"].to(device)
         output = model.predict(image, mask).float().clamp(0, 1)
         stages = overlay_mask(image, mask), output, composite(image, output, mask), image

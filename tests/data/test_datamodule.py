@@ -2,12 +2,14 @@ import hashlib
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from jsonargparse import ArgumentParser
@@ -43,6 +45,12 @@ def _digest(batches: Iterator[Batch]) -> str:
     for batch in batches:
         total.update(batch["image"].numpy().tobytes() + batch["mask"].numpy().tobytes() + repr(batch["name"]).encode())
     return total.hexdigest()
+
+
+def _by_name(batch: Batch) -> list[tuple[str, bytes]]:
+    """Name and pixels of each sample."""
+    content = zip(batch["name"], batch["image"], batch["mask"], strict=True)
+    return [(name, image.numpy().tobytes() + mask.numpy().tobytes()) for name, image, mask in content]
 
 
 def _digests(data: InpaintingData) -> list[str]:
@@ -102,8 +110,64 @@ def test_teardown_counts_unreadable_images(root: str, monkeypatch: pytest.Monkey
     data = _data(root, workers=2)
     list(islice(data.train_dataloader(), 6))
     list(data.val_dataloader())
-    with pytest.warns(UserWarning, match=r"^2 image file\(s\) could not be read .*prepare"):
+    with pytest.warns(UserWarning, match=r"^1 training image\(s\) could .*; 1 validation image\(s\) could .*prepare"):
         data.teardown("fit")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_leaves_unreadable_images_out(
+    workers: int, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of two samples: one batch has no readable image, and none has another image in its place."""
+    options = {"val_crops": 2, "val_masks": [Center(4), FreeForm()], "batch_size": 2, "workers": workers}
+    expected = {name: i for batch in _data(root, **options).val_dataloader() for name, i in _by_name(batch) if name[0] != "1"}
+    monkeypatch.setattr("lit_inpaint.data.unreadable_images.MAX_VERIFIED_FILES", 0)
+    Path(root, "val/1.jpg").write_bytes(b"no image")
+    data = _data(root, **options)
+    log = tmp_path / "warnings"  # of this process and of loader processes
+    monkeypatch.setattr(warnings, "warn", lambda message, **_: log.open("a").write(f"{message}\n"))
+    for _ in range(2):
+        found = [sample for batch in data.val_dataloader() for sample in _by_name(batch)]
+        assert len(found) == 8
+        assert dict(found) == expected
+    assert sum("val/1.jpg" in line and "leaves it out" in line for line in log.read_text().splitlines()) == 1
+    lines = data.manifest("val").text.splitlines()
+    assert lines[0].startswith("# 8 samples of 2 images, ")
+    assert "# left out, as it could not be read: 1" in lines
+    assert [line.split(",")[0] for line in lines if line[0] != "#"][1:] == list(expected)
+    assert f"# images: SHA-256 of their names {Folder(root).splits().val.take(np.array([0, 2])).digest()}" in lines
+    with pytest.raises(UserError, match=r"cannot read .*val/1\.jpg"):
+        list(_data(root, **options, on_bad_file="stop").val_dataloader())
+
+
+def test_two_processes_leave_the_same_image_out_and_name_it_once(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lit_inpaint.data.unreadable_images.MAX_VERIFIED_FILES", 0)
+    Path(root, "val/1.jpg").write_bytes(b"no image")
+
+    def names_of(rank: int) -> list[str]:
+        data = _data(root, val_masks=[Center(4), FreeForm(), Center(2)])
+        data.trainer = _FakeTrainer(rank, 2)
+        return [name for batch in data.val_dataloader() for name in batch["name"]]
+
+    with pytest.warns(UserWarning, match="leaves it out") as caught:
+        names = names_of(0) + names_of(1)
+    assert sorted(names) == ["0 #0", "0 #1", "0 #2", "2 #0", "2 #1", "2 #2"]
+    assert len(caught) == 1
+
+
+def test_an_image_that_can_be_read_again_is_evaluated_again(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lit_inpaint.data.unreadable_images.MAX_VERIFIED_FILES", 0)
+    path = Path(root, "val/1.jpg")
+    content = path.read_bytes()
+    data = _data(root)
+    before = data.manifest("val").digest
+    path.write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="leaves it out"):
+        list(data.val_dataloader())
+    assert data.manifest("val").digest != before
+    path.write_bytes(content)
+    list(data.val_dataloader())
+    assert data.manifest("val").digest == before
 
 
 def test_samples_are_the_same_in_another_process_and_with_workers(root: str) -> None:

@@ -21,7 +21,7 @@ def _store(files: Sequence[Path], on_bad_file: OnBadFile, cache: bool) -> ImageS
 
 def _read(store: ImageStore, index: int) -> tuple[Tensor, str]:
     """The image at `index`, or its replacement, and the name of that one."""
-    image, index_read = store.read(index)
+    image, index_read = store.read_or_next(index)
     return image, store.source.name(index_read)
 
 
@@ -53,7 +53,7 @@ def test_a_set_without_readable_images_ends_the_run_even_under_skip(write: Write
         _store([bad], "skip", cache=False)
     monkeypatch.setattr(unreadable_images, "MAX_VERIFIED_FILES", 0)
     with pytest.warns(UserWarning, match="takes its place"), pytest.raises(UserError, match="none of the 2"):
-        _store([bad, bad], "skip", cache=False).read(0)
+        _store([bad, bad], "skip", cache=False).read_or_next(0)
 
 
 def test_in_a_large_set_the_next_readable_image_replaces_an_unreadable_one(
@@ -69,17 +69,17 @@ def test_in_a_large_set_the_next_readable_image_replaces_an_unreadable_one(
     assert torch.equal(replacements[0][0], read_image(files[0]))
     assert len(caught) == 2  # one line for each file, once
     with pytest.raises(UserError, match=r"text\.jpg"):
-        _store(files, "stop", cache=False).read(2)
+        _store(files, "stop", cache=False).read_or_next(2)
 
 
 def test_images_are_cached_up_to_the_memory_limit(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [write(f"{i}.png", i) for i in range(3)]
     monkeypatch.setattr(unreadable_images, "CACHE_BYTES", 2 * 3 * 20 * 24)
     store = _store(files, "skip", cache=True)
-    before = [store.read(i)[0] for i in range(3)]
+    before = [store.read(i) for i in range(3)]
     for i in range(3):
         write(f"{i}.png", 9)
-    assert [torch.equal(store.read(i)[0], before[i]) for i in range(3)] == [True, True, False]
+    assert [torch.equal(store.read(i), before[i]) for i in range(3)] == [True, True, False]
 
 
 def test_names_are_unique_among_class_folders(write: Write) -> None:

@@ -3,19 +3,29 @@ import multiprocessing
 import os
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
+from lit_inpaint.data import ResizedCenterCrop
 from lit_inpaint.data.archives import list_archive
+from lit_inpaint.data.datamodule import FloatDataLoader
 from lit_inpaint.data.datasets.stl10 import STL10Binary
 from lit_inpaint.data.image_source import ImageFiles
+from lit_inpaint.data.inpainting_dataset import EvalDataset, collate
+from lit_inpaint.data.manifest import Manifest
+from lit_inpaint.data.unreadable_images import ImageStore
 from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.evaluator import Method, evaluate
 from lit_inpaint.evaluation.partial_results import PartialResults, SampleScore, evaluation_key, fingerprint_images
+from lit_inpaint.masks import Center
 from lit_inpaint.metrics import FID, LPI, EvaluationResult, find_protocol
 
 CPU = torch.device("cpu")
@@ -58,8 +68,8 @@ def test_an_interrupted_evaluation_resumes(tmp_path: Path) -> None:
     calls.clear()
     again = PartialResults(path, KEYS)
     assert again.count() == 4
-    assert again.has("gray", 4, 2)
-    assert not again.has("copy", 4, 2)
+    assert again.has("gray", (4, 5))
+    assert not again.has("copy", (4, 5))
     assert_same(evaluate(methods(calls), loader(), LPI, CPU, partial=again), whole)
     assert calls == [2, 1]
     again = PartialResults(path, KEYS)
@@ -70,15 +80,72 @@ def test_an_interrupted_evaluation_resumes(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def files_loader(root: Path) -> DataLoader[object]:
+    """Six image files in batches of two; a file that cannot be read is detected when it is read."""
+    for i in range(6):
+        if not (root / f"{i}.png").exists():
+            Image.new("RGB", (16, 16), (40 * i, 99, 10)).save(root / f"{i}.png")
+    with mock.patch("lit_inpaint.data.unreadable_images.MAX_VERIFIED_FILES", 0):
+        store = ImageStore(ImageFiles.from_names(root, [f"{i}.png" for i in range(6)]), "skip", cache=False)
+    return FloatDataLoader(EvalDataset(store, 16, ResizedCenterCrop(), [Center()], 0), 2, collate_fn=collate)
+
+
+@pytest.mark.filterwarnings("ignore:cannot read")
+@pytest.mark.parametrize("broken", [[], [0], [1], [2], [0, 1, 4], [5], [2, 3, 4, 5]])
+@pytest.mark.parametrize("fail_at", [1, 2])
+def test_samples_that_are_left_out_stay_so_when_an_evaluation_resumes(broken: list[int], fail_at: int, tmp_path: Path) -> None:
+    for number in broken:
+        (tmp_path / f"{number}.png").write_bytes(b"no image")
+    readable = [str(number) for number in range(6) if number not in broken]
+    complete = files_loader(tmp_path)
+    whole = evaluate(methods([]), complete, LPI, CPU)
+    with suppress(KeyboardInterrupt):
+        path = tmp_path / "scores.partial.jsonl"
+        evaluate(methods([], fail_at), files_loader(tmp_path), LPI, CPU, partial=PartialResults(path, KEYS))
+    resumed = files_loader(tmp_path)
+    again = evaluate(methods([]), resumed, LPI, CPU, partial=PartialResults(path, KEYS))
+    assert_same(again, whole)
+    assert list(again.sample_names) == readable
+    assert {row["n"] for row in again.rows() if row["bucket"] == "all"} == {len(readable)}
+    manifests = [Manifest(cast(EvalDataset, loader.dataset)) for loader in (complete, resumed)]
+    assert manifests[0].text == manifests[1].text
+    assert manifests[0].unreadable() == [str(number) for number in broken]
+
+
+@pytest.mark.filterwarnings("ignore:cannot read")
+def test_a_method_that_is_behind_scores_the_same_samples(tmp_path: Path) -> None:
+    """The second method is interrupted at the first batch; the file of sample 1 is broken for a while."""
+    whole = evaluate(methods([]), files_loader(tmp_path), LPI, CPU)
+    content = (tmp_path / "1.png").read_bytes()
+    for first, then in ((b"no image", content), (content, b"no image")):
+        (tmp_path / "1.png").write_bytes(first)
+        path = tmp_path / f"{len(first)}.partial.jsonl"
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(methods([], 1), files_loader(tmp_path), LPI, CPU, partial=PartialResults(path, KEYS))
+        (tmp_path / "1.png").write_bytes(then)
+        result = evaluate(methods([]), files_loader(tmp_path), LPI, CPU, partial=PartialResults(path, KEYS))
+        kept = [0, *range(1 if then == content else 2, 6)]
+        for name in KEYS:
+            assert torch.equal(result.scores[name], whole.scores[name][kept])
+
+
+@pytest.mark.filterwarnings("ignore:cannot read")
+def test_without_a_readable_image_there_is_no_table(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"{number}.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"none of the images can be read, from .*prepare"):
+        evaluate(methods([]), files_loader(tmp_path), LPI, CPU)
+
+
 def test_other_keys_reuse_nothing(tmp_path: Path) -> None:
     path = tmp_path / "scores.partial.jsonl"
     first = PartialResults(path, {"gray": "one"})
-    first.add("gray", 0, [SampleScore("a", 0.5, [math.inf, math.nan, 1 / 3])])
+    first.add("gray", 0, [0], [SampleScore("a", 0.5, [math.inf, math.nan, 1 / 3])])
     assert PartialResults(path, {"gray": "another"}).count() == 0
     assert PartialResults(path, {"renamed": "one", "new": "two"}).count() == 0
     kept = PartialResults(path, {"renamed": "one"})
     assert kept.count() == 1
-    name, mask_ratio, scores = kept.samples("renamed", 0, 1)[0]
+    name, mask_ratio, scores = kept.samples("renamed", [0])[0]
     assert (name, mask_ratio, scores[0], scores[2]) == ("a", 0.5, math.inf, 1 / 3)
     assert math.isnan(scores[1])
 
@@ -143,7 +210,7 @@ def attempt(path: Path) -> str:
 def test_a_second_evaluation_at_the_same_time_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "scores.partial.jsonl"
     first = PartialResults(path, KEYS)
-    first.add("gray", 0, [SampleScore("a", 0.5, [1.0])])
+    first.add("gray", 0, [0], [SampleScore("a", 0.5, [1.0])])
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as other:
         message = other.submit(attempt, path).result()
         assert message == f"{path} is being written by another evaluation; wait for it, or name another --output"
