@@ -146,7 +146,7 @@ def open_partial_results(
     keys = {name: evaluation_key(file or name, protocol, manifest, images) for name, file in checkpoints.items()}
     partial = PartialResults(path, keys)
     if done := partial.count():
-        print(f"Resumes after the first {done:,} samples, which an interrupted evaluation left in {path}")
+        print(f"Resumes after {done:,} samples that an interrupted evaluation left in {path}")
     return partial
 
 
