@@ -1,21 +1,29 @@
+import argparse
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from jsonargparse import Namespace
 from PIL import Image
 
-from lit_inpaint import fit
+import lit_inpaint.masks
+from lit_inpaint import evaluate, fit
 from lit_inpaint.config.check_settings import check, dump
 from lit_inpaint.config.load_yaml import load_experiment
+from lit_inpaint.masks import Boxes, CellularAutomaton, CrossedStrokes, FreeForm, MaskSource, Mixture
 from lit_inpaint.papers import DeepGIN
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 PATHS = [*FOLDER.glob("*.yaml"), *FOLDER.glob("benchmark/*.yaml")]
 EXPERIMENTS = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in PATHS if path.stem != "defaults")
 LPI = [name for name in EXPERIMENTS if name.startswith("lpi_") and name != "lpi_demo"]
+TESTED_ONLY = ("deepgin_ffhq_", "deepgin_oxford_")
+"""Data sets that DeepGIN tests its models of other data sets on (table 2)."""
 SMALL = {  # further options for a quick run: sizes that are part of a network, widths, no downloaded weights
     "deepgin": ["--model.size", "32", "--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
     "pconv": ["--data.size", "64", "--model.vgg", "random", "--model.width", "8"],
@@ -34,6 +42,17 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Mask files of 20x20 pixels, white = hole, one in each range of LPI-Net's tables."""
+    folder = tmp_path_factory.mktemp("masks")
+    for rows in (3, 5, 7, 9):
+        pixels = np.zeros((20, 20), np.uint8)
+        pixels[:rows] = 255
+        Image.fromarray(pixels).save(folder / f"{rows}.png")
+    return folder
+
+
 def test_these_are_all_experiments() -> None:
     assert EXPERIMENTS == [
         "benchmark/deepgin",
@@ -46,15 +65,22 @@ def test_these_are_all_experiments() -> None:
         "deepgin_celebahq",
         "deepgin_celebahq_coarse",
         "deepgin_celebahq_dilated_mssa",
+        "deepgin_celebahq_paper",
         "deepgin_celebahq_spd_mssa",
         "deepgin_celebahq_std",
         "deepgin_celebahq_std_mssa",
         "deepgin_celebahq_std_sa",
+        "deepgin_ffhq_rectangles",
+        "deepgin_ffhq_three_masks",
+        "deepgin_oxford_rectangles",
+        "deepgin_oxford_three_masks",
         "lpi_celeba",
+        "lpi_celeba_nvidia_masks",
         "lpi_demo",
         "lpi_large_celeba",
         "lpi_large_places2",
         "lpi_places2",
+        "lpi_places2_nvidia_masks",
         "pconv_cars",
         "pconv_cub200",
         "pepsi_celebahq",
@@ -64,16 +90,29 @@ def test_these_are_all_experiments() -> None:
         "wavemix_stl10",
         "wavemix_stl10_12x12",
         "wavemix_stl10_8x8",
+        "wavemix_stl10_mask_sizes",
     ]
+
+
+def evaluation_command(name: str) -> tuple[argparse.Namespace, list[str]]:
+    """Parse the command in the head of an experiment that evaluates with the paper's protocol, as `evaluate` does."""
+    text = (FOLDER / f"{name}.yaml").read_text().replace("\\\n#", "")
+    (line,) = [line for line in text.splitlines() if line.startswith("# python -m lit_inpaint.evaluate ")]
+    return evaluate._parser().parse_with_data(line.split()[4:])
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_head_has_the_commands_to_train_and_to_evaluate(name: str) -> None:
-    lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
-    assert lines[0].startswith(f"# python -m lit_inpaint.fit --experiment {name}")
-    (evaluation,) = [line for line in lines if line.startswith("# python -m lit_inpaint.evaluate ")]
-    assert evaluation.startswith(f"# python -m lit_inpaint.evaluate --checkpoint runs/{name}/<time>/checkpoints/last.ckpt ")
-    assert evaluation.partition(" --protocol ")[2].split()[0] == check(load_experiment(name)).protocol
+    assert (FOLDER / f"{name}.yaml").read_text().startswith(f"# python -m lit_inpaint.fit --experiment {name}")
+    options, data_options = evaluation_command(name)
+    trained = "deepgin_celebahq" if name.startswith(TESTED_ONLY) else name
+    assert options.checkpoint == [f"runs/{trained}/<time>/checkpoints/last.ckpt"]
+    assert options.experiment == (name if trained != name else None)
+    assert (options.protocol, options.split, data_options) == (check(load_experiment(name)).protocol, "test", [])
+    # Table 1 of WaveMix has FID; tables 1 and 2 of DeepGIN have FID and LPIPS.
+    whole = {"deepgin": ["fid", "lpips_alex"], "wavemix_stl10": ["fid"], "unet_stl10": ["fid"]}
+    expected = whole.get("deepgin" if name.startswith("deepgin") else name)
+    assert options.metrics == expected
 
 
 def test_the_protocol_is_the_papers() -> None:
@@ -116,16 +155,21 @@ def test_states_lpi_nets_settings(name: str) -> None:
     assert set(vars(model.weights).values()) == {1.0}
     assert (data.size, data.test_images) == (256, 10_000)
     assert data.root == ("data/celeba" if "celeba" in name else "data/places2")
+    if name.endswith("nvidia_masks"):
+        assert (data.masks.class_path, data.val_masks) == ("lit_inpaint.masks.NvidiaMasks", None)
+        return
     ranges = [(source.init_args.low, source.init_args.high) for source in data.val_masks]
     assert ranges == [(0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5)]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_trains_two_steps_on_any_folder(name: str, images: Path, tmp_path: Path) -> None:
+def test_trains_two_steps_on_any_folder(name: str, images: Path, masks: Path, tmp_path: Path) -> None:
     run, paper = tmp_path / "run", name.removeprefix("benchmark/").split("_")[0]
     options = ["--data.root", str(images), "--data.size", "32", "--data.batch_size", "2", "--data.workers", "0"]
     options += ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1"]
     options += ["--trainer.enable_progress_bar", "false", "--wandb.mode", "disabled", *SMALL.get(paper, [])]
+    if name.endswith("nvidia_masks"):
+        options += ["--data.masks.root", str(masks)]
     assert fit.main(["--experiment", name, "--run_dir", str(run), *options]) == 0
     rows = (run / "metrics.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "1", "1", "2", "2"]
@@ -196,3 +240,93 @@ def test_states_deepgins_settings(ablation: str, data: str) -> None:
     assert (images.size, images.batch_size, len(images.masks)) == (256, 12, 3)
     assert images.root == f"data/{data}"
     assert images.train_transform.init_args.factor == 2
+
+
+RECTANGLE = Boxes(count=(1, 1), side=(0.3, 0.7), margin=0.0)
+
+
+def val_masks(name: str) -> list[MaskSource]:
+    return [build_source(source) for source in check(load_experiment(name)).data.init_args.val_masks]
+
+
+def build_source(config: Namespace) -> MaskSource:
+    """Build a mask source from its class path and options."""
+    options: dict[str, Any] = dict(vars(config.get("init_args") or Namespace()))
+    if "sources" in options:
+        options["sources"] = tuple(build_source(source) for source in options["sources"])
+    source: MaskSource = getattr(lit_inpaint.masks, config.class_path.rpartition(".")[2])(**options)
+    return source
+
+
+@pytest.mark.parametrize(("data", "count"), [("celebahq", None), ("ffhq", 1000), ("oxford", None)])
+def test_deepgin_is_tested_under_one_mask_for_each_image(data: str, count: int | None) -> None:
+    """Section 6.1 ("randomly masked by the three types"): 3,000, 1,000 and 523 samples, the last by the data set's class."""
+    name = f"deepgin_{data}" if data == "celebahq" else f"deepgin_{data}_three_masks"
+    config = check(load_experiment(name)).data
+    assert config.init_args.test_images == count
+    assert config.init_args.val_transform.class_path == "lit_inpaint.data.Resize"
+    assert val_masks(name) == [Mixture((RECTANGLE, CellularAutomaton(), CrossedStrokes()))]
+    if data != "celebahq":
+        assert val_masks(f"deepgin_{data}_rectangles") == [RECTANGLE]
+    else:
+        assert config.init_args.split == "27000-3000"
+
+
+def test_deepgins_text_has_deepfills_free_form_masks() -> None:
+    config = check(load_experiment("deepgin_celebahq_paper"))
+    assert config.model.init_args.variant == "paper"
+    assert [build_source(source) for source in config.data.init_args.masks] == [RECTANGLE, CellularAutomaton(), FreeForm()]
+    assert val_masks("deepgin_celebahq_paper") == [Mixture((RECTANGLE, CellularAutomaton(), FreeForm()))]
+
+
+@pytest.mark.parametrize("name", ["wavemix_stl10", "unet_stl10", "wavemix_stl10_8x8", "wavemix_stl10_12x12"])
+def test_states_wavemixs_settings(name: str) -> None:
+    """WaveMix, section 3 and appendix A: 10,000 test images under one mask each; mixed precision."""
+    config = check(load_experiment(name))
+    data = config.data.init_args
+    assert (data.size, data.batch_size, data.test_images, len(data.val_masks)) == (96, 40, 10_000, 1)
+    assert config.trainer.precision == "16-mixed"
+    if name.endswith("_stl10"):
+        (mixture,) = val_masks(name)
+        masks = [mixture((96, 96), torch.Generator().manual_seed(seed)) for seed in range(40)]
+        assert all(mask.any() for mask in masks)
+
+
+@pytest.mark.parametrize(("name", "side"), [("wavemix_stl10_8x8", 8), ("wavemix_stl10_12x12", 12)])
+def test_the_squares_of_wavemix_lie_anywhere_but_near_the_border(name: str, side: int) -> None:
+    (source,) = val_masks(name)
+    places = set()
+    for seed in range(200):
+        rows, columns = (source((96, 96), torch.Generator().manual_seed(seed))[0] == 1).nonzero(as_tuple=True)
+        place = int(rows.min()), int(columns.min())
+        assert len(rows) == side**2
+        assert (int(rows.max()), int(columns.max())) == (place[0] + side - 1, place[1] + side - 1)
+        places.add(place)
+    for axis in (0, 1):
+        positions = [place[axis] for place in places]
+        assert (min(positions), max(positions) + side) == (10, 86)
+
+
+def test_the_table_of_masks_has_the_masks_of_the_experiments() -> None:
+    """Rows of the table in `lit_inpaint.masks`, evaluated, draw the masks of the files."""
+    table = dict(re.findall(r"^\| (.*?) \| (.*?) \|$", lit_inpaint.masks.__doc__ or "", flags=re.MULTILINE))
+    for row, name, size in (
+        ("WaveMix, 8x8 of 96x96", "wavemix_stl10_8x8", 96),
+        ("WaveMix, 12x12 of 96x96", "wavemix_stl10_12x12", 96),
+        ("partial convolutions on birds and cars", "pconv_cub200", 256),
+        ("DeepGIN, three types", "deepgin_celebahq", 256),
+    ):
+        sources = [eval(text, vars(lit_inpaint.masks).copy()) for text in re.findall(r"`(.*?)`", table[row])]
+        configured = val_masks(name)
+        if name == "deepgin_celebahq":
+            assert configured == [Mixture(tuple(sources))]
+        else:
+            for seed in range(5):
+                (one, same) = (source((size, size), torch.Generator().manual_seed(seed)) for source in (*sources, *configured))
+                assert torch.equal(one, same), row
+
+
+def test_the_squares_of_appendix_d() -> None:
+    sources = val_masks("wavemix_stl10_mask_sizes")
+    counts = [int(source((96, 96), torch.Generator().manual_seed(0)).sum()) for source in sources]
+    assert counts == [side**2 for side in (4, 8, 12, 16, 24, 32, 48)]

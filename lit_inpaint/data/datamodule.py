@@ -77,8 +77,9 @@ class InpaintingData(LightningDataModule, ABC):
         masks: source of the training masks. Of several sources, each training image is used once with each, under the same
             transform and one after the other, so an epoch has as many times more samples. None: free-form strokes with a mask
             ratio of 10 to 50 %.
-        val_masks: every evaluation image is used once with each of these sources. None: free-form strokes with mask ratios of
-            10-20, 20-30, 30-40 and 40-50 % (the four buckets of LPI-Net, section 4.2).
+        val_masks: every evaluation image is used once with each of these sources. None: those that belong to `masks`, which
+            only `NvidiaMasks` has; else free-form strokes with mask ratios of 10-20, 20-30, 30-40 and 40-50 % (the four buckets
+            of LPI-Net, section 4.2).
         train_transform: crop, resize or augmentation of a training image. None: the data set's default.
         val_transform: the same for an evaluation image. A random transform is drawn from the sample's number. `NativeSize`
             keeps the images' own sizes, with one image per batch. None: the data set's default.
@@ -127,7 +128,8 @@ class InpaintingData(LightningDataModule, ABC):
         self.masks = (masks,) if isinstance(masks, MaskSource) else tuple(masks)
         _require_min(1, "masks", len(self.masks))
         if val_masks is None:
-            val_masks = [MaskRatio(FreeForm(), tens / 10, (tens + 1) / 10) for tens in (1, 2, 3, 4)]
+            val_masks = [source for training in self.masks for source in training.evaluation_masks()]
+            val_masks = val_masks or [MaskRatio(FreeForm(), tens / 10, (tens + 1) / 10) for tens in (1, 2, 3, 4)]
         self.val_masks = tuple(val_masks)
         _require_min(1, "val_masks", len(self.val_masks))
         self.train_transform = train_transform or defaults.train_transform

@@ -8,14 +8,17 @@ Sources for the masks of each paper, or of its public code:
 |---|---|
 | Context Encoders | `Center()` |
 | partial convolutions on birds and cars | `Center(64)` |
-| WaveMix, small squares | `Center(8)`, `Center(12)` |
+| WaveMix, 8x8 of 96x96 | `Boxes(count=(1, 1), side=(1 / 12, 1 / 12), margin=10 / 96)` |
+| WaveMix, 12x12 of 96x96 | `Boxes(count=(1, 1), side=(1 / 8, 1 / 8), margin=10 / 96)` |
 | DeepFill v1, rectangle | `Boxes(count=(1, 1), side=(0.375, 0.5), margin=0.0)` |
 | DeepFill v2, strokes and a rectangle | `MaskUnion((FreeForm(), Boxes(count=(1, 1), side=(0.375, 0.5), margin=0.0)))` |
 | EdgeConnect, types 1 and 2 | `Boxes(count=(1, 1), side=(0.5, 0.5), margin=0.0)`, `HalfImage()` |
-| EdgeConnect, type 3; LPI-Net | mask files: `RandomFromFolder(DIR)`; without them `MaskRatio(FreeForm(), 0.1, 0.2)` and so on |
+| EdgeConnect, type 3 | mask files: `RandomFromFolder(DIR)` |
+| LPI-Net | NVIDIA's mask files: `NvidiaMasks(DIR)`; without them `MaskRatio(FreeForm(), 0.1, 0.2)` and so on |
 | PEPSI, training | `RandomFlipRot90(PepsiStrokes())` |
 | PEPSI, samples | `PepsiStrokes(strokes=(3, 6), pieces=(5, 10), radius=(15 / 256, 20 / 256))` |
 | DeepGIN, three types | `Boxes(count=(1, 1), side=(0.3, 0.7), margin=0.0)`, `CellularAutomaton()`, `CrossedStrokes()` |
+| the same by its text | `FreeForm()` in place of `CrossedStrokes()` |
 | LaMa, training | `Lama("train")`, ablation `Lama("train_small")` |
 | LaMa, tests at 256x256 | `Lama("thin")`, `Lama("medium")`, `Lama("thick")`; at 512x512 `Lama("thin_512")`, ... |
 | WaveMix, training | `Lama("wavemix_stl10")`; the released model's `Lama("wavemix_224")` |
@@ -35,6 +38,7 @@ from lit_inpaint.masks.lama_irregular import LamaIrregular
 from lit_inpaint.masks.mask_ratio_range import MaskRatio
 from lit_inpaint.masks.mask_union import MaskUnion
 from lit_inpaint.masks.mixture import Mixture
+from lit_inpaint.masks.nvidia_masks import NvidiaMasks
 from lit_inpaint.masks.pepsi_strokes import PepsiStrokes
 from lit_inpaint.masks.per_image_masks import PerImageMasks
 from lit_inpaint.masks.random_flip_rot90 import RandomFlipRot90
@@ -56,6 +60,7 @@ __all__ = [
     "MaskUnion",
     "Mixture",
     "NumpyMaskSource",
+    "NvidiaMasks",
     "PepsiStrokes",
     "PerImageMasks",
     "RandomFlipRot90",

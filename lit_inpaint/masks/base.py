@@ -50,6 +50,13 @@ class MaskSource(ABC):
         sources = [item for option in options for item in (option if isinstance(option, tuple) else (option,))]
         return "".join(source.fingerprint() for source in sources if isinstance(source, MaskSource))
 
+    def evaluation_masks(self) -> tuple[MaskSource, ...]:
+        """Return the sources that the evaluation uses where `data.val_masks` is null and this source draws the training masks.
+
+        Empty where no evaluation masks belong to this source.
+        """
+        return ()
+
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """Draw the mask of `__call__` as (H, W) uint8, the form in which composed sources process masks."""
         drawn: NDArray[np.uint8] = self(size, rng)[0].numpy().astype(np.uint8)

@@ -19,6 +19,8 @@ _NEGATIVE, _POSITIVE = ([(cosine, sine) for sine, cosine in one] for one in dire
 class CrossedStrokes(NumpyMaskSource):
     """The free-form masks of DeepGIN's public code (rlct1/gin @cfcef5d): many short strokes with flat ends.
 
+    The paper's text names DeepFill v2's masks instead (section 5.1), which are `FreeForm`.
+
     Each stroke starts at a uniform position; its segments may leave the image. A segment has one of four angles (0.01 plus 0,
     1, 2 or 3 radians, negative in every other stroke), and its own length and width. Lengths scale with the image's shorter
     side. At 256 pixels segments are 10-69 pixels long and 10-24 wide, and the mean mask ratio is about 40 %.

@@ -30,8 +30,8 @@ Deviations and choices:
   the code's: 11 epochs at the first rate, the last at 1/90 of it.
 - Spectral norm is torch's: its gradients belong to the same forward pass. The code's use the last of three forward passes.
 - The code clips both players' gradients together at 3 since 2020-09-11, after the paper; here nothing is clipped.
-- The ablations of Table 1 follow from its parameter counts: without multi-scale attention there are no skip connections.
-  Activation and padding of the other ResBlocks are those of the SPD ResBlock. Images of other sizes: see `any_size`.
+- The ablations of Table 1 follow from its parameter counts: no multi-scale attention, no skip connections. Other ResBlocks have
+  the SPD ResBlock's activation and padding. Masks, test images: `experiments/data/three_masks_256.yaml`; sizes: `any_size`.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ Deviations and choices, as the paper says no more than the sentence above:
   widths with 3x3 kernels have 11.74 M; 96, 192, 384, 512, 512 have 12.19 M; 128, 256, 512, 512, 512 with 3x3 kernels and
   without skips 12.40 M.
 - Batch norm and ReLU after each layer but the last, which is linear.
-- Input, losses, optimizers and stages are WaveMix's, since the paper states them "for all experiments": 4 channels, black
-  holes, no normalization; 0.75 (1 - SSIM) + 0.25 MAE of the composite; AdamW for 50 epochs, SGD for 50.
+- Input, losses, optimizers, stages and precision are WaveMix's, since the paper states them "for all experiments": 4 channels,
+  black holes, no normalization; 0.75 (1 - SSIM) + 0.25 MAE of the composite; AdamW for 50 epochs, SGD for 50.
 - Images of any size are padded to a multiple of 2^levels by replication, and the output is cropped.
 """
 

@@ -32,7 +32,10 @@ Deviations and choices:
   mistake nor LPIPS is reproduced. WavePaint has 10 (LPIPS + 0.5 L1 + 0.5 MSE).
 - AdamW, then SGD "during the final 50 epochs" of at most 100: 50 and 50, two stages. The code has 20 epochs of AdamW;
   WavePaint switches when LPIPS on the test set stagnates.
-- Mixed precision: the paper uses it; in the code autocast covers only the loss, so the network runs in float32.
+- Mixed precision: the paper uses it, and so do the experiments (`trainer.precision: 16-mixed`, which is bfloat16 on a CPU). In
+  the code autocast covers only the loss, so the network runs in float32.
+- Squares of 8x8 and 12x12 (tables 2 and 3): their position is not stated. In the experiments it is random, at least 10 pixels
+  from the border, as that of the code's boxes.
 - `levels`, the DWT levels of tables 2 and 3, follow the comments in the code: the bands of each level of the transform pass the
   same 1x1 convolutions (and their norm), then a transposed convolution of their own back to full size, to `dimension / levels`
   channels; the results are concatenated. WavePaint has one level.
