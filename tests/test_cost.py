@@ -58,6 +58,13 @@ def test_all_papers_with_their_published_figures(tmp_path: Path, capsys: pytest.
     for words in ("1.683", "1.67 Mi", "42.93 M", "12 M", "22.0 MiB", "2,937,184", "192 images/s", "EdgeConnect (published)"):
         assert words in printed, words
     assert "WaveMix (published)" not in printed
+    for method, parameters, kind in (
+        ("CA", "2.9 Mi (x2)", "Two-stage GAN"),
+        ("EdgeConnect", "10.26 Mi (x2)", "Two-stage GAN"),
+        ("GLCIC", "5.8 Mi", "Two-Discriminator GAN"),
+    ):
+        (line,) = [line for line in printed.splitlines() if f"{method} (published)" in line]
+        assert [cell.strip() for cell in line.split("│")][3:10:6] == [parameters, kind], line
     assert " ".join(NOTES["LPI"].split()[:6]) in printed
     if not torch.cuda.is_available():
         assert "Not measured: no GPU here" in printed

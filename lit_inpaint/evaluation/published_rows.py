@@ -129,7 +129,8 @@ def _note_on(table: PublishedTable, differing: Sequence[str], data: InpaintingDa
     what = f"but of {', '.join(differing)}" if differing else "of the same data set, masks and size"
     folders = dict.fromkeys(str(source.root) for source in data.val_masks if isinstance(source, RandomFromFolder))
     files = f" The files in {', '.join(folders)} are taken for {table.masks}." if folders and not differing else ""
-    return f"{MARK} published, {what}; not ranked. {table.caption}.{files}"
+    note = f" {table.note}" if table.note else ""
+    return f"{MARK} published, {what}; not ranked. {table.caption}.{files}{note}"
 
 
 def _note_on_absent(absent: Sequence[PublishedTable], differing: Mapping[str, Sequence[str]], data: InpaintingData) -> str:

@@ -145,11 +145,15 @@ def _table(
         column for column in columns if column.metric != "checkpoint_file" or any(column.metric in cost for cost in costs)
     ]
     table = Table(title=title, title_justify="left")
+    types = {method: text for published in published_tables for method, text in published.network_types.items()}
     table.add_column("network")
     for column in columns:
         table.add_column(column.heading, justify="right")
+    if types:
+        table.add_column("type, published")
     for network, cost in zip(networks, costs, strict=True):
-        table.add_row(network.label, *(_cell(network, cost, column) for column in columns))
+        type_cell = [types.get(network.variant or "", "-")] if types else []
+        table.add_row(network.label, *(_cell(network, cost, column) for column in columns), *type_cell)
     table.add_section()
     ours, shown = all_variants(), [column.metric for column in columns if column.key == "published"]
     for published in published_tables:
@@ -157,7 +161,14 @@ def _table(
             found = {metric: published.figure(method, metric) for metric in shown}
             if method not in ours and any(found.values()):
                 cells = [_published_text(found[column.metric]) if column.key == "published" else "-" for column in columns]
-                table.add_row(f"{method} (published)", *cells)
+                if generators := published.figure(method, "generators"):  # the parameters are of each
+                    cells = [
+                        f"{cell} (x{generators.value:.0f})"
+                        if column.metric == "parameters" and column.key == "published"
+                        else cell
+                        for cell, column in zip(cells, columns, strict=True)
+                    ]
+                table.add_row(f"{method} (published)", *cells, *([types.get(method, "-")] if types else []))
     return table
 
 
@@ -170,7 +181,7 @@ def _cell(network: Network, cost: Costs, column: _Column) -> str:
 
 def _print(content: Table | str) -> None:
     console = Console()
-    console.width = max(console.width, 130)  # narrow log files would wrap the cells of tables
+    console.width = max(console.width, 160)  # narrow log files would wrap the cells of tables
     console.print(content, highlight=False)
 
 

@@ -49,6 +49,7 @@ class PublishedTable:
         mask_sources: lists of mask sources that give the test masks, any one of which will do; empty where none does. A source
             is its class name in `lit_inpaint.masks` as `class`, and its options; others have their defaults. Files are not
             compared, so of a source that reads files only the options given here count.
+        network_types: by method, the column of that name in a table of costs, as printed.
     """
 
     name: str
@@ -65,6 +66,7 @@ class PublishedTable:
     data_class: str | None = None
     data_options: Mapping[str, str] = field(default_factory=dict)
     mask_sources: Sequence[Sequence[Mapping[str, Any]]] = ()
+    network_types: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def caption(self) -> str:

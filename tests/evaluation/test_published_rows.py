@@ -36,12 +36,14 @@ def shown(paper: str, data: InpaintingData, names: list[str] | None = None, spli
 def test_a_table_is_shown_beside_its_own_data_masks_and_size_alone() -> None:
     assert shown("deepgin", faces([BOX])) == ["deepgin_ffhq_rectangles_256"]
     assert shown("deepgin", faces([BOX], val_transform=NativeSize())) == ["deepgin_ffhq_rectangles_os"]
-    assert shown("deepgin", faces(THREE[::-1])) == ["deepgin_ffhq_three_masks_256"]
-    assert shown("deepgin", faces([Mixture(tuple(THREE))])) == ["deepgin_ffhq_three_masks_256"]
+    assert shown("deepgin", faces([Mixture(tuple(THREE[::-1]))])) == ["deepgin_ffhq_three_masks_256"]
+    by_the_text = Mixture((*THREE[:2], FreeForm()))
+    assert shown("deepgin", faces([by_the_text], val_transform=NativeSize())) == ["deepgin_ffhq_three_masks_os"]
     for other in (
         faces([BOX], size=128),
         faces([BOX], val_transform=NativeSize(max_size=256)),
         faces([BOX, BOX]),
+        faces(THREE),  # three masks for each image, where the paper has one
         faces([Boxes(count=(1, 1), side=(0.3, 0.6), margin=0.0)]),
         faces([Mixture((BOX, CellularAutomaton()))]),
         faces([Mixture(tuple(THREE), weights=(1.0, 1.0, 2.0))]),
@@ -66,7 +68,7 @@ def test_a_line_says_why_a_table_is_not_shown() -> None:
     assert not tables
     (note,) = notes
     assert note.startswith("Published but not shown beside these rows: deepgin_ffhq_rectangles_os, of another size (original")
-    assert "deepgin_ffhq_three_masks_256, of another size (256 px), other masks (three types)" in note
+    assert "deepgin_ffhq_three_masks_256, of another size (256 px), other masks (one of three types" in note
     assert "oxford" not in note
     assert note.endswith("(--published NAME shows a table all the same).")
     (note,) = select_tables("lpi_net", None, faces([BOX]), "test").notes
@@ -107,6 +109,43 @@ def test_nvidias_masks_by_ratio_are_taken_for_the_papers(tmp_path: Path, monkeyp
         tables, notes = select_tables("lpi_net", None, data, "test")
         assert [table.name for table in tables] == names
     assert f"The files in {tmp_path} are taken for PConv's irregular masks" in notes[0]
+    assert "EdgeConnect's public code measures gray images" in notes[0]
+
+
+def test_nvidias_masks_in_the_experiments_are_the_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, hole in enumerate((15, 25, 35, 45)):
+        mask = Image.new("L", (100, 100))
+        mask.paste(255, (0, 0, 100, hole))
+        mask.save(tmp_path / f"{number}.png")
+    none = ImageFiles.from_names(Path(), [])
+    for dataset in ("celeba", "places2"):
+        config = override(load_experiment(f"lpi_{dataset}_nvidia_masks"), [f"--data.masks.root={tmp_path}"])
+        data = build(check(config)).data
+        monkeypatch.setattr(type(data), "splits", lambda self: Splits(none, none, none, "official split"))
+        assert shown("lpi_net", data) == [f"lpi_{dataset}"]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "size", "tables"),
+    [
+        ("deepgin_celebahq", None, ["deepgin_celebahq"]),
+        ("deepgin_celebahq_paper", None, ["deepgin_celebahq"]),
+        *((f"deepgin_{data}_{kind}", size, [f"deepgin_{data}_{kind}_{size or 'os'}"])
+          for data in ("ffhq", "oxford") for kind in ("rectangles", "three_masks") for size in (None, 256)),
+        ("wavemix_stl10_8x8", 96, ["wavemix_8x8"]),
+        ("wavemix_stl10_12x12", 96, ["wavemix_12x12"]),
+        ("wavemix_stl10_mask_sizes", 96, []),
+    ],
+)  # fmt: skip
+def test_an_experiment_stands_beside_its_own_rows(
+    experiment: str, size: int | None, tables: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the options that `evaluate` adds under the protocol deepgin: original sizes without --data.size."""
+    options = [f"--data.size={size}"] if size else ["--data.val_transform=lit_inpaint.data.NativeSize"]
+    data = build(check(override(load_experiment(experiment), options))).data
+    none = ImageFiles.from_names(Path(), [])
+    monkeypatch.setattr(type(data), "splits", lambda self: Splits(none, none, none, "official split"))
+    assert shown(experiment.partition("_")[0], data) == tables
 
 
 def test_unknown_names() -> None:

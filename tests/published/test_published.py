@@ -54,6 +54,22 @@ def test_cost_of_lpi_net() -> None:
     assert cost_figure("no_such_paper", "LPI", "parameters") is None
 
 
+def test_lpi_nets_table_3_is_complete() -> None:
+    """The parameters of two-stage networks are those of each generator, "x2"; the last column is the network type."""
+    cost = table("lpi_cost")
+    assert {method: row["all"].get("generators") for method, row in cost.figures.items() if "generators" in row["all"]} == {
+        "CA": 2,
+        "EdgeConnect": 2,
+    }
+    assert cost.network_types.keys() == cost.figures.keys()
+    assert cost.network_types["CA"] == "Two-stage GAN"
+
+
+@pytest.mark.parametrize("name", ["lpi_places2", "lpi_celeba"])
+def test_lpi_nets_notes_say_that_edgeconnect_measures_gray_images_in_windows_of_51(name: str) -> None:
+    assert "EdgeConnect's public code measures gray images, SSIM in windows of 51x51 pixels" in table(name).note
+
+
 def test_better_numbers_for_smaller_holes() -> None:
     """Detects most copying errors: they would break the order of the columns."""
     for name in ("lpi_places2", "lpi_celeba"):
