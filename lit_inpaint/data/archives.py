@@ -8,6 +8,7 @@ import weakref
 import zipfile
 import zlib
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +21,9 @@ from torch import Tensor
 from lit_inpaint.data import list_image_files
 from lit_inpaint.data.file_index import FileIndex, join_names
 from lit_inpaint.data.image_source import ImageFiles, Indices
-from lit_inpaint.data.list_image_files import SUFFIXES
+from lit_inpaint.data.list_image_files import warn_skipped
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.find_images import SUFFIXES, describe_skipped, other_format
 from lit_inpaint.storage.image_decode import UnreadableImageError, decode_image, decode_shape
 
 READABLE_SUFFIXES = (".zip", ".tar")
@@ -136,8 +138,9 @@ def is_archive(path: Path) -> bool:
 def list_archive(archive: Path) -> ArchiveImages:
     """List the images and text files in a zip or tar archive, sorted by path; hidden files and folders are left out.
 
-    From `list_image_files.MIN_INDEXED_FILES` files on, the list is cached together with the archive's size and modification
-    time. To list a tar, all of it has to be read: minutes for Places2 on a hard disk.
+    A warning counts the images in formats that are not read. From `list_image_files.MIN_INDEXED_FILES` files on, the list is
+    cached together with the archive's size and modification time. To list a tar, all of it has to be read: minutes for Places2
+    on a hard disk.
 
     Raises:
         UserError: the file is not an archive, is truncated, or stores its images in a way that cannot be read in place.
@@ -148,22 +151,27 @@ def list_archive(archive: Path) -> ArchiveImages:
     stamp = np.array([status.st_size, status.st_mtime_ns], np.int64)
 
     def restore(arrays: Mapping[str, NDArray[Any]]) -> ArchiveImages | None:
-        if not np.array_equal(arrays["stamp"], stamp):
+        if "skipped" not in arrays or not np.array_equal(arrays["stamp"], stamp):
             return None
+        warn_skipped(os.fsdecode(arrays["skipped"].tobytes()))
         return ArchiveImages.from_files(ImageFiles.from_joined_names(archive, arrays["names"].tobytes()), arrays["entries"])
 
     def build() -> ArchiveImages:
-        names, entries = _list_members(archive)
+        names, entries, other_formats = _list_members(archive)
+        skipped = describe_skipped(archive, other_formats)
         if len(names) >= list_image_files.MIN_INDEXED_FILES:
-            index.save(status.st_mtime, names=join_names(names), entries=entries, stamp=stamp)
+            text = np.frombuffer(os.fsencode(skipped), np.uint8)
+            index.save(status.st_mtime, names=join_names(names), entries=entries, stamp=stamp, skipped=text)
+        warn_skipped(skipped)
         return ArchiveImages.from_files(ImageFiles.from_names(archive, names), entries)
 
     return index.load_or_build(restore, build)
 
 
-def _list_members(archive: Path) -> tuple[list[str], Indices]:
-    """Return the members' names, sorted, and their entries (see `ArchiveImages`)."""
+def _list_members(archive: Path) -> tuple[list[str], Indices, Counter[str]]:
+    """Return the members' names, sorted, their entries (see `ArchiveImages`), and the number of other images by suffix."""
     names: list[str] = []
+    other_formats = Counter[str]()
     numbers = array("q")
     members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive)
     try:
@@ -176,6 +184,8 @@ def _list_members(archive: Path) -> tuple[list[str], Indices]:
                     )
                 names.append(name)
                 numbers.extend(entry)
+            elif (suffix := other_format(name)) and not _is_hidden(name):
+                other_formats[suffix] += 1
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError) as error:
         raise UserError(f"{archive} is no whole archive ({' '.join(str(error).split())}); copy or fetch it again") from error
     order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
@@ -183,7 +193,7 @@ def _list_members(archive: Path) -> tuple[list[str], Indices]:
     # Of several members with one name, unpacking leaves the last.
     last = [position for position, name in enumerate(names) if names[position + 1 : position + 2] != [name]]
     entries = np.array(numbers, np.int64).reshape(-1, 4)[order[np.array(last, np.int64)]]
-    return [names[position] for position in last], entries
+    return [names[position] for position in last], entries, other_formats
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, int, int, int, int]]:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from lit_inpaint.data.list_image_files import SUFFIXES, list_images
+from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import mask_ratio, read_mask
+from lit_inpaint.storage.find_images import SUFFIXES
 from lit_inpaint.storage.image_decode import read_image
 from lit_inpaint.visualization.progress_bar import progress_bar
 

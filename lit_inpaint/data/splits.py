@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_inpaint.data.image_source import ImageSource
-from lit_inpaint.data.list_image_files import list_images
+from lit_inpaint.data.list_image_files import list_images, list_split_folders
 from lit_inpaint.data.rng import RngStream, generator
 
 
@@ -37,7 +37,7 @@ def folder_splits(root: Path, seed: int) -> Splits:
     """Split any folder: by its `train`, `val` and `test` sub-folders if one of them exists, else all images at random."""
     train, val, test = (root / name for name in ("train", "val", "test"))
     if train.is_dir() or val.is_dir() or test.is_dir():
-        return fill_missing_splits(list_images(train), list_images(val), list_images(test), seed)
+        return fill_missing_splits(*list_split_folders(train, val, test), seed)
     return random_split(list_images(root), seed)
 
 

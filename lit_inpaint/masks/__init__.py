@@ -42,8 +42,9 @@ from lit_inpaint.masks.nvidia_masks import NvidiaMasks
 from lit_inpaint.masks.pepsi_strokes import PepsiStrokes
 from lit_inpaint.masks.per_image_masks import PerImageMasks
 from lit_inpaint.masks.random_flip_rot90 import RandomFlipRot90
-from lit_inpaint.masks.random_from_folder import RandomFromFolder, read_mask
+from lit_inpaint.masks.random_from_folder import RandomFromFolder
 from lit_inpaint.masks.random_walk import RandomWalk
+from lit_inpaint.masks.read_mask import read_mask
 from lit_inpaint.masks.shapes import Shapes
 
 __all__ = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +11,9 @@ from torch import Tensor
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks.base import MaskSource, fingerprint_of
-from lit_inpaint.masks.random_from_folder import read_mask
+from lit_inpaint.masks.read_mask import list_mask_files, read_mask
+from lit_inpaint.storage.user_path import user_path
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _MAX_NAMED = 5
 
 
@@ -98,13 +97,10 @@ class PerImageMasks(MaskSource):
     def _files(self) -> dict[str, Path]:
         """Every mask file by its path below the folder, without its suffix."""
         found: dict[str, Path] = {}
-        for directory, _, names in os.walk(self._folder):
-            for name in sorted(names):
-                path = Path(directory, name)
-                if path.suffix.lower() in _SUFFIXES and not name.startswith("."):
-                    found.setdefault(path.relative_to(self._folder).with_suffix("").as_posix(), path)
+        for path in list_mask_files(self._folder):
+            found.setdefault(path.relative_to(self._folder).with_suffix("").as_posix(), path)
         return found
 
     @property
     def _folder(self) -> Path:
-        return Path(self.root).expanduser()
+        return user_path(self.root)

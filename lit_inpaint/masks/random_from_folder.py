@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,15 +16,14 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks.base import MaskSource, fingerprint_of, python_rng, require_range
+from lit_inpaint.masks.read_mask import list_mask_files, print_once, read_mask_uint8, resize_mask
+from lit_inpaint.storage.user_path import user_path
 from lit_inpaint.visualization.progress_bar import progress_bar
 
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _MIN_CROP = 0.75
 _NUM_CHECKED = 32
 """Number of files that the constructor reads, so that an unusable folder is reported before training starts."""
@@ -33,35 +31,14 @@ _SUSPICIOUS_RATIO = 0.6
 """A mean mask ratio above this probably means that the polarity is wrong; no published set has one."""
 
 
-def read_mask(path: str | Path, size: tuple[int, int] | None = None, white_is_hole: bool = True) -> Tensor:
-    """Read one mask file.
-
-    The file is read as grayscale and thresholded at half: gray edges from JPEG compression or smooth resizing become neither
-    extra holes nor values between 0 and 1.
-
-    Args:
-        path: an image file; white is 255.
-        size: (H, W) to resize to (nearest pixel); None keeps the file's size.
-        white_is_hole: whether white (or black) marks the hole in the file.
-
-    Returns:
-        (1, H, W) float32, exactly 0 or 1, 1 = hole.
-
-    Raises:
-        UserError: the file cannot be read, or holds the values 0 and 1 in place of 0 and 255.
-    """
-    mask = torch.from_numpy(_read_uint8(path, white_is_hole))[None]
-    return (mask if size is None else _resize(mask, size)).float()
-
-
 @dataclass(frozen=True)
 class RandomFromFolder(MaskSource):
     """A random file of a folder of masks, such as the irregular masks of PConv (Liu et al., 2018).
 
-    Uses all PNG and JPEG files below the folder, sorted by path, without hidden ones. The constructor lists them once and reads
-    up to 32 of them, evenly spaced. It reports a missing folder, an unreadable file and masks without holes before training
-    starts. If the mean mask ratio exceeds 60 %, a line on stderr names the option to change. All other files are read when
-    drawn, so their number is not limited by memory.
+    Uses all image files below the folder, sorted by path, without hidden ones; see `read_mask` for what marks the hole in them.
+    The constructor lists them once and reads up to 32 of them, evenly spaced. It reports a missing folder, an unreadable file
+    and masks without holes before training starts. If the mean mask ratio exceeds 60 %, a line on stderr names the option to
+    change. All other files are read when drawn, so their number is not limited by memory.
 
     A drawn file is processed in this order: `dilate`, `rotate`, `augment`, then resized (nearest pixel). The published sets:
 
@@ -100,8 +77,8 @@ class RandomFromFolder(MaskSource):
             raise UserError(f"RandomFromFolder.ratio is {tuple(self.ratio)}; expected 0 <= low < high, or null")
         listed = self._listed
         if not listed:
-            state = "holds no PNG or JPEG file" if self._folder.is_dir() else "does not exist"
-            raise UserError(f"the mask folder {self._folder} {state}; put the masks there as .png or .jpg, or correct `root`")
+            state = "holds no image file" if self._folder.is_dir() else "does not exist"
+            raise UserError(f"the mask folder {self._folder} {state}; put the masks there, or correct `root`")
         if self.ratio is None:
             count = min(_NUM_CHECKED, len(listed))
             self._check_ratios(self._mask_ratios([listed[index * len(listed) // count] for index in range(count)]))
@@ -109,12 +86,12 @@ class RandomFromFolder(MaskSource):
             self._check_ratios(self._ratios)
             low, high = self.ratio
             counts = f"{len(self.files):,} of {len(listed):,} masks"
-            _print_once(f"{counts} in {self._folder} have a mask ratio of {low:.0%} to {high:.0%}")
+            print_once(f"{counts} in {self._folder} have a mask ratio of {low:.0%} to {high:.0%}")
 
     def __call__(self, size: tuple[int, int], rng: torch.Generator) -> Tensor:
         """Draw one mask (1, H, W), 1 = hole. Raises UserError if the drawn file cannot be read."""
         py_rng = python_rng(rng)
-        holes = _read_uint8(self.files[py_rng.randrange(len(self.files))], self.white_is_hole)
+        holes = read_mask_uint8(self.files[py_rng.randrange(len(self.files))], self.white_is_hole)
         if self.dilate[1] > 0:
             kernel = round(py_rng.uniform(*self.dilate) * min(holes.shape))
             holes = _dilate(holes, kernel)
@@ -126,7 +103,7 @@ class RandomFromFolder(MaskSource):
             mask = mask.flip([axis for axis in (1, 2) if py_rng.random() < 0.5])
             rows, columns = (_random_crop(length, py_rng) for length in mask.shape[1:])
             mask = mask[:, rows, columns]
-        return _resize(mask, size).float()
+        return resize_mask(mask, size).float()
 
     def fingerprint(self) -> str:
         """See `MaskSource`."""
@@ -152,8 +129,7 @@ class RandomFromFolder(MaskSource):
 
     @cached_property
     def _listed(self) -> tuple[Path, ...]:
-        found = (path for path in self._folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
-        return tuple(sorted(path for path in found if path.is_file() and not path.name.startswith(".")))
+        return list_mask_files(self._folder)
 
     @cached_property
     def _ratios(self) -> list[float]:
@@ -161,10 +137,7 @@ class RandomFromFolder(MaskSource):
 
     @property
     def _folder(self) -> Path:
-        try:
-            return Path(self.root).expanduser()
-        except RuntimeError:  # the home of an unknown user, which does not exist either
-            return Path(self.root)
+        return user_path(self.root)
 
     def _mask_ratios(self, files: Sequence[Path]) -> list[float]:
         """Measure the mask ratio of each file at its own size."""
@@ -185,50 +158,19 @@ class RandomFromFolder(MaskSource):
             )
         if mean > _SUSPICIOUS_RATIO:
             value = str(not self.white_is_hole).lower()
-            _print_once(
+            print_once(
                 f"warning: the mean mask ratio of the {checked} is {mean:.0%}; probably {known}, not {hole}, marks "
                 f"their holes: set `white_is_hole: {value}`"
             )
         if num_empty:
-            _print_once(f"warning: no hole in {num_empty:,} of the {checked}; `ratio: [0.001, 1.0]` excludes such files")
-
-
-def _read_uint8(path: str | Path, white_is_hole: bool) -> NDArray[np.uint8]:
-    """Read a mask file as (H, W) uint8, 1 = hole; see `read_mask`."""
-    gray = _read_gray_png(path)
-    if gray is None:
-        try:
-            with Image.open(path) as image:
-                gray = _to_gray(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's on broken bytes
-            raise UserError(f"cannot read the mask {path}: {error}") from error
-    if gray.max() == 1:
-        raise UserError(f"the mask {path} holds only the gray values 0 and 1, which is all black; save white as 255")
-    return ((gray > 127) if white_is_hole else (gray <= 127)).view(np.uint8)
-
-
-def _read_gray_png(path: str | Path) -> NDArray[np.uint8] | None:
-    """Read a grayscale PNG of up to 8 bits, the format of most masks, as (H, W); return None for all other files.
-
-    OpenCV takes half of Pillow's time and releases the GIL. Broken files are left to Pillow, which reports what is wrong, where
-    OpenCV may return a part of the image.
-    """
-    is_png = str(path).lower().endswith(".png") and Path(path).is_file()
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if is_png else None
-    return pixels.astype(np.uint8, copy=False) if pixels is not None and pixels.ndim == 2 and pixels.itemsize == 1 else None
+            print_once(f"warning: no hole in {num_empty:,} of the {checked}; `ratio: [0.001, 1.0]` excludes such files")
 
 
 @cache
 def _white_ratio(path: Path, modified_ns: int) -> float:
     """Fraction of a file's pixels that is white, measured once for several sources, such as one for each bucket."""
-    holes = _read_uint8(path, white_is_hole=True)
+    holes = read_mask_uint8(path, white_is_hole=True)
     return np.count_nonzero(holes) / holes.size
-
-
-@cache
-def _print_once(line: str) -> None:
-    """Print a line on stderr, once per process. Python warnings are silenced while a configuration is built."""
-    print(line, file=sys.stderr)
 
 
 def _dilate(holes: NDArray[np.uint8], kernel: int) -> NDArray[np.uint8]:
@@ -246,19 +188,7 @@ def _rotate(holes: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
     return np.asarray(rotated, np.uint8)
 
 
-def _to_gray(image: Image.Image) -> NDArray[np.uint8]:
-    """Convert to (H, W) uint8; scale 16-bit grayscale, which Pillow would clip so that almost black becomes white."""
-    if image.mode.startswith("I"):
-        return (np.asarray(image, dtype=np.int64) // 257).clip(0, 255).astype(np.uint8)
-    return np.array(image.convert("L"))
-
-
 def _random_crop(length: int, py_rng: Random) -> slice:
     cropped = max(1, round(py_rng.uniform(_MIN_CROP, 1) * length))
     start = py_rng.randint(0, length - cropped)
     return slice(start, start + cropped)
-
-
-def _resize(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize `mask` (1, H, W); each pixel takes the value below its center, so that 0 and 1 stay 0 and 1."""
-    return F.interpolate(mask[None], size, mode="nearest-exact")[0]

@@ -1,11 +1,27 @@
-"""Decode image files into (3, H, W) uint8 tensors, and read image sizes from file headers."""
+"""Read image and mask files: RGB tensors, pixels with transparency, sizes from headers, and embedded metadata.
+
+The only reader of image files in the package. All functions apply the EXIF orientation, so that images and masks agree. A file
+whose header claims more than `MAX_PIXELS` pixels is rejected before memory is allocated for it.
+
+Images with more than 8 bits per channel become 8-bit by the range of their values:
+
+- integers up to 255 are 8-bit values in a wider type and stay as they are;
+- integers up to 65,535 are divided by 257;
+- floating-point values from 0 to 1 are multiplied by 255;
+- other ranges are rejected, since no convention maps them to gray levels.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
+import cv2
 import numpy as np
 import simplejpeg
 import torch
@@ -17,11 +33,18 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from lit_inpaint.errors import UserError
 
-_JPEG = b"\xff\xd8"
+MAX_PIXELS = 178_956_970
+"""Largest accepted number of pixels: Pillow's own limit (twice its default `MAX_IMAGE_PIXELS`), for the other decoders too."""
+
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _SCAN, _APP1 = 0xDA, 0xE1
 _THREE_COLOR_SPACES = ("YCbCr", "Gray", "RGB")
 _ROTATED_ORIENTATIONS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
+_PNG_WIDTH, _PNG_HEIGHT, _PNG_DEPTH, _PNG_COLOR = slice(16, 20), slice(20, 24), 24, 25
+_TIFF_DEPTH = 258
+_LOW_BYTE = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGB;16N": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B"}
+"""Pillow's modes that read the low byte of each 16-bit value, by those that read the high byte."""
 
 
 class UnreadableImageError(UserError):
@@ -35,18 +58,13 @@ def read_image(path: str | Path) -> Tensor:
         path: a file that Pillow can decode, with any suffix.
 
     Returns:
-        (3, H, W) uint8. 16-bit gray is scaled to 8 bits. Of an animation, the first frame. The memory layout is channels-last,
-        which torch resizes three to four times faster.
+        (3, H, W) uint8; see the module for images of more than 8 bits. Of an animation, the first frame. The memory layout is
+        channels-last, which torch resizes three to four times faster.
 
     Raises:
         UnreadableImageError: the file is missing, not an image, or broken.
     """
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (`Path.read_bytes` takes twice as long)
-            content = file.read()
-    except OSError as error:
-        raise _unreadable(str(path), error) from error
-    return decode_image(content, str(path))
+    return decode_image(_read_bytes(path), str(path))
 
 
 def decode_image(content: bytes, location: str) -> Tensor:
@@ -60,40 +78,35 @@ def decode_image(content: bytes, location: str) -> Tensor:
         content: the bytes of the file.
         location: the file's name in error messages.
     """
-    if content[:2] == _JPEG:
-        try:
-            simple = not _has_exif(content) and simplejpeg.decode_jpeg_header(content)[2] in _THREE_COLOR_SPACES
-            image: Tensor = _decode_simple_jpeg(content) if simple else _decode_any_jpeg(content)
-            return image
-        except (RuntimeError, ValueError):
-            pass
-    try:
-        with Image.open(BytesIO(content)) as opened:
-            image = pil_to_tensor(_to_rgb(ImageOps.exif_transpose(opened)))
-    except Exception as error:  # decoders raise almost anything on broken bytes
-        raise _unreadable(location, error) from error
-    return image
+    if (jpeg := _decode_jpeg_fast(content)) is not None:
+        return jpeg
+    with _errors_of(location):
+        image: Tensor = pil_to_tensor(_to_rgb(_decode_with_pillow(content)))
+        return image
 
 
-def _has_exif(content: bytes) -> bool:
-    """Return whether a JPEG has an EXIF segment before its pixels. A segment: a 2-byte marker, a 2-byte length, a payload."""
-    offset = 2
-    while offset + 4 <= len(content) and content[offset] == 0xFF and content[offset + 1] != _SCAN:
-        if content[offset + 1] == _APP1 and content[offset + 4 : offset + 8] == b"Exif":
-            return True
-        offset += 2 + int.from_bytes(content[offset + 2 : offset + 4], "big")
-    return False
+def read_pixels(path: str | Path) -> NDArray[np.uint8]:
+    """Read an image with the channels that its file has.
 
+    Args:
+        path: as in `read_image`.
 
-def _decode_simple_jpeg(content: bytes) -> Tensor:
-    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "RGB")
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    Returns:
+        uint8: (H, W) of a gray image, (H, W, 3) RGB, or (H, W, 4) RGB with alpha (255 = opaque).
 
-
-def _decode_any_jpeg(content: bytes) -> Tensor:
-    buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8)  # a read-only buffer would cause a warning
-    image: Tensor = decode_jpeg(buffer, mode=ImageReadMode.RGB, apply_exif_orientation=True)
-    return image
+    Raises:
+        UnreadableImageError: the file is missing, not an image, or broken.
+    """
+    content = _read_bytes(path)
+    if (gray := _decode_gray_png(content)) is not None:
+        return gray
+    if (jpeg := _decode_jpeg_fast(content, gray_as_one_channel=True)) is not None:
+        channels_last = jpeg.permute(1, 2, 0).numpy()
+        return channels_last[..., 0] if channels_last.shape[-1] == 1 else channels_last
+    with _errors_of(str(path)):
+        image = _decode_with_pillow(content)
+        opaque = "L" if image.mode in ("1", "L") else "RGB"
+        return np.asarray(image.convert("RGBA" if image.has_transparency_data else opaque))
 
 
 def read_shape(path: str | Path) -> tuple[int, int]:
@@ -110,13 +123,20 @@ def decode_shape(content: bytes, location: str) -> tuple[int, int]:
     return _shape(BytesIO(content), location)
 
 
-def _shape(file: str | Path | BytesIO, location: str) -> tuple[int, int]:
+def _read_bytes(path: str | Path) -> bytes:
     try:
-        with Image.open(file) as image:
-            # Pillow rotates TIFFs itself and reports the size after the rotation.
-            swapped = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) in _ROTATED_ORIENTATIONS
-            return (image.width, image.height) if swapped else (image.height, image.width)
-    except Exception as error:  # as above
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (`Path.read_bytes` takes twice as long)
+            return file.read()
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
+
+
+@contextmanager
+def _errors_of(location: str) -> Iterator[None]:
+    """Turn any error of a decoder into an `UnreadableImageError`: decoders raise almost anything on broken bytes."""
+    try:
+        yield
+    except Exception as error:
         raise _unreadable(location, error) from error
 
 
@@ -125,12 +145,129 @@ def _unreadable(location: str, error: Exception) -> UnreadableImageError:
     return UnreadableImageError(f"cannot read {location} as an image ({type(error).__name__}: {reason})")
 
 
+def _decode_jpeg_fast(content: bytes, gray_as_one_channel: bool = False) -> Tensor | None:
+    """Decode a JPEG as (3, H, W) uint8 without Pillow; None for other formats and what the two decoders reject.
+
+    With `gray_as_one_channel`, a gray JPEG without EXIF data is (1, H, W), which takes half the time.
+    """
+    if content[:2] != _JPEG:
+        return None
+    try:
+        height, width, color_space, _ = simplejpeg.decode_jpeg_header(content)
+        if height * width > MAX_PIXELS:
+            return None
+        if not _has_exif(content) and color_space in _THREE_COLOR_SPACES:
+            one_channel = gray_as_one_channel and color_space == "Gray"
+            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "GRAY" if one_channel else "RGB")
+            return torch.from_numpy(pixels).permute(2, 0, 1)
+        buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8)  # a read-only buffer would cause a warning
+        image: Tensor = decode_jpeg(buffer, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+    except (RuntimeError, ValueError):
+        return None
+    return image
+
+
+def _has_exif(content: bytes) -> bool:
+    """Return whether a JPEG has an EXIF segment before its pixels. A segment: a 2-byte marker, a 2-byte length, a payload."""
+    offset = 2
+    while offset + 4 <= len(content) and content[offset] == 0xFF and content[offset + 1] != _SCAN:
+        if content[offset + 1] == _APP1 and content[offset + 4 : offset + 8] == b"Exif":
+            return True
+        offset += 2 + int.from_bytes(content[offset + 2 : offset + 4], "big")
+    return False
+
+
+def _decode_gray_png(content: bytes) -> NDArray[np.uint8] | None:
+    """Decode an intact grayscale PNG of up to 8 bits, the format of most masks, as (H, W); None for all other files.
+
+    OpenCV releases the GIL, and takes less time than Pillow. It gets only files whose checksums are right: for broken ones it
+    prints messages and may return a part of the image.
+    """
+    if not _is_plain_gray_png(content):
+        return None
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    return pixels.astype(np.uint8, copy=False) if pixels is not None and pixels.ndim == 2 and pixels.itemsize == 1 else None
+
+
+def _is_plain_gray_png(content: bytes) -> bool:
+    """Return whether a PNG is intact, gray, of up to 8 bits, without transparency and orientation, and not too large."""
+    if content[:8] != _PNG or len(content) < 57 or content[_PNG_DEPTH] > 8 or content[_PNG_COLOR] != 0:
+        return False
+    num_bytes = int.from_bytes(content[_PNG_WIDTH], "big") * int.from_bytes(content[_PNG_HEIGHT], "big")
+    if num_bytes > MAX_PIXELS or num_bytes * content[_PNG_DEPTH] > 8 * 1040 * len(content):  # deflate packs 1,032 to 1
+        return False
+    offset = 8
+    while offset + 12 <= len(content):  # a chunk: 4 bytes of length, its kind, its data, 4 bytes of checksum
+        end = offset + 8 + int.from_bytes(content[offset : offset + 4], "big")
+        kind = content[offset + 4 : offset + 8]
+        if kind in (b"tRNS", b"eXIf") or crc32(content[offset + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
+            return False
+        if kind == b"IEND":
+            return True
+        offset = end + 4
+    return False
+
+
+def _decode_with_pillow(content: bytes) -> Image.Image:
+    """Decode a file, rotate it by its EXIF orientation, and reduce it to 8 bits by the range of its values."""
+    with Image.open(BytesIO(content)) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if _has_16_bit_colors(opened, content) and not any(high for _, high in _extrema(image)[:3]):
+            image = _decode_low_bytes(content)
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_to_uint8(np.asarray(image)))
+    return image
+
+
+def _to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Convert integers or floats to uint8 by the range of their values; see the module."""
+    low, high = values.min(), values.max()
+    if low >= 0 and values.dtype.kind == "f" and high <= 1:
+        return np.asarray((values * 255).round().astype(np.uint8))
+    if low >= 0 and values.dtype.kind != "f" and high <= 0xFFFF:
+        return np.asarray((values if high <= 0xFF else values // 257).astype(np.uint8))
+    kind = "floating-point values" if values.dtype.kind == "f" else "32-bit values"
+    raise ValueError(f"{kind} from {low:g} to {high:g} have no agreed gray levels; save it with 8 or 16 bits")
+
+
+def _has_16_bit_colors(image: Image.Image, content: bytes) -> bool:
+    """Return whether Pillow drops the low byte of each value: it reads colors of 16 bits as 8 bits."""
+    if image.format == "PNG":
+        return image.mode in ("RGB", "RGBA") and content[_PNG_DEPTH] == 16
+    return image.mode in ("RGB", "RGBA") and 16 in getattr(image, "tag_v2", {}).get(_TIFF_DEPTH, ())
+
+
+def _decode_low_bytes(content: bytes) -> Image.Image:
+    """Decode the low bytes of 16-bit colors, which hold the values of an 8-bit image that was saved with 16 bits."""
+    with Image.open(BytesIO(content)) as opened:
+        tiles: Any = opened
+        tiles.tile = [tile._replace(args=_with_low_byte(tile.args)) for tile in tiles.tile]
+        return ImageOps.exif_transpose(opened)
+
+
+def _with_low_byte(args: Any) -> Any:
+    if isinstance(args, tuple):
+        return (_LOW_BYTE.get(args[0], args[0]), *args[1:])
+    return _LOW_BYTE.get(args, args)
+
+
+def _extrema(image: Image.Image) -> list[tuple[float, float]]:
+    """Return the lowest and highest value of each channel."""
+    found: Any = image.getextrema()
+    return list(found) if isinstance(found[0], tuple) else [found]
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
-    if image.mode.startswith("I"):  # Pillow would clip 16-bit gray at 255
-        gray = np.asarray(image, dtype=np.int64) // 257
-        return Image.fromarray(gray.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         return image.convert("RGBA").convert("RGB")
     return image.convert("RGB")
+
+
+def _shape(file: str | Path | BytesIO, location: str) -> tuple[int, int]:
+    with _errors_of(location), Image.open(file) as image:
+        # Pillow rotates TIFFs itself and reports the size after the rotation.
+        swapped = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) in _ROTATED_ORIENTATIONS
+        return (image.width, image.height) if swapped else (image.height, image.width)

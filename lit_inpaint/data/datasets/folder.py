@@ -9,13 +9,13 @@ from lit_inpaint.data.splits import Splits, folder_splits
 
 
 class Folder(InpaintingData):
-    """Any folder of images (jpg, png, webp, bmp, tif, at any depth).
+    """Any folder of images (jpg, png, webp, avif, gif, bmp, tif, at any depth).
 
     The sub-folders `train`, `val` and `test` are the splits where they exist; val is used as test, or test as val, if one is
     missing. Otherwise the images are split 90:5:5 at random by `seed`.
     """
 
-    expected_layout: ClassVar[str] = "images (jpg, png, webp, bmp, tif; as they are, or in train/ val/ test/)"
+    expected_layout: ClassVar[str] = "images (jpg, png, webp, avif, gif, bmp, tif; as they are, or in train/ val/ test/)"
 
     def splits(self) -> Splits:
         """See the class."""

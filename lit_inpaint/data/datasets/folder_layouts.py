@@ -14,10 +14,11 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lit_inpaint.data.archives import READABLE_SUFFIXES, UNPACK_COMMANDS, ArchiveImages, is_archive, list_archive
 from lit_inpaint.data.datamodule import InpaintingData
 from lit_inpaint.data.image_source import ImageFiles, Indices
-from lit_inpaint.data.list_image_files import SUFFIXES, list_images
+from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.rng import RngStream, generator
 from lit_inpaint.data.splits import Splits, fill_missing_splits, folder_splits, random_split
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.find_images import SUFFIXES
 
 
 def root_or_archive(data: InpaintingData) -> Path:

@@ -31,10 +31,12 @@ UNUSUAL = {
 SIGNATURES = {"jpg": b"\xff\xd8", "png": b"\x89PNG\r\n\x1a\n"}
 """First bytes of a file, by format."""
 _SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg"),
-    "MPO": (".jpg", ".jpeg"),  # a camera's JPEG that is followed by a second image
+    "JPEG": (".jpg", ".jpeg", ".jfif"),
+    "MPO": (".jpg", ".jpeg", ".jfif"),  # a camera's JPEG that is followed by a second image
     "PNG": (".png",),
     "WEBP": (".webp",),
+    "AVIF": (".avif",),
+    "GIF": (".gif",),
     "BMP": (".bmp",),
     "TIFF": (".tif", ".tiff"),
 }
