@@ -83,6 +83,7 @@ def test_these_are_all_experiments() -> None:
         "lpi_places2_nvidia_masks",
         "pconv_cars",
         "pconv_cub200",
+        "pconv_cub200_four_stages",
         "pepsi_celebahq",
         "pepsi_diet_celebahq",
         "pepsi_separable_celebahq",

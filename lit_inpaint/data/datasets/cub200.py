@@ -40,9 +40,9 @@ class CUB200(InpaintingData):
 
     Crops: the smallest square around each box, shifted into the image where it exceeds it. Birds whose square is larger than
     the image are left out. The report on partial convolutions with regular holes drops boxes that no square can contain because
-    of the image's dimensions, which this rule implements, and keeps 9,581 birds. With the boxes and sizes in
-    clovaai/wsolevaluation this rule keeps 9,582. Only 8,027 birds have a square centered on them inside the image. Which bird
-    is in which split is not published.
+    of the image's dimensions, which this rule implements, and keeps 9,581 birds (section IV). By the boxes and sizes listed in
+    clovaai/wsolevaluation this rule keeps one more; `fit` prints how many it keeps of your files. Which bird is in which split
+    is not published.
     """
 
     expected_layout: ClassVar[str] = "CUB_200_2011/ of CUB-200-2011 (https://www.vision.caltech.edu/datasets/cub_200_2011/)"
