@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lit_inpaint.config import entry_point, load_yaml
 from lit_inpaint.config.command_line import CommandParser, build_data
@@ -16,7 +16,7 @@ from lit_inpaint.storage.output_files import output_file
 
 if TYPE_CHECKING:
     from lit_inpaint.data import InpaintingData
-    from lit_inpaint.engine.inpainter import Inpainter
+    from lit_inpaint.runs.checkpoint_file import LoadedCheckpoint
 
 _EPILOG = """
 Images and masks are those of --experiment, or of the first checkpoint's training. Data settings can be changed by their YAML
@@ -28,15 +28,6 @@ An interrupted evaluation with --output resumes when the same command is given a
 """
 GRID_ROWS = 8
 _SIZE_OPTIONS = ("--data.size", "--data.init_args.size", "--data.val_transform", "--data.init_args.val_transform")
-
-
-class Checkpoint(NamedTuple):
-    """A checkpoint on the command line: its model, training step, and recorded configuration."""
-
-    path: Path
-    model: Inpainter
-    step: int | None
-    config: load_yaml.Config | None
 
 
 def main(argv: list[str]) -> int:
@@ -59,6 +50,7 @@ def main(argv: list[str]) -> int:
     from lit_inpaint.evaluation.partial_results import open_partial_results
     from lit_inpaint.evaluation.published_rows import check_table_names, metric_notes, select_tables
     from lit_inpaint.metrics import find_protocol, load_metrics
+    from lit_inpaint.runs.checkpoint_file import load_with_config
 
     entry_point.silence_warnings()
     entry_point.tune_malloc()
@@ -70,7 +62,7 @@ def main(argv: list[str]) -> int:
 
     if options.experiment is not None:
         trust(load_yaml.load_experiment(options.experiment))
-    read = [_read_checkpoint(path) for path in paths]
+    read = [load_with_config(path) for path in paths]
     labels = label_checkpoints([checkpoint.model for checkpoint in read], paths)
     checkpoints = dict(zip(labels, read, strict=True))
     if protocol.native_size and not any(option.startswith(_SIZE_OPTIONS) for option in data_options):
@@ -135,15 +127,9 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _read_checkpoint(path: Path) -> Checkpoint:
-    from lit_inpaint.runs.checkpoint_file import read_checkpoint, rebuild
-
-    content = read_checkpoint(path)
-    model = rebuild(content, path)  # the rest, mostly optimizer state, is freed
-    return Checkpoint(path, model, content.get("global_step"), content["lit_inpaint"].get("config"))
-
-
-def _build_data(experiment: str | None, first: Checkpoint, options: Sequence[str]) -> tuple[InpaintingData, dict[str, Any]]:
+def _build_data(
+    experiment: str | None, first: LoadedCheckpoint, options: Sequence[str]
+) -> tuple[InpaintingData, dict[str, Any]]:
     """Build the data module of the experiment, or else of the first checkpoint; also returns its configuration."""
     if experiment is not None:
         return build_data(load_yaml.load_experiment(experiment), options)

@@ -163,7 +163,7 @@ def test_missing_weights_are_reported_before_any_file_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path
 ) -> None:
     monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path))
-    monkeypatch.setattr(evaluate, "_read_checkpoint", pytest.fail)
+    monkeypatch.setattr("lit_inpaint.runs.checkpoint_file.load_with_config", pytest.fail)
     for name in ("fid", "lpips_alex"):
         with pytest.raises(UserError, match=r"no weights at .*lit_inpaint\.fetch"):
             evaluate.main(["--checkpoint", str(checkpoint), "--metrics", name])
@@ -310,7 +310,7 @@ def test_mistakes(options: list[str], message: str, checkpoint: Path) -> None:
 def test_a_wrong_name_is_reported_before_any_file_is_read(
     option: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "_read_checkpoint", pytest.fail)
+    monkeypatch.setattr("lit_inpaint.runs.checkpoint_file.load_with_config", pytest.fail)
     with pytest.raises(UserError, match="'lpi_places'"):
         evaluate.main(["--checkpoint", str(checkpoint), option, "lpi_places"])
 

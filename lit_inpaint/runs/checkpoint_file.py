@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -66,6 +66,21 @@ def load(path: str | Path, ema: bool = True) -> Inpainter:
         UserError: the file cannot be read, is not of this package, or its weights do not fit its settings.
     """
     return rebuild(read_checkpoint(path), path, ema)
+
+
+class LoadedCheckpoint(NamedTuple):
+    """A checkpoint's model, number of trained batches, and the configuration of its run, None where it records none."""
+
+    path: Path
+    model: Inpainter
+    step: int | None
+    config: dict[str, Any] | None
+
+
+def load_with_config(path: Path) -> LoadedCheckpoint:
+    """Load a checkpoint as `load` does, with what it records of its run; the optimizer states are freed."""
+    content = read_checkpoint(path)
+    return LoadedCheckpoint(path, rebuild(content, path), content.get("global_step"), content["lit_inpaint"].get("config"))
 
 
 def rebuild(content: dict[str, Any], path: str | Path, ema: bool = True) -> Inpainter:
