@@ -156,7 +156,7 @@ def test_sweep_and_agent_against_a_server(tmp_path: Path) -> None:
     assert weights["adversarial"] == 0.5
     assert uploaded.config["model"]["init_args"]["generator_optimizer"]["init_args"]["lr"] == 3e-05
     assert "val/psnr" in uploaded.summary
-    assert json.loads(json.dumps(uploaded.about))["sweep"] == "sweep0"
+    assert json.loads(json.dumps(uploaded.description))["sweep"] == "sweep0"
 
 
 def test_fit_refuses_a_sweep() -> None:
