@@ -113,7 +113,7 @@ def test_every_kind_of_unusual_file(unusual_folder: Path, tmp_path: Path, capsys
 
 
 def test_at_most_five_files_of_a_kind_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fill(tmp_path / "in", 30)
+    fill(tmp_path / "in", 60)
     for number in range(8):
         (tmp_path / "in" / f"x{number}.jpg").write_bytes(b"")
     assert run("--data", tmp_path / "in", "--check_only", "--strict") == 1

@@ -11,8 +11,9 @@ from lit_inpaint.data.splits import Splits, folder_splits
 class Folder(InpaintingData):
     """Any folder of images (jpg, png, webp, avif, gif, bmp, tif, at any depth).
 
-    The sub-folders `train`, `val` and `test` are the splits where they exist; val is used as test, or test as val, if one is
-    missing. Otherwise the images are split 90:5:5 at random by `seed`.
+    The sub-folders `train`, `val` and `test` are the splits where they exist, also as `training`, `valid`, `validation` or
+    `testing` and in upper case; val is used as test, or test as val, if one is missing. Otherwise the images are split 90:5:5
+    by their names and `seed`; images that are added later do not move others from train to val or test.
     """
 
     expected_layout: ClassVar[str] = "images (jpg, png, webp, avif, gif, bmp, tif; as they are, or in train/ val/ test/)"

@@ -16,7 +16,8 @@ from lit_inpaint.data.datamodule import InpaintingData
 from lit_inpaint.data.image_source import ImageFiles, Indices
 from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.rng import RngStream, generator
-from lit_inpaint.data.splits import Splits, fill_missing_splits, folder_splits, random_split
+from lit_inpaint.data.split_folders import find_split_folders, refuse_nested_splits, split_folders
+from lit_inpaint.data.splits import Splits, fill_missing_splits, folder_splits, split_by_name
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage.find_images import SUFFIXES
 
@@ -95,7 +96,7 @@ def find_text(root: Path, names: Sequence[str], archives: Sequence[str] = ()) ->
 
 
 def fallback_splits(root: Path, seed: int, reason: str) -> Splits:
-    """Split any other folder or archive of images: by its `train`, `val` and `test` folders, or at random.
+    """Split any other folder or archive of images: by its folders for train, val and test, or by names.
 
     Args:
         root: folder or archive.
@@ -103,9 +104,14 @@ def fallback_splits(root: Path, seed: int, reason: str) -> Splits:
         reason: why the official layout was not recognized; precedes the note.
     """
     if root.is_file():
-        train, val, test = (find_images(root, (name,)) for name in ("train", "val", "test"))
-        any_found = len(train) or len(val) or len(test)
-        splits = fill_missing_splits(train, val, test, seed) if any_found else random_split(all_images(root), seed)
+        images = all_images(root)
+        found = find_split_folders({name.partition("/")[0] for name in images.names() if "/" in name}, str(root))
+        if found:
+            train, val, test = (find_images(root, (found.get(name, name),)) for name in ("train", "val", "test"))
+            splits = fill_missing_splits(train, val, test, seed)
+        else:
+            refuse_nested_splits(images.names(), root)
+            splits = split_by_name(images, seed)
     else:
         splits = folder_splits(root, seed)
     return replace(splits, note=f"{reason}: {splits.note}", fallback=reason)
@@ -174,7 +180,7 @@ def abbreviate(names: Sequence[str]) -> str:
 
 
 def _has_split_folders(root: Path) -> bool:
-    return any((root / name).is_dir() for name in ("train", "val", "test"))
+    return bool(split_folders(root))
 
 
 def _select_in_archive(members: ArchiveImages, folders: Sequence[str], whole: bool) -> ArchiveImages:

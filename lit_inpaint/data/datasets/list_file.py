@@ -27,7 +27,7 @@ class ListFile(InpaintingData):
     first file.
 
     Splits: the lists `train`, `val` and `test`. Val is used as test, or test as val, if one is missing. Without both, the
-    training list is split 90:5:5 at random by `seed`.
+    training list is split 90:5:5 by the paths and `seed`.
 
     Args:
         root: folder of the images. None: the folder of each list.
@@ -100,7 +100,8 @@ class ListFile(InpaintingData):
                 rank_zero_warn(
                     f"{len(shared):,} images are listed both to train on and to evaluate on: {examples}", stacklevel=2
                 )
-        splits = fill_missing_splits(train, val, test, self.seed)
+        base = (Path(self.train).parent if self.root is None else Path(self.root)).absolute() if self.train else None
+        splits = fill_missing_splits(train, val, test, self.seed, base)
         names = ", ".join(Path(name).name for name in lists if name)
         return Splits(splits.train, splits.val, splits.test, f"{splits.note}; from {names}")
 

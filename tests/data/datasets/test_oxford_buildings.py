@@ -53,4 +53,4 @@ def test_images_unpacked_without_a_folder_are_recognized_by_their_count(unpacked
     flat.rename(unpacked / "flat")
     assert len(Oxford(str(unpacked / "flat")).splits().test) == 4
     write("oxford/flat/another.jpg")
-    assert Oxford(str(unpacked / "flat")).splits().note.startswith("no oxbuild_images: random split 90:5:5")
+    assert Oxford(str(unpacked / "flat")).splits().note.startswith("no oxbuild_images: split 90:5:5 by names")
