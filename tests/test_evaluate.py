@@ -66,7 +66,8 @@ def test_on_the_data_of_training(checkpoint: Path, tmp_path: Path, capsys: pytes
     assert content["published"] == []
     assert content["protocol"]["name"] == "lpi"
     assert len(content["masks"]) == 4
-    assert content["pairs"] == []
+    assert {(pair["method"], pair["other"]) for pair in content["pairs"]} == {("LPINet", method) for method in methods[1:]}
+    assert "LPINet - Mean fill, PSNR sample by sample: 10-20%: " in printed.out
     assert "warning" not in printed.err
 
 
@@ -108,8 +109,13 @@ def test_every_format_at_once(checkpoint: Path, tmp_path: Path, capsys: pytest.C
     found = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert found == ["t.csv", "t.images.csv", "t.json", "t.manifest.csv", "t.md", "t.tex"]
     content = json.loads((tmp_path / "out" / "t.json").read_text())
-    assert {(pair["method"], pair["other"]) for pair in content["pairs"]} == {("LPINet tiny", "LPINet other")}
-    assert {pair["tie_rate"] for pair in content["pairs"] if pair["n"]} == {1.0}
+    pairs = [pair for pair in content["pairs"] if pair["other"] == "LPINet other"]
+    assert {pair["method"] for pair in pairs} == {"LPINet tiny"}
+    assert {pair["tie_rate"] for pair in pairs if pair["n"]} == {1.0}
+    assert {(pair["method"], pair["other"]) for pair in content["pairs"] if pair not in pairs} == {
+        ("LPINet tiny", "Mean fill"),
+        ("LPINet other", "Mean fill"),
+    }
     with (tmp_path / "out" / "t.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     ours, theirs = ([row for row in table if bool(row["source"]) == published] for published in (False, True))

@@ -10,7 +10,7 @@ from lit_inpaint.data.datasets.celebahq import CelebAHQ
 from lit_inpaint.data.datasets.cub200 import CUB200
 from lit_inpaint.data.datasets.demo_photos import DemoPhotos
 from lit_inpaint.data.datasets.ffhq import FFHQ
-from lit_inpaint.data.datasets.folder import Folder
+from lit_inpaint.data.datasets.folder import EvaluationFolder, Folder
 from lit_inpaint.data.datasets.list_file import ListFile
 from lit_inpaint.data.datasets.oxford_buildings import Oxford
 from lit_inpaint.data.datasets.places2 import Places2
@@ -38,6 +38,7 @@ __all__ = [
     "CelebA",
     "CelebAHQ",
     "DemoPhotos",
+    "EvaluationFolder",
     "Folder",
     "InpaintingData",
     "LamaAugment",

@@ -243,6 +243,10 @@ class InpaintingData(LightningDataModule, ABC):
             names_all = "`python -m lit_inpaint.prepare --check_only` names them all"
             rank_zero_warn(f"{'; '.join(counts)}; {names_all}", stacklevel=2)
 
+    def samples(self, split: Literal["val", "test"] = "val") -> EvalDataset:
+        """Return the samples of an evaluation of this split. Needs `setup`."""
+        return self._eval_dataset(split)
+
     @property
     def fallback(self) -> str:
         """Why the images are not the data set's own in its own split; empty where they are, or where there is none."""

@@ -142,6 +142,16 @@ class EvalDataset(Dataset[Sample | None]):
             crop, image_index, source = self._parts(index)
             yield self._sample_name(self.store.source.name(image_index), crop, source)
 
+    def keys(self) -> Iterator[str]:
+        """Yield the name of each sample with the image's path below the data set's folder; see `ImageSource.key`."""
+        for index in range(len(self)):
+            crop, image_index, source = self._parts(index)
+            yield self._sample_name(self.store.source.key(image_index), crop, source)
+
+    def shape(self, index: int) -> tuple[int, int] | None:
+        """Return (H, W) of sample `index`, None where the image's header cannot be read."""
+        return self.sizes[self._parts(index)[1]]
+
     def evaluated(self) -> list[int]:
         """Return the numbers of the samples that are not `left_out`."""
         return torch.nonzero(~self.left_out).flatten().tolist()

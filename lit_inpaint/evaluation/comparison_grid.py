@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from lit_inpaint.evaluation.evaluator import Method, to_device
+from lit_inpaint.evaluation.evaluator import Method, complete_batch, to_device
 from lit_inpaint.storage.output_files import write_output
 from lit_inpaint.types import composite
 from lit_inpaint.visualization import grids
@@ -51,7 +51,9 @@ def draw_comparison_grid(
         if not indices:
             continue
         image, mask = (part[indices] for part in to_device(batch, device))
-        completed = [composite(image, method(image, mask).clamp(0, 1), mask).cpu() for method in methods.values()]
+        names = [batch["name"][index] for index in indices]
+        predictions = (complete_batch(method, names, image, mask) for method in methods.values())
+        completed = [composite(image, prediction.clamp(0, 1), mask).cpu() for prediction in predictions]
         columns = [grids.overlay_mask(image, mask).cpu(), *completed, image.cpu()]
         for row, index in enumerate(indices):
             label = f"{batch['name'][index].rpartition('/')[2]}\nmask ratio {float(mask[row].mean()):.0%}"

@@ -246,7 +246,7 @@ def to_latex(table: Table) -> str:
 
 CSV_COLUMNS = (
     *("method", "protocol", "bucket", "metric", "unit", "value", "low", "high", "n", "num_images", "infinite", "nan"),
-    *("manifest", "checkpoint", "source", "dataset", "masks"),
+    *("manifest", "checkpoint", "results", "source", "dataset", "masks"),
 )
 """Of `to_csv`; `source` is the paper and table of a published number, empty for an evaluated one."""
 

@@ -29,9 +29,12 @@ def describe_evaluation(result: EvaluationResult, data: InpaintingData, manifest
     return [*lines, f"SHA-256 of the list of samples: {manifest.digest[:SHORT_DIGEST]}…"]
 
 
-def describe_methods(rows: Sequence[ScoreRow], pairs: Sequence[PairedComparison], protocol: Protocol, method: str) -> list[str]:
-    """`method` against each other by its means, then each two methods sample by sample."""
-    return [*describe_comparison(rows, protocol, method), *describe_pairs(pairs, protocol)]
+def describe_methods(
+    rows: Sequence[ScoreRow], pairs: Sequence[PairedComparison], protocol: Protocol, methods: Sequence[str]
+) -> list[str]:
+    """The first of `methods` against each other by its means, then each two sample by sample; one also against baselines."""
+    shown = [pair for pair in pairs if pair["other"] in methods or len(methods) == 1]
+    return [*describe_comparison(rows, protocol, methods[0]), *describe_pairs(shown, protocol)]
 
 
 def describe_comparison(rows: Sequence[ScoreRow], protocol: Protocol, method: str, metric: str | None = None) -> list[str]:

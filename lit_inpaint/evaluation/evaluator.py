@@ -16,6 +16,7 @@ from lit_inpaint.data.inpainting_dataset import EvalDataset
 from lit_inpaint.engine.any_size import complete_subsampled
 from lit_inpaint.engine.tf32 import tf32_off
 from lit_inpaint.errors import UserError
+from lit_inpaint.evaluation.external_results import ExternalResults
 from lit_inpaint.evaluation.partial_results import PartialResults, SampleScore
 from lit_inpaint.metrics import (
     DistributionMetric,
@@ -29,8 +30,10 @@ from lit_inpaint.metrics import (
 from lit_inpaint.types import Batch, as_floats, composite
 from lit_inpaint.visualization.progress_bar import progress_bar
 
-Method = Callable[[Tensor, Tensor], Tensor]
+Completion = Callable[[Tensor, Tensor], Tensor]
 """Image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the completed image or a raw prediction of it."""
+Method = Completion | ExternalResults
+"""A function that completes images, or the results of another program, which are looked up by the samples' names."""
 
 
 @torch.no_grad()
@@ -129,7 +132,12 @@ def set_up(data: InpaintingData, stage: Literal["fit", "validate", "test"], prot
         protocol.require_size(*data.min_side("test" if stage == "test" else "val"))
 
 
-def apply_subsampling(protocol: Protocol, method: Method) -> Method:
+def complete_batch(method: Method, names: Sequence[str], image: Tensor, mask: Tensor) -> Tensor:
+    """Complete the samples called `names` by a method, (B, 3, H, W)."""
+    return method.complete(names, image, mask) if isinstance(method, ExternalResults) else method(image, mask)
+
+
+def apply_subsampling(protocol: Protocol, method: Completion) -> Completion:
     """Wrap `method` so that images larger than the protocol's `subsample_size` are subsampled."""
     size = protocol.subsample_size
     if size is None:
@@ -185,7 +193,7 @@ def _complete_and_score(
 ) -> tuple[Tensor, list[SampleScore]]:
     """Complete a batch by one method: its prediction, and the scores of each sample."""
     try:
-        prediction = method(image, mask)
+        prediction = complete_batch(method, sample_names, image, mask)
         scores = torch.stack(list(score(protocol, image, prediction, mask).values()), dim=1).tolist()
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):  # the latter on a CPU

@@ -56,16 +56,16 @@ def json_content(
 
     Args:
         result: of the evaluation.
-        rows: of `result`; each gets the manifest's digest and the checkpoint of its method.
+        rows: of `result`; each gets the manifest's digest and the checkpoint or results of its method.
         pairs: of `result`.
-        methods: facts about the methods with a checkpoint, with "checkpoint", the file.
+        methods: facts about methods, with their "checkpoint", a file, or "results", a folder.
         published: tables to add.
         data: the evaluated data.
         manifest: the list of samples.
     """
     from lit_inpaint.evaluation.published_rows import published_rows
 
-    files = {label: {"checkpoint": facts["checkpoint"]} for label, facts in methods.items()}
+    files = {label: {key: facts[key] for key in ("checkpoint", "results") if key in facts} for label, facts in methods.items()}
     return {
         "rows": [{**row, "manifest": manifest.digest, **files.get(row["method"], {})} for row in rows],
         "pairs": [{**pair, "manifest": manifest.digest} for pair in pairs],

@@ -131,19 +131,19 @@ def _lock(file: BinaryIO, path: Path) -> None:
 
 
 def open_partial_results(
-    path: Path, checkpoints: Mapping[str, Path | None], protocol: Protocol, manifest: str, loader: DataLoader[Any]
+    path: Path, methods: Mapping[str, Path | str], protocol: Protocol, manifest: str, loader: DataLoader[Any]
 ) -> PartialResults:
     """Open the partial results of an evaluation, and print a line if it resumes.
 
     Args:
         path: the file.
-        checkpoints: by method; None for a method without one.
+        methods: what identifies each method, by name; see `evaluation_key`.
         protocol: with added metrics.
         manifest: digest of the list of samples.
         loader: of an `EvalDataset`.
     """
     images = fingerprint_images(cast(EvalDataset, loader.dataset).store.source)
-    keys = {name: evaluation_key(file or name, protocol, manifest, images) for name, file in checkpoints.items()}
+    keys = {name: evaluation_key(method, protocol, manifest, images) for name, method in methods.items()}
     partial = PartialResults(path, keys)
     if done := partial.count():
         print(f"Resumes after {done:,} samples that an interrupted evaluation left in {path}")
@@ -175,7 +175,7 @@ def evaluation_key(method: Path | str, protocol: Protocol, manifest: str, images
     """Hash of a method, the samples and the metrics: scores with the same key are interchangeable.
 
     Args:
-        method: a checkpoint's file, whose bytes are hashed, or the name of a method without one.
+        method: a checkpoint's file, whose bytes are hashed, or a text that identifies a method without one.
         protocol: with added metrics.
         manifest: digest of the list of samples, which contains only the names of images.
         images: from `fingerprint_images`.

@@ -262,6 +262,7 @@ def score(protocol: Protocol, image: Tensor, prediction: Tensor, mask: Tensor) -
     Returns:
         (B,) scores by metric name; NaN where a prediction holds NaN.
     """
-    target = protocol.quantize(image)
-    completed = protocol.quantize(composite(image, prediction, mask))
+    # Sums depend on the memory layout in their last digit: equal images would not have equal scores.
+    target = protocol.quantize(image).contiguous()
+    completed = protocol.quantize(composite(image, prediction, mask)).contiguous()
     return {metric.name: metric(completed, target, mask) for metric in protocol.metrics}

@@ -161,13 +161,15 @@ class EvaluationResult:
             rows += [self._distribution_row(method, score) for score in self.distribution_scores.get(method, ())]
         return rows
 
-    def paired_comparisons(self, methods: Sequence[str]) -> list[PairedComparison]:
-        """Compare each two of `methods` sample by sample: mean difference with interval, win rate, tie rate.
+    def paired_comparisons(self, methods: Sequence[str], others: Sequence[str] = ()) -> list[PairedComparison]:
+        """Compare each two of `methods`, and each with each of `others`, sample by sample.
+
+        A comparison has the mean difference with its interval, the win rate and the tie rate.
 
         The differences are of the same image with the same mask, so they vary less than the scores. Two methods with
         overlapping intervals may still differ significantly.
         """
-        pairs = list(itertools.combinations(methods, 2))
+        pairs = [*itertools.combinations(methods, 2), *itertools.product(methods, others)]
         if not pairs:
             return []
         images = self._image_numbers

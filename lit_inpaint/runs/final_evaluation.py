@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_inpaint.evaluation.baselines import BASELINES
 from lit_inpaint.evaluation.comparison_tables import build_table, print_table
 from lit_inpaint.evaluation.comparison_text import describe_comparison, describe_evaluation
-from lit_inpaint.evaluation.evaluator import Method, apply_subsampling, evaluate
+from lit_inpaint.evaluation.evaluator import Completion, apply_subsampling, evaluate
 from lit_inpaint.metrics import Protocol
 from lit_inpaint.runs.checkpoint_file import load
 from lit_inpaint.runs.run_dir import RunDir
@@ -69,7 +69,7 @@ def evaluate_final_weights(
     print("  metrics.csv, final_evaluation.json, val_manifest.csv (the evaluated samples), config.yaml, launches.yaml")
 
 
-def _with_deadline(method: Method, check_deadline: Callable[[], None]) -> Method:
+def _with_deadline(method: Completion, check_deadline: Callable[[], None]) -> Completion:
     def complete(image: Tensor, mask: Tensor) -> Tensor:
         check_deadline()
         return method(image, mask)

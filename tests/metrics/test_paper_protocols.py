@@ -98,6 +98,17 @@ def test_a_bfloat16_prediction_is_scored_in_float64() -> None:
     assert all(torch.equal(low[name], full[name]) for name in full)
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
+def test_the_memory_layout_does_not_change_a_score(protocol: Protocol) -> None:
+    """Equal outputs of two methods are ties, whatever the order of their dimensions in memory."""
+    image, prediction = (torch.rand(3, 3, 60, 60, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    mask = torch.zeros(3, 1, 60, 60)
+    mask[:, :, 10:40, 20:50] = 1
+    one = score(protocol, image, prediction, mask)
+    other = score(protocol, *(part.contiguous(memory_format=torch.channels_last) for part in (image, prediction)), mask)
+    assert {name: values.tolist() for name, values in one.items()} == {name: values.tolist() for name, values in other.items()}
+
+
 def test_a_prediction_that_is_not_a_number_cannot_pass_for_a_score() -> None:
     image, prediction, mask = example()
     prediction[0, 0, 16, 16] = math.nan

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+
 from lit_inpaint.data.datamodule import InpaintingData
+from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.splits import Splits, folder_splits
 
 
@@ -21,3 +24,20 @@ class Folder(InpaintingData):
     def splits(self) -> Splits:
         """See the class."""
         return folder_splits(self.root_folder(), self.seed)
+
+
+class EvaluationFolder(InpaintingData):
+    """A folder of images to evaluate on, without any to train on.
+
+    If it has a sub-folder `test` or `val`, the splits are those of `Folder`. Otherwise all images are evaluated.
+    """
+
+    expected_layout: ClassVar[str] = Folder.expected_layout
+
+    def splits(self) -> Splits:
+        """See the class."""
+        root = self.root_folder()
+        if (root / "test").is_dir() or (root / "val").is_dir():
+            return folder_splits(root, self.seed)
+        images = list_images(root)
+        return Splits(images.take(np.zeros(0, np.int64)), images, images, "all images are evaluated")
