@@ -108,6 +108,27 @@ class SGD(OptimizerSettings):
 
 
 @dataclass(frozen=True)
+class Adadelta(OptimizerSettings):
+    """Adadelta (Zeiler, 2012).
+
+    Attributes:
+        lr: factor of the step that the method computes, constant or a schedule.
+        rho: decay of the running means of the squared gradient and of the squared step.
+        eps: added to both means before their roots.
+        weight_decay: L2 penalty added to the gradient.
+    """
+
+    lr: Value = 1.0
+    rho: float = 0.9
+    eps: float = 1e-6
+    weight_decay: float = 0.0
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Build a `torch.optim.Adadelta` of `parameters`."""
+        return torch.optim.Adadelta(parameters, **self._arguments())
+
+
+@dataclass(frozen=True)
 class Training:
     """Set how the engine trains a paper; of these, only clipping changes the result of an update.
 
@@ -160,6 +181,8 @@ class Stage:
         frozen: names of modules (`*` matches anything) that are not trained in this stage and run in evaluation mode, such as
             "generator.encoder.*.norm".
         eval_modules: names of modules in evaluation mode (batch norm uses its running statistics) whose weights are trained.
+        leftover_gradients: the gradient of the generator's loss in the discriminator's weights is added to the discriminator's
+            next update, as in public code that clears the discriminator's gradients too early; "alternating" only.
     """
 
     name: str = "adversarial"
@@ -175,6 +198,7 @@ class Stage:
     fresh_optimizers: bool = False
     frozen: tuple[str, ...] = ()
     eval_modules: tuple[str, ...] = ()
+    leftover_gradients: bool = False
 
     def __post_init__(self) -> None:
         if not (self.generator or self.discriminator):
@@ -187,6 +211,8 @@ class Stage:
                 raise ValueError(f"stage {self.name!r} lasts {length} {unit}; give 1 or more, or None for the rest")
         if self.d_steps < 1 or (self.d_steps > 1 and self.update != "alternating"):
             raise ValueError(f"stage {self.name!r}: d_steps={self.d_steps} needs update='alternating' (1 elsewhere)")
+        if self.leftover_gradients and (self.update != "alternating" or len(self.players) < 2):
+            raise ValueError(f"stage {self.name!r}: leftover_gradients needs update='alternating' and both players")
 
     @property
     def players(self) -> tuple[Player, ...]:

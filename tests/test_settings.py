@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lit_inpaint.schedules import Linear, Steps
-from lit_inpaint.settings import SGD, Adam, AdamW, OptimizerSettings, Stage, Training, plain
+from lit_inpaint.settings import SGD, Adadelta, Adam, AdamW, OptimizerSettings, Stage, Training, plain
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,8 @@ from lit_inpaint.settings import SGD, Adam, AdamW, OptimizerSettings, Stage, Tra
         ({"d_steps": 0, "update": "alternating"}, "d_steps=0"),
         ({"d_steps": 2}, "d_steps=2 needs update='alternating'"),
         ({"d_steps": 2, "update": "generator_first"}, "d_steps=2 needs update='alternating'"),
+        ({"leftover_gradients": True}, "leftover_gradients needs update='alternating' and both players"),
+        ({"leftover_gradients": True, "update": "alternating", "generator": False}, "leftover_gradients needs"),
         ({"epochs": 0}, "stage 'x' lasts 0 epochs; give 1 or more, or None for the rest"),
         ({"iterations": 4, "epochs": 2}, "stage 'x' has iterations=4 and epochs=2; give one of them"),
     ],
@@ -69,6 +71,11 @@ def test_invalid_accumulation(name: str, value: int) -> None:
 # Optimizers ------------------------------------------------------------------------------------------------------------------
 
 BUILT: dict[str, tuple[OptimizerSettings, type[torch.optim.Optimizer], dict[str, Any]]] = {
+    "Adadelta": (
+        Adadelta(lr=0.5, rho=0.8, eps=1e-5, weight_decay=0.1),
+        torch.optim.Adadelta,
+        {"lr": 0.5, "rho": 0.8, "eps": 1e-5, "weight_decay": 0.1},
+    ),
     "Adam": (
         Adam(lr=3e-4, betas=(0.1, 0.2), eps=1e-5, weight_decay=0.3),
         torch.optim.Adam,
@@ -100,7 +107,9 @@ def test_settings_build_their_optimizer(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "rate"), [(Adam(), {"lr": 1e-4}), (AdamW(), {}), (SGD(), {})], ids=["Adam", "AdamW", "SGD"]
+    ("settings", "rate"),
+    [(Adam(), {"lr": 1e-4}), (AdamW(), {}), (SGD(), {}), (Adadelta(), {})],
+    ids=["Adam", "AdamW", "SGD", "Adadelta"],
 )
 def test_defaults_are_those_of_pytorch_except_adams_learning_rate(settings: OptimizerSettings, rate: dict[str, float]) -> None:
     layer = nn.Linear(1, 1)
@@ -109,7 +118,7 @@ def test_defaults_are_those_of_pytorch_except_adams_learning_rate(settings: Opti
     assert {k: v for k, v in ours.items() if k != "params"} == {k: v for k, v in expected.items() if k != "params"}
 
 
-@pytest.mark.parametrize("kind", [Adam, AdamW, SGD])
+@pytest.mark.parametrize("kind", [Adadelta, Adam, AdamW, SGD])
 def test_a_scheduled_learning_rate_is_zero_until_the_engine_sets_it(kind: Any) -> None:
     settings = kind(lr=Linear(1e-3))
     assert settings.build(nn.Linear(1, 1).parameters()).param_groups[0]["lr"] == 0

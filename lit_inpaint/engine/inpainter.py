@@ -22,6 +22,7 @@ needs no saved generator state.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, TypeVar, cast, final
 
 import numpy as np
@@ -101,6 +102,7 @@ class Inpainter(LightningModule):
         self._freezer = ModuleFreezer(self)
         self._optimizer_indices: dict[Player, list[int]] = {}  # of a player's optimizer in each stage
         self._micro_batch_logits: dict[str, Tensor] = {}
+        self._restored_leftovers: dict[str, Tensor] | None = None  # from a checkpoint, until its stage resumes
         self._batch_checked = False
 
     # What a paper defines ---------------------------------------------------------------------------------------------------
@@ -230,12 +232,16 @@ class Inpainter(LightningModule):
     ) -> None:
         """Update one player: gradients of all micro-batches, then a step; of several updates in a batch, log the last."""
         optimizer, last_log = self._optimizer(player), dict[str, Tensor]()
-        optimizer.zero_grad()
+        keep = player == "discriminator" and self._keeps_leftovers()
+        if not keep:
+            optimizer.zero_grad()
         if player == "discriminator":
             self.mean_logits = {}
         for micro, prediction in zip(micro_batches, predictions, strict=True):
             self._backward(self._loss(player, micro, prediction, last_log), micro)
         optimizer.step()
+        if keep:
+            optimizer.zero_grad()  # what the generator's loss adds from here on stays for the next update
         log.update(last_log)
 
     def _predict(self, micro: MicroBatch, with_grad: bool = True) -> Prediction:
@@ -246,7 +252,7 @@ class Inpainter(LightningModule):
         """Compute a player's weighted loss times the micro-batch's fraction of the batch; write the terms into `log`."""
         weights = self.stage_schedule.weights(self.weights, self.trainer.global_step)
         if player == "generator":
-            with frozen(self.discriminator):
+            with nullcontext() if self._keeps_leftovers() else frozen(self.discriminator):
                 terms = self.generator_losses(micro.batch, prediction)
                 return self._loss_weighter.total(player, terms, weights, micro.fraction, log)
         self._micro_batch_logits.clear()
@@ -274,6 +280,27 @@ class Inpainter(LightningModule):
 
     def _num_micro_batches(self, player: Player) -> int:
         return cast(int, getattr(self.training_settings, f"accumulate_{player}"))
+
+    # Gradients that the generator's loss leaves in the discriminator --------------------------------------------------------
+
+    def _keeps_leftovers(self) -> bool:
+        return self._current_span is not None and self._current_span.stage.leftover_gradients
+
+    def _start_leftovers(self, resumes: bool) -> None:
+        """Begin a stage without leftovers, or in the middle of it with those of the checkpoint."""
+        restored, self._restored_leftovers = self._restored_leftovers, None
+        if self.discriminator is not None and self._keeps_leftovers():
+            for name, parameter in self.discriminator.named_parameters():
+                found = restored.get(name) if restored is not None and resumes else None
+                parameter.grad = None if found is None else found.to(parameter)
+
+    def _leftovers(self) -> dict[str, Tensor]:
+        """Return the gradients that the next update of the discriminator starts with, by name."""
+        if self._restored_leftovers is not None:  # saved again before the first batch
+            return self._restored_leftovers
+        if self.discriminator is None or not self._keeps_leftovers():
+            return {}
+        return {name: p.grad for name, p in self.discriminator.named_parameters() if p.grad is not None}
 
     # Stages and schedules ---------------------------------------------------------------------------------------------------
 
@@ -319,6 +346,7 @@ class Inpainter(LightningModule):
         if span != self._current_span:
             self._current_span = span
             self._freezer.freeze(span.stage)
+            self._start_leftovers(resumes=iteration > span.begin)
             self._clear_finished_optimizers(span)
             if len(self.stage_schedule.spans) > 1:
                 end = "the end" if span.end is None else span.end
@@ -389,6 +417,11 @@ class Inpainter(LightningModule):
                 "--trainer.precision 16-mixed scales one player's gradients wrongly in a simultaneous update "
                 "(one scaler, two optimizers, one backward); use bf16-mixed or 32-true"
             )
+        if self.trainer.precision == "16-mixed" and any(stage.leftover_gradients for stage in self.stages()):
+            raise UserError(
+                "--trainer.precision 16-mixed rescales between batches, and leftover_gradients would mix two scales; use "
+                "bf16-mixed or 32-true"
+            )
 
     def on_train_start(self) -> None:
         """End the run with its last stage; compile the generator if `training.compile` is set."""
@@ -423,10 +456,13 @@ class Inpainter(LightningModule):
                 del checkpoint[key]
         record = describe_weights(type(self), self.hparams, self.seed)
         checkpoint["lit_inpaint"] = {**checkpoint.get("lit_inpaint", {}), **record}
+        if leftovers := self._leftovers():
+            checkpoint["leftover_gradients"] = leftovers
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the seed."""
+        """Restore the seed and leftover gradients."""
         self.seed = checkpoint["lit_inpaint"]["seed"]
+        self._restored_leftovers = checkpoint.get("leftover_gradients")
 
     # Use --------------------------------------------------------------------------------------------------------------------
 

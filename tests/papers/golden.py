@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from lit_inpaint import papers
 from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.papers.glcic import STAGES
 from lit_inpaint.settings import Adam, Stage
 from lit_inpaint.types import Batch
 
@@ -33,6 +35,7 @@ DEEPGIN = (
     ),
     Stage("main", update="generator_first", fresh_optimizers=True),
 )
+GLCIC = tuple(replace(stage, iterations=length) for stage, length in zip(STAGES, (6, 4, 10), strict=True))
 CURVES: dict[str, Callable[[], Inpainter]] = {
     "deepgin": partial(
         papers.DeepGIN,
@@ -42,6 +45,17 @@ CURVES: dict[str, Callable[[], Inpainter]] = {
         vgg="random",
         generator_optimizer=Adam(lr=1e-3, betas=(0.5, 0.999)),  # at a tenth, nothing moves in so few steps
         stages=DEEPGIN,
+    ),
+    "glcic": partial(
+        papers.GLCIC,
+        variant="paper",
+        size=32,
+        local_size=16,
+        global_layers=5,
+        width=4,
+        discriminator_width=4,
+        features=16,
+        stages=GLCIC,
     ),
     "lpi_net": papers.LPINet,
     "pconv": partial(papers.PConv, levels=4, width=8, vgg="random"),

@@ -112,3 +112,31 @@ def worst(x: Tensor, stored: Mapping[str, npt.NDArray[Any]], name: str) -> float
         ours = center(x, crop.shape[-1]) if position == "center" else x[..., : crop.shape[-2], : crop.shape[-1]].numpy()
         differences.append(np.abs(ours[:, : crop.shape[1]] - crop).max())
     return float(max(differences))
+
+
+def fill_roles(rows: Iterable[Sequence[Any]], gain: float) -> dict[str, Tensor]:
+    """A state dict out of a fixture's rows [key, shape, dtype, role, ...]: "filled" by `fill`, "integer" counters 0."""
+    state = {}
+    for key, shape, dtype, role, *_ in rows:
+        assert role in ("filled", "integer"), f"{key}: {role}"
+        state[key] = fill(key, shape, gain) if role == "filled" else torch.zeros(shape, dtype=getattr(torch, dtype))
+    return state
+
+
+def worst_crop(x: Tensor, stored: Mapping[str, npt.NDArray[Any]], name: str) -> float:
+    """Largest absolute difference of (1, C, H, W) from the first channels' middle, stored as `name_crop`, and a corner.
+
+    Raises:
+        AssertionError: another shape, or other statistics over the whole tensor (1e-4 of its mean absolute value).
+    """
+    assert tuple(x.shape) == tuple(stored[f"{name}_shape"])
+    whole = x.double()
+    found = [whole.mean(), whole.std(correction=0), whole.abs().sum()]
+    scale = np.array([1, 1, x.numel()]) * float(whole.abs().mean())
+    np.testing.assert_allclose(np.array([float(v) for v in found]) / scale, stored[f"{name}_stats"] / scale, atol=1e-4)
+    crop = stored[f"{name}_crop"]
+    differences = [np.abs(center(x, crop.shape[-1])[0, : len(crop)] - crop).max()]
+    if f"{name}_corner" in stored:
+        corner = stored[f"{name}_corner"]
+        differences.append(np.abs(x[0, : len(corner), : corner.shape[1], : corner.shape[2]].numpy() - corner).max())
+    return float(max(differences))

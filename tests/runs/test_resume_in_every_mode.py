@@ -19,6 +19,7 @@ FINE = {
 STAGES: dict[str, list[dict[str, object]]] = {
     "simultaneous": [{"update": "simultaneous"}],
     "alternating": [{"update": "alternating", "d_steps": 2}],
+    "warm-up, then leftover gradients": [WARM_UP, {"update": "alternating", "leftover_gradients": True}],
     "generator first": [{"update": "generator_first"}],
     "warm-up, then adversarial": [WARM_UP, {"name": "adversarial"}],
     "warm-up, then fresh optimizers": [WARM_UP, {"name": "adversarial", "fresh_optimizers": True}],

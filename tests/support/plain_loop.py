@@ -115,6 +115,17 @@ def alternating_thrice(plain: Plain, batch: Batch) -> None:
     alternating(plain, batch, d_steps=3)
 
 
+def alternating_with_leftovers(plain: Plain, batch: Batch) -> None:
+    """D's gradients are cleared after its step, so that its next update contains that of the generator's loss."""
+    prediction = plain.predict(batch)
+    plain.d_loss(batch, prediction).backward()
+    plain.opt_d.step()
+    plain.opt_d.zero_grad()
+    plain.opt_g.zero_grad()
+    plain.g_loss(batch, prediction).backward()
+    plain.opt_g.step()
+
+
 def generator_first(plain: Plain, batch: Batch) -> None:
     prediction = plain.predict(batch)
     plain.step_g(plain.g_grads(batch, prediction))

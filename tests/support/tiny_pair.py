@@ -36,6 +36,7 @@ CLIPPED = Training(clip_generator=0.3, clip_discriminator=0.05, channels_last=Fa
 SIMULTANEOUS = (Stage(),)
 ALTERNATING = (Stage(update="alternating"),)
 THRICE = (Stage(update="alternating", d_steps=3),)
+LEFTOVERS = (Stage(update="alternating", leftover_gradients=True),)
 GENERATOR_FIRST = (Stage(update="generator_first"),)
 ONLY_G = (Stage(discriminator=False),)
 ONLY_D = (Stage(generator=False),)
@@ -45,6 +46,7 @@ ORDERS = {
     "simultaneous": SIMULTANEOUS,
     "alternating": ALTERNATING,
     "alternating, D thrice": THRICE,
+    "alternating, leftover gradients": LEFTOVERS,
     "generator first": GENERATOR_FIRST,
     "only G": ONLY_G,
     "only D": ONLY_D,
