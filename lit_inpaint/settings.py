@@ -172,6 +172,8 @@ class Stage:
         discriminator: whether the discriminator is trained.
         iterations: duration in batches. None (and no `epochs`): to the end of the run, for the last stage only.
         d_steps: discriminator updates per batch; more than one only in "alternating".
+        recompute: in "generator_first", the discriminator learns from an image of the updated generator, which takes a
+            second forward pass in training mode.
         epochs: duration in epochs, instead of `iterations`.
         weights: loss weights, by name, that override the paper's in this stage.
         generator_optimizer: overrides the paper's in this stage.
@@ -191,6 +193,7 @@ class Stage:
     discriminator: bool = True
     iterations: int | None = None
     d_steps: int = 1
+    recompute: bool = False
     epochs: int | None = None
     weights: dict[str, Value] = field(default_factory=dict)
     generator_optimizer: OptimizerSettings | None = None
@@ -213,6 +216,8 @@ class Stage:
             raise ValueError(f"stage {self.name!r}: d_steps={self.d_steps} needs update='alternating' (1 elsewhere)")
         if self.leftover_gradients and (self.update != "alternating" or len(self.players) < 2):
             raise ValueError(f"stage {self.name!r}: leftover_gradients needs update='alternating' and both players")
+        if self.recompute and self.update != "generator_first":
+            raise ValueError(f"stage {self.name!r}: recompute needs update='generator_first'")
 
     @property
     def players(self) -> tuple[Player, ...]:

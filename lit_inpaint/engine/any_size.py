@@ -7,6 +7,7 @@ each start. Each small image shows the whole scene.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -38,14 +39,17 @@ def predict_any_size(
     return network(*pad_to_multiple(image, mask, multiple)).image[..., :height, :width]
 
 
-def pad_to_multiple(image: Tensor, mask: Tensor, multiple: int, min_side: int = 1) -> tuple[Tensor, Tensor]:
-    """Pad the right and the bottom edge by replication, which unlike reflection works for images smaller than the padding.
+def pad_to_multiple(
+    image: Tensor, mask: Tensor, multiple: int, min_side: int = 1, mode: Literal["replicate", "symmetric"] = "replicate"
+) -> tuple[Tensor, Tensor]:
+    """Pad the right and the bottom edge in a mode that works for images smaller than the padding, unlike torch's reflection.
 
     Args:
         image: (B, C, H, W).
         mask: (B, 1, H, W).
         multiple: of which both padded sides are multiples.
         min_side: lower limit of both padded sides, itself a multiple of `multiple` or 1.
+        mode: "replicate" repeats the last row and column; "symmetric" mirrors the image, edge included, as in `numpy.pad`.
 
     Returns:
         Padded image and mask; the inputs themselves where nothing is missing.
@@ -54,8 +58,17 @@ def pad_to_multiple(image: Tensor, mask: Tensor, multiple: int, min_side: int = 
     below, right = (max(min_side, side + -side % multiple) - side for side in (height, width))
     if not (below or right):
         return image, mask
+    if mode == "symmetric":
+        rows, columns = (_mirrored(side, more, image.device) for side, more in ((height, below), (width, right)))
+        return image[:, :, rows][..., columns], mask[:, :, rows][..., columns]
     padding = (0, right, 0, below)
     return pad(image, padding, mode="replicate"), pad(mask, padding, mode="replicate")
+
+
+def _mirrored(side: int, more: int, device: torch.device) -> Tensor:
+    """Return (side + more,) indices that run forth and back over `side` pixels."""
+    index = torch.arange(side + more, device=device) % (2 * side)
+    return torch.minimum(index, 2 * side - 1 - index)
 
 
 def complete_subsampled(complete: Callable[[Tensor, Tensor], Tensor], image: Tensor, mask: Tensor, size: int) -> Tensor:

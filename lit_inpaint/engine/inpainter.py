@@ -224,6 +224,8 @@ class Inpainter(LightningModule):
         if stage.generator:
             self._update("generator", for_g, predictions(), log)
         if stage.discriminator:
+            if stage.recompute:
+                detached = [self._predict(micro, with_grad=False) for micro in for_d]
             whole = concat_predictions(detached or predictions())
             self._update("discriminator", for_d, (slice_prediction(whole, micro) for micro in for_d), log)
 

@@ -88,12 +88,31 @@ def r1_penalty(discriminator: Callable[[Tensor], Logits], real: Tensor) -> Tenso
     return _image_gradient(discriminator, real.detach()).flatten(1).square().sum(1).mean()
 
 
+def r1_of_logits(logits: Logits, real: Tensor) -> Tensor:
+    """Compute `r1_penalty` from logits that another term uses too, which saves a forward pass.
+
+    Args:
+        logits: of `real`.
+        real: (B, C, H, W), a leaf that required a gradient when the discriminator computed `logits`.
+
+    Returns:
+        Scalar, float32 or better.
+
+    Raises:
+        RuntimeError: gradients were disabled, or the gradient does not depend on a trainable weight.
+    """
+    return _gradient(logits, real).flatten(1).square().sum(1).mean()
+
+
 def _image_gradient(discriminator: Callable[[Tensor], Logits], image: Tensor) -> Tensor:
     """Compute the gradient of the summed logits with respect to a detached `image`, in float32 or better, with a graph."""
     if not torch.is_grad_enabled():
         raise RuntimeError("a gradient penalty needs gradients, which are disabled here (no_grad or inference_mode)")
     image.requires_grad_()
-    logits = discriminator(image)
+    return _gradient(discriminator(image), image)
+
+
+def _gradient(logits: Logits, image: Tensor) -> Tensor:
     scales = [logits] if isinstance(logits, Tensor) else logits
     with torch.autocast(image.device.type, enabled=False):
         (gradient,) = torch.autograd.grad([scale.sum() for scale in scales], image, create_graph=True)

@@ -2,10 +2,11 @@
 
 from lit_inpaint.papers.deepgin import DeepGIN
 from lit_inpaint.papers.glcic import GLCIC
+from lit_inpaint.papers.lama import LaMa
 from lit_inpaint.papers.lpi_net import LPINet
 from lit_inpaint.papers.pconv import PConv
 from lit_inpaint.papers.pepsi import PEPSI
 from lit_inpaint.papers.unet import UNet
 from lit_inpaint.papers.wavemix import WaveMix
 
-__all__ = ["GLCIC", "PEPSI", "DeepGIN", "LPINet", "PConv", "UNet", "WaveMix"]
+__all__ = ["GLCIC", "PEPSI", "DeepGIN", "LPINet", "LaMa", "PConv", "UNet", "WaveMix"]

@@ -66,19 +66,32 @@ class WeightsFile:
         remedy = (
             f"`python -m lit_inpaint.fetch {self.name}` replaces it" if other is None else "give a state dict of torch.save"
         )
-        try:
-            # Memory-mapped if the format allows it: most bytes belong to the classifier, which is not used.
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        except Exception as error:  # unpickling arbitrary bytes can raise any exception
-            raise UserError(f"{path} cannot be read; {remedy}") from error
-        if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-            raise UserError(f"{path} holds no state dict; {remedy}")
-        return cast(dict[str, Tensor], content)
+        return read_state_dict(path, remedy)
 
     def mismatch(self, network: str, other: Path | None = None) -> UserError:
         """The error for a state dict of another network; arguments as for `read`, and whose `network` is expected."""
         remedy = f"; put {self.file} there" if other is None else ""
         return UserError(f"{self.path if other is None else other} is not {network}{remedy}")
+
+
+def read_state_dict(path: Path, remedy: str) -> dict[str, Tensor]:
+    """Read a state dict on the CPU with `weights_only=True`.
+
+    Args:
+        path: of an existing file of `torch.save`.
+        remedy: end of the messages.
+
+    Raises:
+        UserError: the file is unreadable or holds something else.
+    """
+    try:
+        # Memory-mapped if the format allows it: most bytes of some files belong to layers that are not used.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # unpickling arbitrary bytes can raise any exception
+        raise UserError(f"{path} cannot be read; {remedy}") from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{path} holds no state dict; {remedy}")
+    return cast(dict[str, Tensor], content)
 
 
 VGG16 = WeightsFile("vgg16", "VGG-16 (ImageNet)", "https://download.pytorch.org/models/vgg16-397923af.pth", 528)

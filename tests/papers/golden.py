@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from lit_inpaint import papers
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.papers.glcic import STAGES
+from lit_inpaint.papers.lama import Weights as LaMaWeights
 from lit_inpaint.settings import Adam, Stage
 from lit_inpaint.types import Batch
 
@@ -56,6 +57,13 @@ CURVES: dict[str, Callable[[], Inpainter]] = {
         discriminator_width=4,
         features=16,
         stages=GLCIC,
+    ),
+    "lama": partial(
+        papers.LaMa,
+        blocks=2,
+        width=4,
+        discriminator_width=4,
+        weights=LaMaWeights(hole=1.0, segmentation_perceptual=0.0),  # a ResNet-50 in double precision takes most of 10 s
     ),
     "lpi_net": papers.LPINet,
     "pconv": partial(papers.PConv, levels=4, width=8, vgg="random"),
