@@ -19,9 +19,10 @@ Sources for the masks of each paper, or of its public code:
 | PEPSI, samples | `PepsiStrokes(strokes=(3, 6), pieces=(5, 10), radius=(15 / 256, 20 / 256))` |
 | DeepGIN, three types | `Boxes(count=(1, 1), side=(0.3, 0.7), margin=0.0)`, `CellularAutomaton()`, `CrossedStrokes()` |
 | the same by its text | `FreeForm()` in place of `CrossedStrokes()` |
-| LaMa, training | `Lama("train")`, ablation `Lama("train_small")` |
-| LaMa, tests at 256x256 | `Lama("thin")`, `Lama("medium")`, `Lama("thick")`; at 512x512 `Lama("thin_512")`, ... |
-| WaveMix, training | `Lama("wavemix_stl10")`; the released model's `Lama("wavemix_224")` |
+| LaMa, training | `LamaMasks("train")`, ablation `LamaMasks("train_small")` |
+| LaMa, tests at 256x256 | `LamaMasks("thin")`, `LamaMasks("medium")`, `LamaMasks("thick")` |
+| LaMa, tests at 512x512 | `LamaMasks("thin_512")`, `LamaMasks("medium_512")`, `LamaMasks("thick_512")` |
+| WaveMix, training | `LamaMasks("wavemix_stl10")`; the released model's `LamaMasks("wavemix_224")` |
 | partial convolutions, Keras port | `Shapes()` |
 | partial convolutions, naoto0804's port | `RandomWalk()` |
 """
@@ -33,8 +34,8 @@ from lit_inpaint.masks.center import Center
 from lit_inpaint.masks.crossed_strokes import CrossedStrokes
 from lit_inpaint.masks.free_form import FreeForm
 from lit_inpaint.masks.half_image import HalfImage
-from lit_inpaint.masks.lama import Lama
-from lit_inpaint.masks.lama_irregular import LamaIrregular
+from lit_inpaint.masks.irregular_strokes import IrregularStrokes
+from lit_inpaint.masks.lama_masks import LamaMasks
 from lit_inpaint.masks.mask_ratio_range import MaskRatio
 from lit_inpaint.masks.mask_union import MaskUnion
 from lit_inpaint.masks.mixture import Mixture
@@ -54,8 +55,8 @@ __all__ = [
     "CrossedStrokes",
     "FreeForm",
     "HalfImage",
-    "Lama",
-    "LamaIrregular",
+    "IrregularStrokes",
+    "LamaMasks",
     "MaskRatio",
     "MaskSource",
     "MaskUnion",

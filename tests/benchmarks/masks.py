@@ -40,8 +40,8 @@ from lit_inpaint.masks import (
     Center,
     CrossedStrokes,
     FreeForm,
-    Lama,
-    LamaIrregular,
+    IrregularStrokes,
+    LamaMasks,
     MaskRatio,
     MaskSource,
     PepsiStrokes,
@@ -97,8 +97,8 @@ def comparisons(options: argparse.Namespace) -> list[Comparison]:
         irregular = lama.RandomIrregularMaskGenerator(**strokes)
         mixed = lama.MixedMaskGenerator(1, strokes, 1, boxes, segm_proba=0)
         found += [
-            Comparison("LamaIrregular", LamaIrregular(), lambda: irregular(image)),
-            Comparison("Lama, train", Lama("train"), lambda: mixed(image)),
+            Comparison("IrregularStrokes", IrregularStrokes(), lambda: irregular(image)),
+            Comparison("LamaMasks, train", LamaMasks("train"), lambda: mixed(image)),
         ]
     if options.pepsi:
         pepsi = module_of(options.pepsi, "be4e487", "ops.py", "tensorflow", "scipy")

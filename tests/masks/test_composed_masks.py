@@ -14,7 +14,7 @@ from lit_inpaint.masks import (
     Center,
     CrossedStrokes,
     FreeForm,
-    Lama,
+    LamaMasks,
     MaskRatio,
     MaskSource,
     MaskUnion,
@@ -22,7 +22,7 @@ from lit_inpaint.masks import (
     RandomFlipRot90,
     Shapes,
 )
-from lit_inpaint.masks.lama import LamaSet
+from lit_inpaint.masks.lama_masks import LamaSet
 
 
 class Corner(MaskSource):
@@ -67,21 +67,21 @@ def test_uint8_and_float_masks_are_equal() -> None:
 @pytest.mark.parametrize("kind", get_args(LamaSet))
 def test_mask_ratio_around_each_set_of_lama(kind: LamaSet) -> None:
     rng = torch.Generator().manual_seed(0)
-    ranged = MaskRatio(Lama(kind), 0.2, 0.3)
+    ranged = MaskRatio(LamaMasks(kind), 0.2, 0.3)
     assert all(0.2 <= ranged.sample_uint8((64, 64), rng).mean() < 0.3 for _ in range(10))
 
 
 def test_composed_sources_compare_and_print_as_python() -> None:
     source = MaskRatio(
-        Mixture((Lama("thin"), RandomFlipRot90(CrossedStrokes()), MaskUnion((Shapes(), Center(8)))), (1.0, 2.0, 3.0)), 0.1
+        Mixture((LamaMasks("thin"), RandomFlipRot90(CrossedStrokes()), MaskUnion((Shapes(), Center(8)))), (1.0, 2.0, 3.0)), 0.1
     )
     names = dict(vars(lit_inpaint.masks))
     assert eval(repr(source), names) == source
-    assert source != MaskRatio(Mixture((Lama("thick"), RandomFlipRot90(CrossedStrokes()), MaskUnion((Shapes(),)))), 0.1)
+    assert source != MaskRatio(Mixture((LamaMasks("thick"), RandomFlipRot90(CrossedStrokes()), MaskUnion((Shapes(),)))), 0.1)
     assert len({source, eval(repr(source), names)}) == 1
 
 
 def test_lama_test_set_on_a_tiny_image_is_an_error_in_one_line() -> None:
-    with pytest.raises(UserError, match=r"Lama\('medium'\).*1x1 image") as caught:
-        Lama("medium")((1, 1), torch.Generator().manual_seed(0))
+    with pytest.raises(UserError, match=r"LamaMasks\('medium'\).*1x1 image") as caught:
+        LamaMasks("medium")((1, 1), torch.Generator().manual_seed(0))
     assert "\n" not in str(caught.value)

@@ -20,8 +20,8 @@ from lit_inpaint.masks import (
     CrossedStrokes,
     FreeForm,
     HalfImage,
-    Lama,
-    LamaIrregular,
+    IrregularStrokes,
+    LamaMasks,
     MaskRatio,
     MaskSource,
     MaskUnion,
@@ -32,7 +32,7 @@ from lit_inpaint.masks import (
     RandomWalk,
     Shapes,
 )
-from lit_inpaint.masks.lama import LamaSet
+from lit_inpaint.masks.lama_masks import LamaSet
 
 RANDOM = [
     Boxes(),
@@ -42,14 +42,14 @@ RANDOM = [
     MaskRatio(low=0.2, high=0.3),
     MaskRatio(FreeForm(strokes=(1, 1)), low=0.5, high=0.51),
     Mixture((Boxes(), FreeForm()), (1.0, 2.0)),
-    *(Lama(kind) for kind in get_args(LamaSet) if kind != "wavemix_stl10"),
-    LamaIrregular(),
+    *(LamaMasks(kind) for kind in get_args(LamaSet) if kind != "wavemix_stl10"),
+    IrregularStrokes(),
     PepsiStrokes(),
     RandomFlipRot90(PepsiStrokes()),
     RandomWalk(canvas=128),
     Shapes(),
     MaskUnion((FreeForm(), Boxes())),
-    MaskRatio(Lama("wavemix_stl10"), low=0.1, high=0.5),
+    MaskRatio(LamaMasks("wavemix_stl10"), low=0.1, high=0.5),
 ]
 SOURCES = [Center(), Center(size=12), HalfImage(), *RANDOM]
 SIZES = [(64, 64), (256, 256), (48, 96), (97, 61)]
@@ -138,12 +138,12 @@ def test_sources_can_be_written_in_yaml(tmp_path) -> None:
         - class_path: lit_inpaint.masks.MaskUnion
           init_args:
             sources:
-            - {class_path: lit_inpaint.masks.Lama, init_args: {kind: thin_512}}
+            - {class_path: lit_inpaint.masks.LamaMasks, init_args: {kind: thin_512}}
             - {class_path: lit_inpaint.masks.RandomFlipRot90, init_args: {source: {class_path: lit_inpaint.masks.PepsiStrokes}}}
         weights: [1, 3, 2]
     """
     parsed = parser.parse_args([f"--mask={config}"])
-    union = MaskUnion((Lama("thin_512"), RandomFlipRot90(PepsiStrokes())))
+    union = MaskUnion((LamaMasks("thin_512"), RandomFlipRot90(PepsiStrokes())))
     expected = Mixture((MaskRatio(FreeForm(), 0.1, 0.2), Boxes((1, 2), (0.3, 0.7)), union), (1.0, 3.0, 2.0))
     assert parser.instantiate(parsed).mask == expected
     # The dumped configuration restores the source, defaults included.
@@ -173,10 +173,10 @@ def test_mixture_follows_its_weights() -> None:
         (lambda: Mixture(()), r"Mixture\.sources is empty"),
         (lambda: Mixture((Center(),), (1.0, 2.0)), r"2 values for 1 source"),
         (lambda: Mixture((Center(),), (0.0,)), r"not all of them 0"),
-        (lambda: LamaIrregular(strokes=(0, 1)), r"LamaIrregular\.strokes"),
-        (lambda: LamaIrregular(width=(0.5, 2.0)), r"LamaIrregular\.width"),
-        (lambda: LamaIrregular(angles=0), r"LamaIrregular\.angles is 0"),
-        (lambda: Lama("wide"), r"Lama\.kind is 'wide'; expected one of train, train_small, thin"),
+        (lambda: IrregularStrokes(strokes=(0, 1)), r"IrregularStrokes\.strokes"),
+        (lambda: IrregularStrokes(width=(0.5, 2.0)), r"IrregularStrokes\.width"),
+        (lambda: IrregularStrokes(angles=0), r"IrregularStrokes\.angles is 0"),
+        (lambda: LamaMasks("wide"), r"LamaMasks\.kind is 'wide'; expected one of train, train_small, thin"),
         (lambda: PepsiStrokes(strokes=(0, 3)), r"PepsiStrokes\.strokes"),
         (lambda: PepsiStrokes(pieces=(0, 3)), r"PepsiStrokes\.pieces"),
         (lambda: PepsiStrokes(length=(0.3, 0.2)), r"PepsiStrokes\.length"),

@@ -20,8 +20,8 @@ from lit_inpaint.masks import (
     CrossedStrokes,
     FreeForm,
     HalfImage,
-    Lama,
-    LamaIrregular,
+    IrregularStrokes,
+    LamaMasks,
     MaskSource,
     MaskUnion,
     PepsiStrokes,
@@ -78,47 +78,47 @@ TABLE: list[tuple[MaskSource, int, int, list[Reference]]] = [
         [measured(0.5123, 0.0696, 0.3837, 0.4987, 0.6188), Reference(0.511, 0.073, ends(0.374, 0.628))],
     ),
     (Boxes(), 256, 2000, [measured(0.2441, 0.1135, 0.0587, 0.2464, 0.4288), Reference(0.243)]),
-    (LamaIrregular(), 256, 2000, [measured(0.4617, 0.2154, 0.092, 0.477, 0.7982), Reference(0.458)]),
+    (IrregularStrokes(), 256, 2000, [measured(0.4617, 0.2154, 0.092, 0.477, 0.7982), Reference(0.458)]),
     (
-        Lama("train"),
+        LamaMasks("train"),
         256,
         2000,
         [measured(0.3515, 0.2038, 0.0692, 0.3172, 0.7394), Reference(0.356, 0.205, three(0.066, 0.324, 0.747))],
     ),
     (
-        Lama("train_small"),
+        LamaMasks("train_small"),
         256,
         2000,
         [measured(0.2299, 0.1587, 0.0381, 0.1933, 0.5118), Reference(0.229, None, three(0.042, 0.186, 0.513))],
     ),
     (
-        Lama("thin"),
+        LamaMasks("thin"),
         256,
         2000,
         [measured(0.2935, 0.1274, 0.0760, 0.3046, 0.4749), Reference(0.283, None, three(0.067, 0.288, 0.470))],
     ),
     (
-        Lama("medium"),
+        LamaMasks("medium"),
         256,
         2000,
         [measured(0.2348, 0.1310, 0.0201, 0.2589, 0.4240), Reference(0.235, None, three(0.016, 0.259, 0.433))],
     ),
     (
-        Lama("thick"),
+        LamaMasks("thick"),
         256,
         2000,
         [measured(0.2637, 0.1302, 0.0565, 0.2664, 0.4694), Reference(0.261, None, three(0.053, 0.260, 0.472))],
     ),
-    (Lama("thin_512"), 512, 500, [measured(0.2843, 0.1342, 0.0603, 0.2966, 0.4753), Reference(0.284)]),
-    (Lama("medium_512"), 512, 500, [measured(0.2746, 0.1396, 0.0394, 0.2952, 0.4760), Reference(0.273)]),
-    (Lama("thick_512"), 512, 500, [measured(0.2649, 0.1309, 0.0521, 0.2672, 0.4701), Reference(0.267)]),
+    (LamaMasks("thin_512"), 512, 500, [measured(0.2843, 0.1342, 0.0603, 0.2966, 0.4753), Reference(0.284)]),
+    (LamaMasks("medium_512"), 512, 500, [measured(0.2746, 0.1396, 0.0394, 0.2952, 0.4760), Reference(0.273)]),
+    (LamaMasks("thick_512"), 512, 500, [measured(0.2649, 0.1309, 0.0521, 0.2672, 0.4701), Reference(0.267)]),
     (
-        Lama("wavemix_stl10"),
+        LamaMasks("wavemix_stl10"),
         96,
         2000,
         [measured(0.2635, 0.2221, 0.0, 0.1829, 0.6766), Reference(0.260, 0.221, ends(0.0, 0.687))],
     ),
-    (Lama("wavemix_224"), 224, 2000, [measured(0.1977, 0.0721, 0.0889, 0.1930, 0.3293), Reference(0.202, 0.074)]),
+    (LamaMasks("wavemix_224"), 224, 2000, [measured(0.1977, 0.0721, 0.0889, 0.1930, 0.3293), Reference(0.202, 0.074)]),
     (Shapes(), 256, 2000, [measured(0.3007, 0.1008, 0.1303, 0.3056, 0.4550), Reference(0.305, 0.104)]),
     (Shapes(), 512, 500, [measured(0.2640, 0.0954, 0.1102, 0.2642, 0.4165), Reference(0.269, 0.093)]),
     (PepsiStrokes(), 256, 2000, [measured(0.4458, 0.1087, 0.2701, 0.4460, 0.6223), Reference(0.42, 0.10, n=60, rounding=0.01)]),
@@ -154,7 +154,7 @@ def test_ten_percent_of_wavemix_masks_are_empty() -> None:
     """205 of 2,000 of the public code's are empty: one box mask in five has no box."""
     rng = torch.Generator().manual_seed(0)
     n = 1000
-    empty = sum(not Lama("wavemix_stl10").sample_uint8((96, 96), rng).any() for _ in range(n))
+    empty = sum(not LamaMasks("wavemix_stl10").sample_uint8((96, 96), rng).any() for _ in range(n))
     assert empty == pytest.approx(0.1 * n, abs=4 * (n * 0.1 * 0.9) ** 0.5)
 
 
@@ -162,6 +162,6 @@ def test_ten_percent_of_wavemix_masks_are_empty() -> None:
 def test_mask_ratios_do_not_depend_on_the_size(side: int) -> None:
     """Lengths are fractions of the image: a smaller one has the same ratio, apart from widths rounded to whole pixels."""
     rng = torch.Generator().manual_seed(0)
-    for source, mean in [(FreeForm(), 0.148), (CrossedStrokes(), 0.398), (LamaIrregular(), 0.460), (PepsiStrokes(), 0.446)]:
+    for source, mean in [(FreeForm(), 0.148), (CrossedStrokes(), 0.398), (IrregularStrokes(), 0.460), (PepsiStrokes(), 0.446)]:
         ratios = np.array([np.count_nonzero(source.sample_uint8((side, side), rng)) / side**2 for _ in range(500)])
         assert ratios.mean() == pytest.approx(mean, abs=0.03 + 4 * ratios.std() / 500**0.5)

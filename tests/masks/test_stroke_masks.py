@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_inpaint.masks import CrossedStrokes, Lama, LamaIrregular, PepsiStrokes
+from lit_inpaint.masks import CrossedStrokes, IrregularStrokes, LamaMasks, PepsiStrokes
 from lit_inpaint.masks.base import python_rng
 from lit_inpaint.masks.straight_strokes import directions
 
@@ -45,22 +45,22 @@ def lama_reference(
 @pytest.mark.parametrize(
     ("source", "public"),
     [
-        (LamaIrregular(), {"min_times": 1, "max_times": 5, "max_len": 200, "max_width": 100}),
+        (IrregularStrokes(), {"min_times": 1, "max_times": 5, "max_len": 200, "max_width": 100}),
         (
-            LamaIrregular(strokes=(4, 51), length=(10 / 256, 49 / 256), width=(5 / 256, 14 / 256)),
+            IrregularStrokes(strokes=(4, 51), length=(10 / 256, 49 / 256), width=(5 / 256, 14 / 256)),
             {"min_times": 4, "max_times": 50, "max_len": 40, "max_width": 10},
         ),
     ],
     ids=["train", "thin"],
 )
-def test_lama_strokes_equal_the_public_code(source: LamaIrregular, public: dict[str, int]) -> None:
+def test_lama_strokes_equal_the_public_code(source: IrregularStrokes, public: dict[str, int]) -> None:
     for seed in range(40):
         expected = lama_reference(seed, (256, 256), **public)
         assert np.array_equal(source((256, 256), generator(seed))[0].numpy(), expected), seed
 
 
 def test_lama_strokes_start_anywhere_in_images_that_are_not_square() -> None:
-    mean = np.mean([LamaIrregular().sample_uint8((64, 192), generator(seed)) for seed in range(600)], axis=0)
+    mean = np.mean([IrregularStrokes().sample_uint8((64, 192), generator(seed)) for seed in range(600)], axis=0)
     assert mean[:, :64].mean() == pytest.approx(mean[:, -64:].mean(), abs=0.06)
     assert mean[:, 64:128].mean() > 0.2
 
@@ -68,7 +68,7 @@ def test_lama_strokes_start_anywhere_in_images_that_are_not_square() -> None:
 def test_number_of_angles() -> None:
     """One long thin segment: with one angle, 0.01 radians, all are upright; with two, some have 1.01 radians."""
     for angles, lean in [(1, 3), (2, 60)]:
-        source = LamaIrregular((1, 1), (1, 1), (0.3, 0.3), (0.0, 0.0), angles)
+        source = IrregularStrokes((1, 1), (1, 1), (0.3, 0.3), (0.0, 0.0), angles)
         widths = [np.ptp(np.nonzero(source.sample_uint8((256, 256), generator(seed)))[1]) for seed in range(40)]
         assert lean - 3 <= max(widths) <= lean + 10
 
@@ -102,15 +102,15 @@ def test_rounding_of_sines_moves_no_vertex() -> None:
 @pytest.mark.parametrize("kind", ["thin", "medium", "thick", "thick_512"])
 def test_lama_test_masks_have_ratios_up_to_half(kind) -> None:
     rng = generator(0)
-    assert max(Lama(kind).sample_uint8((96, 96), rng).mean() for _ in range(150)) <= 0.5
-    assert max(Lama("train").sample_uint8((96, 96), rng).mean() for _ in range(150)) > 0.6
+    assert max(LamaMasks(kind).sample_uint8((96, 96), rng).mean() for _ in range(150)) <= 0.5
+    assert max(LamaMasks("train").sample_uint8((96, 96), rng).mean() for _ in range(150)) > 0.6
 
 
 @pytest.mark.parametrize(("kind", "fraction"), [("train", 1 / 2), ("train_small", 1 / 2), ("thin", 0), ("medium", 3 / 13)])
 def test_fraction_of_boxes_in_lama_sets(kind, fraction: float) -> None:
     """In a union of few boxes, few rows differ from the row above; in strokes, nearly all do."""
     rng, n = generator(0), 300
-    masks = [Lama(kind).sample_uint8((256, 256), rng) for _ in range(n)]
+    masks = [LamaMasks(kind).sample_uint8((256, 256), rng) for _ in range(n)]
     boxes = sum(int((np.diff(mask.astype(int), axis=0) != 0).any(axis=1).sum()) <= 10 for mask in masks)
     assert boxes == pytest.approx(fraction * n, abs=4 * (n * fraction * (1 - fraction)) ** 0.5)
 

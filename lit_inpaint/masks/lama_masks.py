@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks.base import NumpyMaskSource
 from lit_inpaint.masks.boxes import Boxes
-from lit_inpaint.masks.lama_irregular import LamaIrregular
+from lit_inpaint.masks.irregular_strokes import IrregularStrokes
 from lit_inpaint.masks.mixture import Mixture
 
 LamaSet = Literal[
@@ -32,7 +32,7 @@ _MAX_DRAWS = 1000
 
 
 @dataclass(frozen=True)
-class Lama(NumpyMaskSource):
+class LamaMasks(NumpyMaskSource):
     """A mask set of LaMa (advimman/lama@786f593) or WaveMix (97b502f): each mask consists of irregular strokes or of boxes.
 
     | set | strokes: number, length, width | boxes: frequency, number, side, margin | mean mask ratio |
@@ -62,7 +62,7 @@ class Lama(NumpyMaskSource):
 
     def __post_init__(self) -> None:
         if self.kind not in _SETS:
-            raise UserError(f"Lama.kind is {self.kind!r}; expected one of {', '.join(_SETS)}")
+            raise UserError(f"LamaMasks.kind is {self.kind!r}; expected one of {', '.join(_SETS)}")
 
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """Draw one mask (H, W), 1 = hole.
@@ -76,7 +76,7 @@ class Lama(NumpyMaskSource):
             if np.count_nonzero(mask) <= mask_set.max_ratio * mask.size:
                 return mask
         raise UserError(
-            f"Lama({self.kind!r}) finds no mask with a ratio up to 50 % for a {size[0]}x{size[1]} image; enlarge it"
+            f"LamaMasks({self.kind!r}) finds no mask with a ratio up to 50 % for a {size[0]}x{size[1]} image; enlarge it"
         )
 
 
@@ -94,7 +94,7 @@ def _set(
     max_ratio: float = 1.0,
 ) -> _Set:
     """Build a set from pixels at `side`: max length and width of segments; weight, number, side and margin of the boxes."""
-    irregular = LamaIrregular(strokes=strokes, length=(10 / side, length / side), width=(5 / side, width / side))
+    irregular = IrregularStrokes(strokes=strokes, length=(10 / side, length / side), width=(5 / side, width / side))
     if boxes is None:
         return _Set(Mixture((irregular,)), max_ratio)
     weight, count, (min_side, max_side), margin = boxes

@@ -14,13 +14,13 @@ from lit_inpaint.masks.straight_strokes import directions, straight_strokes
 
 
 @dataclass(frozen=True)
-class LamaIrregular(NumpyMaskSource):
+class IrregularStrokes(NumpyMaskSource):
     """Strokes of straight segments inside the image, each segment with its own width (LaMa, advimman/lama@786f593).
 
     The defaults are those of LaMa's training at 256x256: segments of 10-209 pixels, 5-104 pixels wide, and a mean mask ratio of
     46 %. Lengths scale with the shorter side. The public options differ from their names: `max_times: 5` draws up to 6 strokes,
     since its wrapper adds one and includes the end. `max_len: 200` is a length of 10 to 209 pixels, `max_width: 100` a width of
-    5 to 104. Here both ends are the values that are drawn. `Lama` has LaMa's complete sets, with boxes.
+    5 to 104. Here both ends are the values that are drawn. `LamaMasks` has LaMa's complete sets, with boxes.
 
     Args:
         strokes: min and max number of strokes.
@@ -37,12 +37,12 @@ class LamaIrregular(NumpyMaskSource):
     angles: int = 4
 
     def __post_init__(self) -> None:
-        require_range("LamaIrregular.strokes", self.strokes, minimum=1)
-        require_range("LamaIrregular.steps", self.steps, minimum=1)
-        require_range("LamaIrregular.length", self.length, minimum=0)
-        require_range("LamaIrregular.width", self.width, minimum=0, maximum=1)
+        require_range("IrregularStrokes.strokes", self.strokes, minimum=1)
+        require_range("IrregularStrokes.steps", self.steps, minimum=1)
+        require_range("IrregularStrokes.length", self.length, minimum=0)
+        require_range("IrregularStrokes.width", self.width, minimum=0, maximum=1)
         if self.angles < 1:
-            raise UserError(f"LamaIrregular.angles is {self.angles}; expected at least 1")
+            raise UserError(f"IrregularStrokes.angles is {self.angles}; expected at least 1")
 
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """Draw one mask (H, W), 1 = hole, never empty."""
