@@ -16,7 +16,9 @@ from lit_inpaint.data.datasets.oxford_buildings import Oxford
 from lit_inpaint.data.datasets.places2 import Places2
 from lit_inpaint.data.datasets.stanford_cars import StanfordCars
 from lit_inpaint.data.datasets.stl10 import STL10
+from lit_inpaint.data.datasets.tiny_imagenet import TinyImageNet
 from lit_inpaint.data.splits import Splits
+from lit_inpaint.data.train_mix import TrainFolder, TrainMix
 from lit_inpaint.data.transforms import (
     LamaAugment,
     NativeSize,
@@ -54,6 +56,9 @@ __all__ = [
     "ResizedCenterCrop",
     "Splits",
     "StanfordCars",
+    "TinyImageNet",
+    "TrainFolder",
+    "TrainMix",
     "Transform",
     "read_image",
 ]

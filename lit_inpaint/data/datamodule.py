@@ -11,14 +11,16 @@ from typing import Any, ClassVar, Literal
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from lit_inpaint.data.image_source import ImageSource
-from lit_inpaint.data.inpainting_dataset import EvalDataset, Sample, TrainDataset, collate
+from lit_inpaint.data.inpainting_dataset import EvalDataset, MixDataset, Sample, TrainDataset, collate
+from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.manifest import Manifest
-from lit_inpaint.data.samplers import EvalSampler, InfiniteSampler
+from lit_inpaint.data.samplers import EvalSampler, InfiniteSampler, MixSampler
 from lit_inpaint.data.shared_memory_collate import SharedBatch, SharedMemoryCollate
 from lit_inpaint.data.splits import Splits, random_subset
+from lit_inpaint.data.train_mix import TrainFolder, TrainMix
 from lit_inpaint.data.transforms import RandomResizedCrop, ResizedCenterCrop, Transform
 from lit_inpaint.data.unreadable_images import ImageStore, OnBadFile
 from lit_inpaint.data.workers import available_cores
@@ -92,6 +94,7 @@ class InpaintingData(LightningDataModule, ABC):
             the run.
         cache: keep decoded images in memory (sets of at most 2,000 files and 2 GiB). None: the data set's default.
         seed: seed of order, transforms, masks, random splits and subsets.
+        mix: further folders of training images, used by turns with the data set's own, each at its own size; see `TrainMix`.
 
     Raises:
         UserError: a number is out of range.
@@ -117,6 +120,7 @@ class InpaintingData(LightningDataModule, ABC):
         on_bad_file: OnBadFile = "skip",
         cache: bool | None = None,
         seed: int = 0,
+        mix: TrainMix | None = None,
     ) -> None:
         super().__init__()
         defaults = self.defaults(root)
@@ -147,8 +151,10 @@ class InpaintingData(LightningDataModule, ABC):
         self.on_bad_file = on_bad_file
         self.cache = defaults.cache if cache is None else cache
         self.seed = _require_min(0, "seed", seed)
+        self.mix = mix
         self._splits: Splits | None = None
         self._train_dataset: TrainDataset | None = None
+        self._mixed_datasets: list[TrainDataset] = []
         self._eval_datasets: dict[str, EvalDataset] = {}
 
     @classmethod
@@ -187,6 +193,7 @@ class InpaintingData(LightningDataModule, ABC):
         if stage == "fit" and self._train_dataset is None:
             store = self._make_store("training", splits.train, self.masks)
             self._train_dataset = TrainDataset(store, self.size, self.train_transform, self.masks, self.seed)
+            self._mixed_datasets = [self._mixed_dataset(folder) for folder in self.mix.folders] if self.mix else []
         if stage in ("fit", "validate"):
             self._setup_eval("validation", splits.val)
         if stage == "test":
@@ -196,26 +203,24 @@ class InpaintingData(LightningDataModule, ABC):
         """Return an infinite loader of training batches that starts at the trainer's `global_step`."""
         if self._train_dataset is None:
             raise RuntimeError("call setup('fit') first")
-        trainer, (rank, world_size) = self.trainer, self._rank_and_world_size()
-        sampler = InfiniteSampler(
-            count=len(self._train_dataset),
-            batch_size=self.batch_size,
-            rank=rank,
-            world_size=world_size,
-            seed=self.seed,
-            start_batch=lambda: trainer.global_step if trainer else 0,
-            repeat=self.repeat,
-            samples_per_image=len(self.masks),
-        )
+        own = self._train_sampler(self._train_dataset, self.batch_size, self.repeat)
+        mixed = [
+            self._train_sampler(dataset, folder.batch_size)
+            for dataset, folder in zip(self._mixed_datasets, self.mix.folders if self.mix else (), strict=True)
+        ]
         workers = self._num_workers()
+        dataset: Dataset[Any] = self._train_dataset
+        batching: dict[str, Any] = {"batch_size": self.batch_size, "sampler": own, "drop_last": True}
+        if self.mix:
+            dataset = MixDataset([self._train_dataset, *self._mixed_datasets])
+            counts = [self.mix.batches, *(folder.batches for folder in self.mix.folders)]
+            batching = {"batch_size": None, "sampler": MixSampler([own, *mixed], counts, own.start_batch)}
         return self._loader_class(
-            self._train_dataset,
-            self.batch_size,
-            sampler=sampler,
+            dataset,
+            **batching,
             num_workers=workers,
             collate_fn=self._collate(workers),
             pin_memory=torch.cuda.is_available(),
-            drop_last=True,
             generator=torch.Generator(),  # without it, the loader draws its workers' seed from the global generator
             persistent_workers=workers > 0,
         )
@@ -267,7 +272,9 @@ class InpaintingData(LightningDataModule, ABC):
         hashes = " ".join(split.digest()[:8] for split in (splits.train, splits.val, splits.test))
         sizes = "" if self.val_transform.square else f" ({self.val_transform.describe(self.size)})"
         shown = f"evaluation shows each{sizes} {self.val_crops} x {len(self.val_masks)} times (crops x mask sources)"
-        return f"{type(self).__name__}{f' {self.root}' if self.root else ''}: {counts}, lists {hashes}; {self.size} px; {shown}"
+        mix = "".join(f"; mixed with {each.root} at {each.size} px" for each in self.mix.folders) if self.mix else ""
+        root = f" {self.root}" if self.root else ""
+        return f"{type(self).__name__}{root}: {counts}, lists {hashes}; {self.size} px; {shown}{mix}"
 
     def _limited_splits(self) -> Splits:
         """Return the splits, with at most `val_images` and `test_images` images."""
@@ -288,6 +295,26 @@ class InpaintingData(LightningDataModule, ABC):
             if isinstance(source, PerImageMasks):
                 source.check([store.source.key(index) for index in range(len(store))])
         return store
+
+    def _mixed_dataset(self, folder: TrainFolder) -> TrainDataset:
+        if not (root := Path(folder.root)).is_dir() or not len(images := list_images(root)):
+            raise UserError(f"data.mix: no images at {folder.root}; correct the root of this folder, or leave it out")
+        masks = self.masks if folder.masks is None else (folder.masks,)
+        store = ImageStore(images, self.on_bad_file, self.cache)
+        return TrainDataset(store, folder.size, folder.transform, masks, self.seed)
+
+    def _train_sampler(self, dataset: TrainDataset, batch_size: int, repeat: int = 1) -> InfiniteSampler:
+        trainer, (rank, world_size) = self.trainer, self._rank_and_world_size()
+        return InfiniteSampler(
+            count=len(dataset),
+            batch_size=batch_size,
+            rank=rank,
+            world_size=world_size,
+            seed=self.seed,
+            start_batch=lambda: trainer.global_step if trainer else 0,
+            repeat=repeat,
+            samples_per_image=len(dataset.masks),
+        )
 
     def _missing_error(self, what: str) -> UserError:
         fix = f"put {self.expected_layout} there, or name any other folder of images: --data.root DIR"
@@ -331,7 +358,9 @@ class InpaintingData(LightningDataModule, ABC):
 
     def _collate(self, workers: int) -> Callable[[Sequence[Sample | None]], Batch | SharedBatch | None]:
         """Each loader process needs four slots: one in the making, two waiting (torch's `prefetch_factor`), one being read."""
-        return SharedMemoryCollate(4 * workers, 4 * self.batch_size * self.size**2) if workers else collate
+        pixels = [self.batch_size * self.size**2]
+        pixels += [folder.batch_size * folder.size**2 for folder in self.mix.folders] if self.mix else []
+        return SharedMemoryCollate(4 * workers, 4 * max(pixels)) if workers else collate
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

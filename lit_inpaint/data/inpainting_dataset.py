@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lit_inpaint.data.rng import RngStream, generator
-from lit_inpaint.data.samplers import TrainKey
+from lit_inpaint.data.samplers import MixKey, TrainKey
 from lit_inpaint.data.transforms import Transform
 from lit_inpaint.data.unreadable_images import ImageStore
 from lit_inpaint.data.workers import available_cores
@@ -72,6 +72,25 @@ class TrainDataset(Dataset[Sample]):
         return _make_sample(
             self.store, index_read, image, self.size, self.transform, self.masks[source], transform_key, mask_key
         )
+
+
+class MixDataset(Dataset[list[Sample]]):
+    """Training batches by (part, keys of its samples); see `MixSampler`. A plain index stands for that of the first part.
+
+    Args:
+        parts: the training samples of each part.
+    """
+
+    def __init__(self, parts: Sequence[TrainDataset]) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, key: MixKey | int) -> list[Sample]:
+        """Return the samples of one batch."""
+        part, keys = (0, [key]) if isinstance(key, int) else key
+        return [self.parts[part][each] for each in keys]
 
 
 class EvalDataset(Dataset[Sample | None]):

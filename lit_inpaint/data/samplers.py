@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
@@ -12,6 +13,9 @@ from lit_inpaint.data.rng import RngStream, generator
 
 TrainKey = tuple[int, int]
 """A training sample: (image index, position in the stream)."""
+
+MixKey = tuple[int, list[TrainKey]]
+"""A training batch of a mix: (part, keys of its samples)."""
 
 T = TypeVar("T", covariant=True)
 
@@ -76,24 +80,60 @@ class InfiniteSampler(ShardedSampler[TrainKey]):
         self.start_batch = start_batch
         self.repeat = repeat
         self.samples_per_image = samples_per_image
+        self._epoch, self._order = -1, torch.empty(0)  # the permutation in use
 
     def __iter__(self) -> Iterator[TrainKey]:
         """Yield keys without end, B per batch; the `DataLoader` groups them."""
-        batch, epoch, order = self.start_batch(), -1, torch.empty(0)
-        while True:
-            first = (batch * self.world_size + self.rank) * self.batch_size
-            for position in range(first, first + self.batch_size):
-                visit = position // self.samples_per_image
-                if visit // self.count != epoch:
-                    epoch = visit // self.count
-                    order = torch.randperm(self.count, generator=generator(self.seed, RngStream.ORDER, epoch))
-                yield int(order[visit % self.count]), position
-            batch += 1
+        for batch in itertools.count(self.start_batch()):
+            yield from self.batch_keys(batch)
+
+    def batch_keys(self, batch: int) -> list[TrainKey]:
+        """Return this process's keys of batch `batch`."""
+        first, keys = (batch * self.world_size + self.rank) * self.batch_size, list[TrainKey]()
+        for position in range(first, first + self.batch_size):
+            epoch, index = divmod(position // self.samples_per_image, self.count)
+            if epoch != self._epoch:
+                self._epoch = epoch
+                self._order = torch.randperm(self.count, generator=generator(self.seed, RngStream.ORDER, epoch))
+            keys.append((int(self._order[index]), position))
+        return keys
 
     def __len__(self) -> int:
         """Number of samples of this process in an epoch of Lightning's: whole batches, at least one."""
         batches = self.count * self.samples_per_image * self.repeat // (self.batch_size * self.world_size)
         return max(1, batches) * self.batch_size
+
+
+class MixSampler(ShardedSampler[MixKey]):
+    """The training order of several image sets as one infinite stream of batches; see `TrainMix`.
+
+    In each cycle, every part has its number of consecutive batches. Batch k is so a fixed window of one part's own stream, and
+    the sampler has no state, as `InfiniteSampler`.
+
+    Args:
+        parts: the sampler of each part; its own `start_batch` is not used.
+        batches: number of batches of each part in a cycle.
+        start_batch: returns the number of batches trained so far.
+    """
+
+    def __init__(self, parts: Sequence[InfiniteSampler], batches: Sequence[int], start_batch: Callable[[], int]) -> None:
+        super().__init__(parts[0].count, parts[0].rank, parts[0].world_size)
+        self.parts = parts
+        self.start_batch = start_batch
+        self._cycle = [(part, number) for part, count in enumerate(batches) for number in range(count)]
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[MixKey]:
+        """Yield (part, keys of one batch) without end."""
+        for batch in itertools.count(self.start_batch()):
+            cycle, place = divmod(batch, len(self._cycle))
+            part, number = self._cycle[place]
+            yield part, self.parts[part].batch_keys(cycle * self._batches[part] + number)
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch of Lightning's: the cycles in which the first part is used once."""
+        first = self.parts[0]
+        return max(1, len(first) // first.batch_size // self._batches[0]) * len(self._cycle)
 
 
 class EvalSampler(ShardedSampler[int]):

@@ -19,6 +19,7 @@ from lit_inpaint.data.datasets.folder_layouts import (
 )
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.data.splits import Splits, fill_missing_splits
+from lit_inpaint.data.train_mix import TrainMix
 from lit_inpaint.data.transforms import Transform
 from lit_inpaint.data.unreadable_images import OnBadFile
 from lit_inpaint.errors import UserError
@@ -74,6 +75,7 @@ class ADE20K(InpaintingData):
         on_bad_file: OnBadFile = "skip",
         cache: bool | None = None,
         seed: int = 0,
+        mix: TrainMix | None = None,
         subset: int | str | None = None,
     ) -> None:
         super().__init__(
@@ -92,6 +94,7 @@ class ADE20K(InpaintingData):
             on_bad_file=on_bad_file,
             cache=cache,
             seed=seed,
+            mix=mix,
         )
         if isinstance(subset, int) and subset < 1:
             raise UserError(f"data.subset is {subset}, it must be at least 1, or a list file")

@@ -23,6 +23,7 @@ from lit_inpaint.data.datasets.folder_layouts import (
 )
 from lit_inpaint.data.image_source import ImageFiles, Indices
 from lit_inpaint.data.splits import Splits
+from lit_inpaint.data.train_mix import TrainMix
 from lit_inpaint.data.transforms import RandomResizedCrop, Transform
 from lit_inpaint.data.unreadable_images import OnBadFile
 from lit_inpaint.errors import UserError
@@ -111,6 +112,7 @@ class CelebAHQ(InpaintingData):
         on_bad_file: OnBadFile = "skip",
         cache: bool | None = None,
         seed: int = 0,
+        mix: TrainMix | None = None,
         split: SplitName = "27000-3000",
     ) -> None:
         super().__init__(
@@ -129,6 +131,7 @@ class CelebAHQ(InpaintingData):
             on_bad_file=on_bad_file,
             cache=cache,
             seed=seed,
+            mix=mix,
         )
         self.split: SplitName = split
 

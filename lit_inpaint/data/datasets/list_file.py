@@ -13,6 +13,7 @@ from lit_inpaint.data.datamodule import InpaintingData
 from lit_inpaint.data.datasets.folder_layouts import abbreviate
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.data.splits import Splits, fill_missing_splits
+from lit_inpaint.data.train_mix import TrainMix
 from lit_inpaint.data.transforms import Transform
 from lit_inpaint.data.unreadable_images import OnBadFile
 from lit_inpaint.errors import UserError
@@ -55,6 +56,7 @@ class ListFile(InpaintingData):
         on_bad_file: OnBadFile = "skip",
         cache: bool | None = None,
         seed: int = 0,
+        mix: TrainMix | None = None,
         train: str | None = None,
         val: str | None = None,
         test: str | None = None,
@@ -75,6 +77,7 @@ class ListFile(InpaintingData):
             on_bad_file=on_bad_file,
             cache=cache,
             seed=seed,
+            mix=mix,
         )
         self.train = train
         self.val = val

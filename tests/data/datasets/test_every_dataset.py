@@ -6,7 +6,21 @@ from pathlib import Path
 import pytest
 from split_names import stems
 
-from lit_inpaint.data import ADE20K, FFHQ, CelebA, CelebAHQ, DemoPhotos, Folder, InpaintingData, ListFile, Oxford, Places2
+from lit_inpaint.data import (
+    ADE20K,
+    FFHQ,
+    CelebA,
+    CelebAHQ,
+    DemoPhotos,
+    Folder,
+    InpaintingData,
+    ListFile,
+    Oxford,
+    Places2,
+    TinyImageNet,
+    TrainFolder,
+    TrainMix,
+)
 from lit_inpaint.data.transforms import RandomResizedCrop, ResizedCenterCrop
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import Center
@@ -14,7 +28,7 @@ from lit_inpaint.masks import Center
 Write = Callable[..., Path]
 
 
-@pytest.mark.parametrize("kind", [Folder, ADE20K, CelebA, CelebAHQ, DemoPhotos, FFHQ, Oxford, Places2])
+@pytest.mark.parametrize("kind", [Folder, ADE20K, CelebA, CelebAHQ, DemoPhotos, FFHQ, Oxford, Places2, TinyImageNet])
 def test_the_error_for_a_missing_or_empty_folder_has_the_expected_layout(kind: type[InpaintingData], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "no images").mkdir()
@@ -64,7 +78,7 @@ def test_a_data_set_with_its_own_arguments_accepts_all_others(kind: type[Inpaint
         "repeat": 4,
         "workers": 5,
     }
-    values |= {"on_bad_file": "stop", "cache": True, "seed": 6}
+    values |= {"on_bad_file": "stop", "cache": True, "seed": 6, "mix": TrainMix([TrainFolder("f", 8, 1)])}
     assert values.keys() == shared.keys()
     data, same = kind(**values), Folder(**values)
     for name in values:
