@@ -17,26 +17,34 @@ from torch import Tensor, nn
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.feature_extractor import FeatureExtractor
 from lit_inpaint.storage.pretrained_weights import VGG16, VGG19
+from lit_inpaint.storage.user_path import user_path
 
 Depth = Literal[16, 19]
-VGGWeights = Literal["imagenet", "random"]
+VGGWeights = Literal["imagenet", "random"] | str
 
 _CONVOLUTIONS: dict[Depth, tuple[int, ...]] = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # per block
 _FILES = {16: VGG16, 19: VGG19}
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_OXFORD_MEAN, _OXFORD_STD = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
+_OXFORD_FIRST = (0.4800, 0.4085, -0.0651)  # of the first kernel, in red
 _SEED = 0
 
 
 class ImageNetNormalization(nn.Module):
-    """Normalize images as networks trained on ImageNet expect: per channel (x - mean) / std."""
+    """Normalize images as networks trained on ImageNet expect: per channel (x - mean) / std.
+
+    Args:
+        mean: of each channel on the [0, 1] scale; by default torchvision's.
+        std: the same.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, mean: Sequence[float] = _MEAN, std: Sequence[float] = _STD) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) on the [0, 1] scale to normalized."""
@@ -58,7 +66,9 @@ class VGGFeatures(nn.Module):
         layers: names, such as "conv1_1" (before its activation), "relu3_2", "pool1"; `forward` returns them in this order.
         weights: "imagenet" reads torchvision's file (see `lit_inpaint.storage.pretrained_weights`). "random" is He's
             initialization (normal, fan-in) with biases 0 from a fixed seed: not a published loss, but it needs no file, and
-            `description` names it.
+            `description` names it. Anything else is a file with a state dict of torchvision's layers, which may end with the
+            last one that is needed. Oxford's weights, which Caffe and Keras use, are recognized by their first kernel and get
+            their own preprocessing: [0, 255] minus the mean, so features are some 50 times as large.
 
     Raises:
         ValueError: a layer that the network does not have.
@@ -74,11 +84,14 @@ class VGGFeatures(nn.Module):
         self.weights = weights
         self.normalization = ImageNetNormalization()
         self.extractor: FeatureExtractor | None = None
+        self._is_oxford = False
 
     @property
     def description(self) -> str:
         """The network and its weights, for logs and tables."""
-        return f"VGG-{self.depth} with {'ImageNet' if self.weights == 'imagenet' else f'RANDOM weights (seed {_SEED})'}"
+        named = {"imagenet": "ImageNet weights", "random": f"RANDOM weights (seed {_SEED})"}
+        oxford = ", Oxford's preprocessing" if self.extractor is not None and self._is_oxford else ""
+        return f"VGG-{self.depth} with {named.get(self.weights, f'the weights in {self.weights}')}{oxford}"
 
     def load(self) -> FeatureExtractor:
         """Return the network; the first call reads its weights or draws them.
@@ -90,10 +103,14 @@ class VGGFeatures(nn.Module):
             names = layer_names(self.depth)
             indices = [names.index(name) for name in self.layers]
             layers = _convolutional_part(self.depth)[: max(indices) + 1]
-            if self.weights == "imagenet":
-                self._read_into(layers)
-            else:
+            if self.weights == "random":
                 _initialize(layers)
+            else:
+                self._read_into(layers)
+                first = next(layers.parameters()).detach()[0, 0, 0].float()
+                self._is_oxford = torch.allclose(first, torch.tensor(_OXFORD_FIRST), atol=1e-3)
+            if self._is_oxford:
+                self.normalization = ImageNetNormalization(_OXFORD_MEAN, _OXFORD_STD).to(self.normalization.mean)
             self.extractor = FeatureExtractor(_LayerOutputs(layers, indices)).to(self.normalization.mean)
         return self.extractor
 
@@ -104,15 +121,16 @@ class VGGFeatures(nn.Module):
             return cast(list[Tensor], network(self.normalization(image.to(self.normalization.mean.dtype))))
 
     def _read_into(self, layers: nn.Sequential) -> None:
-        file = _FILES[self.depth]
+        file, own = _FILES[self.depth], None if self.weights == "imagenet" else user_path(self.weights)
         try:
-            content = file.read()
+            content = file.read(own)
         except UserError as error:
             raise UserError(f"{error}; or do without, by random weights (vgg: random) or loss weights of 0") from error
+        content = {name.removeprefix("features."): value for name, value in content.items()}
         try:
-            layers.load_state_dict({name: content[f"features.{name}"] for name in layers.state_dict()})
+            layers.load_state_dict({name: content[name] for name in layers.state_dict()})
         except (KeyError, RuntimeError) as error:
-            raise file.mismatch(f"torchvision's {file.description}") from error
+            raise file.mismatch(f"torchvision's {file.description}", own) from error
 
 
 class _LayerOutputs(nn.Module):

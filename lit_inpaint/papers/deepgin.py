@@ -278,7 +278,7 @@ class DeepGIN(Inpainter):
         width: channels of the first layer.
         discriminator_width: channels after the first convolution of each discriminator.
         variant: "paper" or "official" losses; see the top of this file.
-        vgg: weights of the VGG-19 in the perceptual and style losses: ImageNet's, or random ones from a fixed seed. VGG is not
+        vgg: weights of the VGG-19 in two losses: "imagenet", "random" (from a fixed seed), or a file. VGG is not
             created if both losses have weight 0 in all stages.
         any_size: how images larger than `size` are completed. "subsampled" (section 6.1): resized to multiples of `size`, then
             taken apart into k² small images of every k-th pixel. "official", for all images: as in the code, also average five

@@ -165,7 +165,7 @@ class PConv(Inpainter):
         bias: which partial convolutions have a bias.
         head: what follows PConv16: nothing (Table I), or the port's LeakyReLU, 1x1 convolution and sigmoid.
         variant: "paper" or "official" losses; see the top of this file.
-        vgg: weights of the VGG-16 in the perceptual and style losses: ImageNet's, or random ones from a fixed seed. VGG is not
+        vgg: weights of the VGG-16 in two losses: "imagenet", "random" (from a fixed seed), or a file. VGG is not
             created if both losses have weight 0 in all stages.
         freeze_bn_stats: after the first stage, the encoder's batch norm uses its running statistics.
         weights: of the loss terms.

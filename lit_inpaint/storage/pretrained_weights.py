@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from lit_inpaint.errors import UserError
@@ -63,10 +64,8 @@ class WeightsFile:
             remedy = f"put {self.file} there, or run `python -m lit_inpaint.fetch {self.name}`"
             remedy += f" on a machine with network ({self.megabytes} MB)"
             raise UserError(f"{self.description}: no weights at {path}; {remedy if other is None else 'correct the path'}")
-        remedy = (
-            f"`python -m lit_inpaint.fetch {self.name}` replaces it" if other is None else "give a state dict of torch.save"
-        )
-        return read_state_dict(path, remedy)
+        replace = f"`python -m lit_inpaint.fetch {self.name}` replaces it"
+        return read_state_dict(path, replace if other is None else "give a state dict, as .safetensors or of torch.save")
 
     def mismatch(self, network: str, other: Path | None = None) -> UserError:
         """The error for a state dict of another network; arguments as for `read`, and whose `network` is expected."""
@@ -78,13 +77,15 @@ def read_state_dict(path: Path, remedy: str) -> dict[str, Tensor]:
     """Read a state dict on the CPU with `weights_only=True`.
 
     Args:
-        path: of an existing file of `torch.save`.
+        path: of an existing file, `.safetensors` or of `torch.save`.
         remedy: end of the messages.
 
     Raises:
         UserError: the file is unreadable or holds something else.
     """
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         # Memory-mapped if the format allows it: most bytes of some files belong to layers that are not used.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # unpickling arbitrary bytes can raise any exception

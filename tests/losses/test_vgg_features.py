@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import vgg16, vgg19
 
@@ -136,6 +137,32 @@ def test_reads_weights_of_torchvision(depth: Depth, file: object, cache: Path) -
     (found,) = VGGFeatures(depth, ("pool2",))(image)
     layers = network[: layer_names(depth).index("pool2") + 1]
     torch.testing.assert_close(found, layers(ImageNetNormalization()(image)))
+
+
+@pytest.mark.parametrize(("first", "scale", "offset"), [(None, 1 / 0.229, 0.485), ((0.4800, 0.4085, -0.0651), 255, 0.48235)])
+def test_reads_a_file_of_the_users_with_its_preprocessing(
+    first: tuple[float, ...] | None, scale: float, offset: float, tmp_path: Path
+) -> None:
+    """A file that ends with the last needed layer, in half precision; Oxford's is known by its first kernel."""
+    network = features_of(16)[:5].to_empty(device="cpu")
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, 0, 0.1)
+    if first is not None:
+        network[0].weight.data[0, 0, 0] = torch.tensor(first)
+    save_file({name: value.half() for name, value in network.state_dict().items()}, tmp_path / "own.safetensors")
+    vgg = VGGFeatures(16, ("conv1_1", "pool1"), str(tmp_path / "own.safetensors"))
+    image = torch.rand(1, 3, 16, 16)
+    found = vgg(image)
+    assert vgg.description.endswith("own.safetensors" if first is None else "own.safetensors, Oxford's preprocessing")
+    normalized = vgg.normalization(image)
+    torch.testing.assert_close(normalized[:, 0], (image[:, 0] - offset) * scale)
+    torch.testing.assert_close(found[1], network.to(torch.float16).float()(normalized), rtol=1e-3, atol=1e-3)
+
+
+def test_a_file_without_a_needed_layer_raises_one_line(tmp_path: Path) -> None:
+    save_file({"0.weight": torch.zeros(64, 3, 3, 3), "0.bias": torch.zeros(64)}, tmp_path / "short.safetensors")
+    with pytest.raises(UserError, match=r"short\.safetensors is not torchvision's VGG-16"):
+        VGGFeatures(16, ("pool1",), str(tmp_path / "short.safetensors")).load()
 
 
 def test_missing_weights_raise_one_line_with_a_remedy(cache: Path) -> None:
