@@ -69,8 +69,8 @@ def build(name: str, size: int) -> Inpainter:
     except NameError:  # a type that is imported for type checkers only
         hints = {"vgg": Literal["random"]} if "vgg" in paper.__init__.__annotations__ else {}
     arguments: dict[str, Any] = {parameter: "random" for parameter, hint in hints.items() if _allows_random(hint)}
-    if "size" in paper.__init__.__annotations__:
-        arguments["size"] = size
+    sides = {"size": size, "local_size": size // 2}
+    arguments |= {parameter: side for parameter, side in sides.items() if parameter in paper.__init__.__annotations__}
     torch.manual_seed(0)
     return cast(Inpainter, paper(**arguments))
 
