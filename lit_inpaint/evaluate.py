@@ -47,6 +47,7 @@ def main(argv: list[str]) -> int:
     from lit_inpaint.evaluation.partial_results import open_partial_results
     from lit_inpaint.evaluation.published_rows import check_table_names, metric_notes, select_tables
     from lit_inpaint.metrics import find_protocol, load_metrics
+    from lit_inpaint.runs.same_images import describe_images
 
     entry_point.silence_warnings()
     entry_point.tune_malloc()
@@ -69,6 +70,9 @@ def main(argv: list[str]) -> int:
     for line in comparison_text.describe_training_differences(trained, data_config, data_options):
         print(f"warning: {line}", file=sys.stderr)
     loader = prepare_samples(data, options.split, protocol)
+    trained_images = describe_images(checkpoints, data, data_config, options.split)
+    for line in trained_images:
+        print(f"warning: {line}", file=sys.stderr)
     print(data.describe())
     results = open_results(folders, data.samples(options.split), [*checkpoints, *baselines])
 
@@ -93,7 +97,7 @@ def main(argv: list[str]) -> int:
     notes = comparison_text.describe_evaluation(result, data, manifest)
     metrics = [metric.name for metric in protocol.metrics] + [name.partition("=")[0] for name in options.metrics]
     notes += [*published_notes, *metric_notes(published, metrics), *extra.notes, *result.notes()]
-    doubts = [line for one in results.values() for line in one.notes()]
+    doubts = [*trained_images, *(line for one in results.values() for line in one.notes())]
     notes += doubts
     table = build_table(rows, protocol, title, notes, next(iter(result.distribution_scores.values()), ()), published)
     print_table(table)

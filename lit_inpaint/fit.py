@@ -66,10 +66,11 @@ def _train(
     from lit_inpaint.evaluation.evaluator import set_up
     from lit_inpaint.metrics import find_protocol
     from lit_inpaint.runs.build_trainer import RunTrainer
-    from lit_inpaint.runs.checkpoint_file import resume_step
+    from lit_inpaint.runs.checkpoint_file import read_resume_point
     from lit_inpaint.runs.choose_run_dir import choose_run_dir, released
     from lit_inpaint.runs.final_evaluation import evaluate_final_weights
     from lit_inpaint.runs.init_from import init_from
+    from lit_inpaint.runs.same_images import check_same_images
 
     entry_point.silence_warnings()
     entry_point.tune_malloc()
@@ -79,7 +80,8 @@ def _train(
     trust(config)  # the user named these classes; the run's own checkpoints may name them too
     run, resumes = choose_run_dir(launch, options.run_dir, options.resume, config)
     with released(run, launch):
-        step = resume_step(run.last, checked.model.class_path) if resumes else None
+        resume = read_resume_point(run.last, checked.model.class_path) if resumes else None
+        step = resume.step if resume is not None else None
         if run.complete(config["trainer"]):
             if launch.is_global_zero:
                 print(f"{run.path} is complete ({run.finished_steps} steps); raise --trainer.max_steps to train on")
@@ -97,6 +99,8 @@ def _train(
         protocol = find_protocol(checked.protocol)
         # Before the run directory is created: a missing image folder leaves nothing behind.
         set_up(data, "fit", (ValidationMetrics().protocol, protocol))
+        if resume is not None:
+            check_same_images(resume.splits, data, run.path)
         if checked.trainer.limit_val_batches != 0:
             check_validation_size(data, devices.processes)
         if launch.is_global_zero:

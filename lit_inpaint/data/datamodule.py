@@ -181,7 +181,7 @@ class InpaintingData(LightningDataModule, ABC):
 
     def prepare_data(self) -> None:
         """List the files, so that a missing folder fails early; downloads nothing."""
-        self._limited_splits()
+        self.images()
 
     def setup(self, stage: str) -> None:
         """Create and check the datasets of `stage` (`fit`, `validate` or `test`); existing ones are kept.
@@ -189,7 +189,7 @@ class InpaintingData(LightningDataModule, ABC):
         Raises:
             UserError: a split that the stage needs has no images.
         """
-        splits = self._limited_splits()
+        splits = self.images()
         if stage == "fit" and self._train_dataset is None:
             store = self._make_store("training", splits.train, self.masks)
             self._train_dataset = TrainDataset(store, self.size, self.train_transform, self.masks, self.seed)
@@ -255,7 +255,7 @@ class InpaintingData(LightningDataModule, ABC):
     @property
     def fallback(self) -> str:
         """Why the images are not the data set's own in its own split; empty where they are, or where there is none."""
-        return self._limited_splits().fallback
+        return self.images().fallback
 
     def manifest(self, split: Literal["val", "test"] = "val") -> Manifest:
         """Return the list of samples in an evaluation of this split; see `Manifest`. Needs `setup`."""
@@ -267,7 +267,7 @@ class InpaintingData(LightningDataModule, ABC):
 
     def describe(self) -> str:
         """Describe the data in one line: class, root, counts, how it was split, and the first digits of each split's hash."""
-        splits = self._limited_splits()
+        splits = self.images()
         counts = f"{len(splits.train):,} train, {len(splits.val):,} val, {len(splits.test):,} test images ({splits.note})"
         hashes = " ".join(split.digest()[:8] for split in (splits.train, splits.val, splits.test))
         sizes = "" if self.val_transform.square else f" ({self.val_transform.describe(self.size)})"
@@ -276,8 +276,8 @@ class InpaintingData(LightningDataModule, ABC):
         root = f" {self.root}" if self.root else ""
         return f"{type(self).__name__}{root}: {counts}, lists {hashes}; {self.size} px; {shown}{mix}"
 
-    def _limited_splits(self) -> Splits:
-        """Return the splits, with at most `val_images` and `test_images` images."""
+    def images(self) -> Splits:
+        """Return the splits, with at most `val_images` and `test_images` images; listed once."""
         if self._splits is None:
             found = self.splits()
             self._splits = replace(

@@ -196,3 +196,14 @@ class ImageFiles(ImageSource):
     @cached_property
     def _prefix_bytes(self) -> int:
         return len(os.fsencode(self._relative_path(0)[: self._prefix_length])) if len(self) else 0
+
+
+def hash_names(images: ImageSource, prefix: str) -> NDArray[np.uint64]:
+    """Return (N,) a hash of `prefix` and each image's `key`, the same in every process and whatever other images there are."""
+    start = hashlib.blake2b(prefix.encode(errors="surrogateescape"), digest_size=8)
+    hashes = np.empty(len(images), np.uint64)
+    for index in range(len(images)):
+        name = start.copy()
+        name.update(images.key(index).encode(errors="surrogateescape"))
+        hashes[index] = int.from_bytes(name.digest(), "little")
+    return hashes

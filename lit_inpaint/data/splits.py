@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
-from lit_inpaint.data.image_source import ImageFiles, ImageSource
+from lit_inpaint.data.image_source import ImageFiles, ImageSource, hash_names
 from lit_inpaint.data.list_image_files import list_images, list_split_folders
 from lit_inpaint.data.rng import RngStream, generator
 from lit_inpaint.data.split_folders import NAMES, refuse_nested_splits, split_folders
@@ -98,7 +97,7 @@ def split_by_name(images: ImageSource, seed: int, base: Path | None = None) -> S
     count = len(images)
     if count < 2:
         return random_split(images, seed)
-    numbers = _hash_names(images, seed, base)
+    numbers = _hash_to_unit(images, seed, base)
     order = np.argsort(numbers, kind="stable")
     held_out = numbers < 0.1
     held_out[order[0]], held_out[order[-1]] = True, False
@@ -112,18 +111,12 @@ def split_by_name(images: ImageSource, seed: int, base: Path | None = None) -> S
     return Splits(train, val, test, rule)
 
 
-def _hash_names(images: ImageSource, seed: int, base: Path | None) -> NDArray[np.float64]:
+def _hash_to_unit(images: ImageSource, seed: int, base: Path | None) -> NDArray[np.float64]:
     """Return (N,) numbers in [0, 1), the same for each image whatever other images there are."""
     prefix = ""
     if base is not None and isinstance(images, ImageFiles):
         prefix = f"{os.path.relpath(images.root, base)}/".removeprefix("./")
-    start = hashlib.blake2b(f"{seed}/{prefix}".encode(errors="surrogateescape"), digest_size=8)
-    numbers = np.empty(len(images), np.uint64)
-    for index in range(len(images)):
-        name = start.copy()
-        name.update(images.key(index).encode(errors="surrogateescape"))
-        numbers[index] = int.from_bytes(name.digest(), "little")
-    return (numbers >> np.uint64(11)) / 2.0**53
+    return (hash_names(images, f"{seed}/{prefix}") >> np.uint64(11)) / 2.0**53
 
 
 def random_split(images: ImageSource, seed: int, percent: tuple[int, int, int] = (90, 5, 5)) -> Splits:

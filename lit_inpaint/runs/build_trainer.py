@@ -18,6 +18,7 @@ from lit_inpaint.cluster.slurm_cluster_environment import cluster_environments
 from lit_inpaint.cluster.slurm_job import current_job
 from lit_inpaint.cluster.watchdog import Watchdog
 from lit_inpaint.data import InpaintingData
+from lit_inpaint.data.split_record import summarize_record
 from lit_inpaint.engine.ddp_strategy import exit_together, validate_strategy
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.engine.sync_batchnorm import SyncBatchNorm
@@ -25,8 +26,9 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.loggers import CSVLogger, Wandb, tensorboard_logger
 from lit_inpaint.profiling.macs import count_params_macs
 from lit_inpaint.runs.choose_run_dir import inherited_by_children
-from lit_inpaint.runs.environment_snapshot import ConfigInCheckpoint, LaunchRecord, environment_info
+from lit_inpaint.runs.environment_snapshot import LaunchRecord, RunInCheckpoint, environment_info
 from lit_inpaint.runs.run_dir import RunDir
+from lit_inpaint.storage.output_files import write_json
 
 
 class RunTrainer:
@@ -71,6 +73,7 @@ class RunTrainer:
         self.checkpoint = callbacks.RunCheckpoint(run.checkpoints, config["checkpoint_every"])
         self.shutdown = GracefulShutdown(self.checkpoint, signals, requeued=current_job() is not None)
         self.watchdog = Watchdog(run.ranks, watchdog_timeout, run.last)
+        self.record = RunInCheckpoint(config, data)
         ema, progress_bar = config["ema"], trainer_args["enable_progress_bar"] is not False
         ordered: list[Callback] = [
             # EMA weights are swapped in before the callbacks that evaluate or draw, and out before those that save.
@@ -79,7 +82,7 @@ class RunTrainer:
             callbacks.SampleGrids(run.samples, config["num_samples"], config["sample_every"]),
             callbacks.TrainingLog(),
             callbacks.NaNGuard(run.nan),
-            ConfigInCheckpoint(config),
+            self.record,
             *([callbacks.RunProgress()] if progress_bar else []),
             *([callbacks.LogMACs(*_count_params_macs(model, data.size))] if step is None else []),
             LaunchRecord(run.launches, launch.launcher, lambda: cleanup(launch, run.path)),
@@ -125,6 +128,8 @@ class RunTrainer:
 
     def _start(self, config_yaml: str, messages: Sequence[str]) -> None:
         self.run.open(config_yaml)
+        if self.step is None:
+            write_json(self.run.splits, summarize_record(self.record.splits))
         self.csv.rewind(self.step if self.step is not None else -1)
         print(self.data.describe())
         print(f"Run directory: {self.run.path}" + (f", resumed at step {self.step}" if self.step is not None else ""))

@@ -38,8 +38,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return cast(dict[str, Any], content)
 
 
-def resume_step(path: Path, class_path: str) -> int:
-    """Return the number of trained batches in the checkpoint that a run resumes from.
+class ResumePoint(NamedTuple):
+    """Number of trained batches in a checkpoint, and its record of each split's images, None where it has none."""
+
+    step: int
+    splits: dict[str, Any] | None
+
+
+def read_resume_point(path: Path, class_path: str) -> ResumePoint:
+    """Read what a run has to know of the checkpoint that it resumes from.
 
     Args:
         path: the checkpoint.
@@ -52,7 +59,7 @@ def resume_step(path: Path, class_path: str) -> int:
     stored, paper = (name.rpartition(".")[2] for name in (content["lit_inpaint"]["paper"], class_path))
     if stored != paper:
         raise UserError(f"{path} is of {stored}, not of {paper}; name another --run_dir")
-    return int(content["global_step"])
+    return ResumePoint(int(content["global_step"]), content.get("splits"))
 
 
 def load(path: str | Path, ema: bool = True) -> Inpainter:
@@ -69,18 +76,28 @@ def load(path: str | Path, ema: bool = True) -> Inpainter:
 
 
 class LoadedCheckpoint(NamedTuple):
-    """A checkpoint's model, number of trained batches, and the configuration of its run, None where it records none."""
+    """A checkpoint's model, number of trained batches, and what it records of its run; None where it does not.
+
+    Attributes:
+        path: the file.
+        model: the paper, with the weights.
+        step: number of trained batches.
+        config: the run's configuration.
+        splits: record of each split's images, see `lit_inpaint.data.split_record`.
+    """
 
     path: Path
     model: Inpainter
     step: int | None
     config: dict[str, Any] | None
+    splits: dict[str, Any] | None
 
 
 def load_with_config(path: Path) -> LoadedCheckpoint:
     """Load a checkpoint as `load` does, with what it records of its run; the optimizer states are freed."""
     content = read_checkpoint(path)
-    return LoadedCheckpoint(path, rebuild(content, path), content.get("global_step"), content["lit_inpaint"].get("config"))
+    model, config = rebuild(content, path), content["lit_inpaint"].get("config")
+    return LoadedCheckpoint(path, model, content.get("global_step"), config, content.get("splits"))
 
 
 def rebuild(content: dict[str, Any], path: str | Path, ema: bool = True) -> Inpainter:

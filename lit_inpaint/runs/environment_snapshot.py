@@ -1,4 +1,4 @@
-"""Record what a run was made with: machine, versions and commit of each launch, and the configuration in each checkpoint."""
+"""Record what a run was made with: machine, versions and commit of each launch; configuration and images in checkpoints."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lit_inpaint.data import InpaintingData
+from lit_inpaint.data.split_record import Record, record_splits
 from lit_inpaint.data.workers import available_cores
 
 
@@ -61,19 +64,27 @@ class LaunchRecord(Callback):
             file.write(yaml.safe_dump([entry], sort_keys=False))
 
 
-class ConfigInCheckpoint(Callback):
-    """Writes the run's complete configuration, masks included, into every checkpoint.
+class RunInCheckpoint(Callback):
+    """Writes the run's complete configuration, masks included, and the record of its images into every checkpoint.
 
     Args:
         config: plain data.
+        data: the data module.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], data: InpaintingData) -> None:
         self.config = config
+        self._data = data
+
+    @cached_property
+    def splits(self) -> Record:
+        """Record of the images of each split; made when it is first needed, as it takes seconds for millions of images."""
+        return record_splits(self._data)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the configuration to the entry to which the module adds its own part afterwards."""
+        """Add the configuration to the entry to which the module adds its own part afterwards, and the record beside it."""
         checkpoint["lit_inpaint"] = {**checkpoint.get("lit_inpaint", {}), "config": self.config}
+        checkpoint["splits"] = self.splits
 
 
 def environment_info() -> dict[str, str | int | float]:

@@ -43,6 +43,7 @@ class RunDir:
         checkpoints: `checkpoints/`.
         last: `checkpoints/last.ckpt`, the checkpoint to resume from.
         final_evaluation: `final_evaluation.json`, written when the run is complete.
+        splits: `splits.json`, number and digest of the images of each split at the run's start.
         manifest: `val_manifest.csv`, the samples of the final evaluation.
         launches: `launches.yaml`, one entry for each launch.
         ranks: `ranks/`, the watchdog's files.
@@ -57,6 +58,7 @@ class RunDir:
         self.checkpoints = path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
         self.final_evaluation = path / "final_evaluation.json"
+        self.splits = path / "splits.json"
         self.manifest = path / "val_manifest.csv"
         self.launches = path / "launches.yaml"
         self.ranks = path / "ranks"

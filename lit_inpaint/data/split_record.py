@@ -1,0 +1,105 @@
+"""Record which images each split has, so that a resumed run and an evaluation can tell whether they are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lit_inpaint.data.datamodule import InpaintingData
+from lit_inpaint.data.datasets.folder_layouts import abbreviate
+from lit_inpaint.data.image_source import ImageFiles, ImageSource, hash_names
+
+SplitName = Literal["train", "val", "test"]
+SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
+Record = dict[str, Any]
+"""Plain data and tensors, for a checkpoint.
+
+`root`: absolute path of the data set, None without one; `note`: how it was split; `train`, `val` and `test`: for each split
+
+- `images`: their number;
+- `sha256`: digest of their list, as the start of a run prints it;
+- `sha256_names`: digest of their names, which have no suffixes;
+- `paths`: (N,) int64, a hash of each image's path below `root`, without suffix.
+"""
+
+
+def record_splits(data: InpaintingData) -> Record:
+    """Record the images of each split."""
+    root = _root(data)
+    record: Record = {"root": root, "note": data.images().note}
+    for name in SPLIT_NAMES:
+        images = getattr(data.images(), name)
+        record[name] = {
+            "images": len(images),
+            "sha256": images.digest(),
+            "sha256_names": _names_digest(images),
+            "paths": torch.from_numpy(_hash_paths(images, root).view(np.int64)),
+        }
+    return record
+
+
+def summarize_record(record: Record) -> dict[str, Any]:
+    """Return a record without its tensors, for a JSON file."""
+    return {
+        key: {name: item for name, item in value.items() if name != "paths"} if isinstance(value, dict) else value
+        for key, value in record.items()
+    }
+
+
+def describe_change(record: Record, data: InpaintingData, split: SplitName) -> str:
+    """Describe how the images of a split differ from the recorded ones; empty if they are the same in the same order.
+
+    The folder may have moved, and the files may have other suffixes.
+    """
+    images: ImageSource = getattr(data.images(), split)
+    recorded: Mapping[str, Any] = record[split]
+    if images.digest() == recorded["sha256"] or _names_digest(images) == recorded["sha256_names"]:
+        return ""
+    now, before = _hash_paths(images, _root(data)).view(np.int64), recorded["paths"].numpy()
+    added = np.flatnonzero(~np.isin(now, before))
+    removed = int((~np.isin(before, now)).sum())
+    counts = f"{len(images):,} {split} images instead of {recorded['images']:,}"
+    if not len(added) and not removed:
+        return f"{counts}, in another order"
+    named = f" ({abbreviate([images.location(int(index)) for index in added])})" if len(added) else ""
+    return f"{counts}: {len(added):,} more{named} and {removed:,} fewer"
+
+
+def trained_on(record: Record, data: InpaintingData, split: SplitName) -> list[str]:
+    """Return the locations of the images of a split whose paths are those of recorded training images."""
+    images: ImageSource = getattr(data.images(), split)
+    hashes = _hash_paths(images, _root(data)).view(np.int64)
+    return [images.location(int(index)) for index in np.flatnonzero(np.isin(hashes, record["train"]["paths"].numpy()))]
+
+
+def same_root(record: Record, data: InpaintingData) -> bool:
+    """Return whether the data lies where the recorded one lay, or is built in as that was."""
+    return bool(record["root"] == _root(data))
+
+
+def _root(data: InpaintingData) -> str | None:
+    return None if data.root is None else str(Path(data.root).absolute())
+
+
+def _names_digest(images: ImageSource) -> str:
+    digest = hashlib.sha256()
+    for index in range(len(images)):
+        digest.update(images.name(index).encode(errors="surrogateescape") + b"\0")
+    return digest.hexdigest()
+
+
+def _hash_paths(images: ImageSource, root: str | None) -> NDArray[np.uint64]:
+    """Hash the path of each image below `root`, or its absolute path without one."""
+    if isinstance(images, ImageFiles):
+        folder = os.path.abspath(images.root)  # noqa: PTH100 (links are kept)
+        return hash_names(images, f"{folder if root is None else os.path.relpath(folder, root)}/".removeprefix("./"))
+    names = (images.location(index).removeprefix(root or "") for index in range(len(images)))
+    digests = (hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest() for name in names)
+    return np.frombuffer(b"".join(digests), np.uint64)
