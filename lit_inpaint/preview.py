@@ -80,6 +80,8 @@ def _draw_batch(experiment: str, data_options: Sequence[str], output: Path) -> N
         draw_batch(batch, MAX_ROWS, title).save(part, format="PNG")
     print(data.describe())
     print(f"First batch: {tuple(batch['image'].shape)}, mean mask ratio {ratio:.1%} (1 = hole, drawn white in the mask)")
+    mean = ", ".join(f"{value:.3f}" for value in batch["image"].double().mean(dim=(0, 2, 3)).tolist())
+    print(f"Mean color [{mean}], RGB in [0, 1]")
     print(f"Drawn in {output}" + (f" (the first {MAX_ROWS} of {count} samples)" if count > MAX_ROWS else ""))
 
 

@@ -26,6 +26,7 @@ TESTED_ONLY = ("deepgin_ffhq_", "deepgin_oxford_")
 """Data sets that DeepGIN tests its models of other data sets on (table 2)."""
 SMALL = {  # further options for a quick run: sizes that are part of a network, widths, no downloaded weights
     "deepgin": ["--model.size", "32", "--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
+    "glcic": ["--model.size", "32", "--model.local_size", "16", "--model.width", "4", "--model.discriminator_width", "4"],
     "pconv": ["--data.size", "64", "--model.vgg", "random", "--model.width", "8"],
     "pepsi": ["--model.size", "32", "--model.width", "8", "--model.discriminator_width", "8"],
 }
@@ -56,6 +57,7 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_these_are_all_experiments() -> None:
     assert EXPERIMENTS == [
         "benchmark/deepgin",
+        "benchmark/glcic",
         "benchmark/lpi_net",
         "benchmark/pconv",
         "benchmark/pepsi",
@@ -74,6 +76,9 @@ def test_these_are_all_experiments() -> None:
         "deepgin_ffhq_three_masks",
         "deepgin_oxford_rectangles",
         "deepgin_oxford_three_masks",
+        "glcic_celeba",
+        "glcic_celeba_official",
+        "glcic_places2",
         "lpi_celeba",
         "lpi_celeba_nvidia_masks",
         "lpi_demo",
@@ -118,7 +123,7 @@ def test_head_has_the_commands_to_train_and_to_evaluate(name: str) -> None:
 
 def test_the_protocol_is_the_papers() -> None:
     protocols = {name: check(load_experiment(name)).protocol for name in EXPERIMENTS}
-    of_paper = {"deepgin": "deepgin", "lpi": "lpi", "pconv": "pconv", "pepsi": "pepsi", "unet": "wavemix", "wavemix": "wavemix"}
+    of_paper = {"deepgin": "deepgin", "glcic": "lpi", "lpi": "lpi", "pconv": "pconv", "pepsi": "pepsi", "unet": "wavemix", "wavemix": "wavemix"}
     for name, protocol in protocols.items():
         assert protocol == ("lpi" if name.startswith("benchmark/") else of_paper[name.partition("_")[0]]), name
 
