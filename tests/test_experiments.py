@@ -117,7 +117,7 @@ def test_head_has_the_commands_to_train_and_to_evaluate(name: str) -> None:
     assert (options.protocol, options.split, data_options) == (check(load_experiment(name)).protocol, "test", [])
     # Table 1 of WaveMix has FID; tables 1 and 2 of DeepGIN have FID and LPIPS.
     whole = {"deepgin": ["fid", "lpips_alex"], "wavemix_stl10": ["fid"], "unet_stl10": ["fid"]}
-    expected = whole.get("deepgin" if name.startswith("deepgin") else name)
+    expected = whole.get("deepgin" if name.startswith("deepgin") else name, [])
     assert options.metrics == expected
 
 
