@@ -17,10 +17,11 @@ _MAX_NAMED = 10  # images
 
 
 def describe_evaluation(result: EvaluationResult, data: InpaintingData, manifest: Manifest) -> list[str]:
-    """Lines on what the numbers are of: protocol, samples and masks, images left out, hash of the list of samples."""
+    """Lines on what the numbers are of: protocol, samples, masks, split, images left out, hash of the list of samples."""
     lines = [
         f"Protocol {result.protocol.name}: {result.protocol.description}",
         f"{len(result.sample_names):,} samples; masks: {'; '.join(label_masks(data.val_masks))}",
+        f"Images of {type(data).__name__}: {data.images().note}",
     ]
     if unreadable := manifest.unreadable():
         more = f" and {len(unreadable) - _MAX_NAMED:,} more" if len(unreadable) > _MAX_NAMED else ""

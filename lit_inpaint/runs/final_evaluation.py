@@ -54,7 +54,8 @@ def evaluate_final_weights(
     manifest = data.manifest("val")
     with write_output(run.manifest) as part:
         manifest.write(part)
-    write_json(run.final_evaluation, {"rows": [{**row, "manifest": manifest.digest} for row in rows]})
+    images = f"{type(data).__name__}: {data.images().note}"
+    write_json(run.final_evaluation, {"images": images, "rows": [{**row, "manifest": manifest.digest} for row in rows]})
     title = f"{name} after {trainer.global_step} steps, validation set, {data.val_transform.describe(data.size)}"
     print_table(build_table(rows, protocol, title, describe_evaluation(scores, data, manifest)))
     for line in [*scores.notes(), *describe_comparison(rows, protocol, name)]:

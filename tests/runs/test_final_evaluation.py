@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lit_inpaint import fit
 from lit_inpaint.errors import UserError
@@ -59,3 +60,18 @@ def test_mistakes_leave_nothing_behind(options: list[str], message: str, tiny_ex
     with pytest.raises(UserError, match=message):
         fit.main([*tiny_experiment, *OPTIONS, "--run_dir", str(tmp_path / "run"), *options])
     assert not list(tmp_path.iterdir())
+
+
+def test_the_split_is_in_the_table(tiny_experiment: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder without the official layout, and without validation images."""
+    for name in ("train/0.png", "train/1.png", "test/2.png"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16)).save(tmp_path / "images" / name)
+    argv = [*tiny_experiment, "--data.class_path", "FFHQ", *OPTIONS, "--data.root", str(tmp_path / "images")]
+    with pytest.warns(UserWarning, match="no validation images beside the 1 test images"):
+        assert fit.main([*argv, "--run_dir", str(tmp_path / "run"), "--data.workers", "0"]) == 0
+    line = "Images of FFHQ: no images1024x1024 or other copy of all 70,000 images, so not the official split: val is test"
+    assert " ".join(capsys.readouterr().out.split()).count(line) == 1
+    assert json.loads((tmp_path / "run" / "final_evaluation.json").read_text())["images"] == line.removeprefix("Images of ") + (
+        ", so best.ckpt is chosen by the test images"
+    )

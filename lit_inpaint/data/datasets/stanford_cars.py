@@ -70,8 +70,8 @@ class StanfordCars(InpaintingData):
         if without_boxes := [folder.name for folder, box_file in layout if box_file is None]:
             images = ImageFiles.from_paths(path for folder, _ in layout for path in list_images(folder))
             splits = random_split(images, self.seed, (60, 20, 20))
-            note = f"whole images, as there are no boxes for {' and '.join(without_boxes)}/; {splits.note}"
-            return replace(splits, note=note)
+            reason = f"whole images, as there are no boxes for {' and '.join(without_boxes)}/"
+            return replace(splits, note=f"{reason}; {splits.note}", fallback=reason)
         folders = [folder for folder, _ in layout]
         names, boxes = zip(*(_read_boxes(folder, path) for folder, path in layout if path is not None), strict=True)
         files = ImageFiles.from_paths(folder / name for folder, part in zip(folders, names, strict=True) for name in part)

@@ -107,6 +107,7 @@ def test_without_boxes_whole_images_are_used_with_a_note(write: Write, tmp_path:
     assert len(images_by_name(splits)) == 8
     without = "cars_test/" if with_train else "cars_train and cars_test/"
     assert splits.note.startswith(f"whole images, as there are no boxes for {without}; random split")
+    assert splits.fallback == f"whole images, as there are no boxes for {without}"
 
 
 def test_missing_images_with_boxes_are_counted_and_named(write: Write, tmp_path: Path) -> None:
