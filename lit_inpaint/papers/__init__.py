@@ -1,5 +1,6 @@
 """One file per paper; each holds one `Inpainter`."""
 
+from lit_inpaint.papers.deepfill_v2 import DeepFillV2
 from lit_inpaint.papers.deepgin import DeepGIN
 from lit_inpaint.papers.glcic import GLCIC
 from lit_inpaint.papers.lama import LaMa
@@ -9,4 +10,4 @@ from lit_inpaint.papers.pepsi import PEPSI
 from lit_inpaint.papers.unet import UNet
 from lit_inpaint.papers.wavemix import WaveMix
 
-__all__ = ["GLCIC", "PEPSI", "DeepGIN", "LPINet", "LaMa", "PConv", "UNet", "WaveMix"]
+__all__ = ["GLCIC", "PEPSI", "DeepFillV2", "DeepGIN", "LPINet", "LaMa", "PConv", "UNet", "WaveMix"]

@@ -44,7 +44,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, elu, l1_loss, leaky_relu, normalize, pad
+from torch.nn.functional import conv2d, elu, l1_loss, leaky_relu, normalize
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lit_inpaint.engine.any_size import pad_to_multiple
@@ -53,6 +53,7 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
 from lit_inpaint.nets.contextual_attention import truncated_distance_attention
 from lit_inpaint.nets.depthwise_separable_conv import DepthwiseSeparableConv2d, add_spectral_norm
+from lit_inpaint.nets.padding import pad_same, reflect_pad
 from lit_inpaint.schedules import Linear, Value
 from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
 from lit_inpaint.types import Batch, Prediction, Terms, composite, empty_holes
@@ -84,16 +85,6 @@ class Weights:
 
 
 # Generator ------------------------------------------------------------------------------------------------------------------
-
-
-def reflect_pad(x: Tensor, padding: int) -> Tensor:
-    """Reflect (B, C, H, W), by `padding` pixels on each side, repeatedly where one reflection is too short; sides >= 2."""
-    vertical = horizontal = padding
-    while vertical or horizontal:
-        v, h = min(vertical, x.shape[-2] - 1), min(horizontal, x.shape[-1] - 1)
-        x = pad(x, (h, h, v, v), mode="reflect")
-        vertical, horizontal = vertical - v, horizontal - h
-    return x
 
 
 def convolution(c_in: int, c_out: int, kernel: int, stride: int, dilation: int, separable: bool) -> nn.Module:
@@ -244,12 +235,6 @@ class PEPSIGenerator(nn.Module):
 
 
 # Discriminator --------------------------------------------------------------------------------------------------------------
-
-
-def pad_same(x: Tensor) -> Tensor:
-    """Pad (B, C, H, W) with zeros as TensorFlow's "SAME" does for kernel 5 and stride 2: even sides get one more at the end."""
-    (top, bottom), (left, right) = ((2, 2) if side % 2 else (1, 2) for side in x.shape[-2:])
-    return pad(x, (left, right, top, bottom))
 
 
 class RegionHead(nn.Module):

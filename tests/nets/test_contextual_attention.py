@@ -1,4 +1,4 @@
-"""PEPSI's attention against its numeric examples (pepsi_cam.npz) and against extracted patches."""
+"""PEPSI's and DeepFill's attention against numeric examples and against extracted patches."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import fold, unfold
+from torch.nn.functional import conv2d, conv_transpose2d, fold, unfold
 
-from lit_inpaint.nets.contextual_attention import truncated_distance_attention, truncated_distance_scores
+from lit_inpaint.nets.contextual_attention import (
+    patch_attention,
+    subsample_nearest,
+    truncated_distance_attention,
+    truncated_distance_scores,
+)
 
 FIXTURE = Path(__file__).parents[1] / "papers" / "parity" / "pepsi_cam.npz"
 
@@ -133,3 +138,72 @@ def test_autocast_does_not_change_it() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(truncated_distance_attention(features, known), expected)
         assert truncated_distance_attention(features.bfloat16(), known).dtype == torch.float32
+
+
+# DeepFill's -----------------------------------------------------------------------------------------------------------------
+
+
+PORTS = {  # subsampling with aligned corners, added epsilon
+    "daa233": (False, True),
+    "nipponjo": (False, False),
+    "nipponjo_tf": (True, False),
+}
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("port", PORTS)
+def test_parity_with_ports_of_deepfill(port: str, fuse: bool) -> None:
+    align_corners, add_epsilon = PORTS[port]
+    with np.load(FIXTURE.with_name("contextual_attention.npz")) as file:
+        features, mask, expected = (
+            torch.from_numpy(file[key]) for key in ("f", "mask", f"{port}_{'fuse' if fuse else 'nofuse'}")
+        )
+    hole = subsample_nearest(mask.float()[None, None], 8, align_corners)
+    found = patch_attention(features[None], hole, 10.0, fuse, align_corners, add_epsilon)[0]
+    assert (found - expected).abs().max() < 2e-5
+
+
+def deepfill_in_full(features: Tensor, hole: Tensor, scale: float) -> Tensor:
+    """Compute DeepFill's attention sample by sample from extracted patches and a transposed convolution."""
+    results = []
+    for x, mask in zip(features.split(1), hole.split(1), strict=True):
+        small = subsample_nearest(x, 2, True)
+        rows, columns = small.shape[2:]
+        patches = unfold(small, 3, padding=1)[0].T  # a row for each position
+        scores = patches @ (patches / patches.norm(dim=1, keepdim=True).clamp_min(1e-4)).T
+        eye = torch.eye(3, dtype=x.dtype)[None, None]
+        for _ in range(2):  # along rows, then, transposed, along columns; the second transposition restores the order
+            fused = conv2d(scores[None, None], eye, padding=1)[0, 0]
+            size = (rows, columns)
+            scores = fused.view(*size, *size).permute(1, 0, 3, 2).reshape(rows * columns, rows * columns)
+            rows, columns = columns, rows
+        valid = (unfold(mask, 3, padding=1)[0].sum(0) == 0).to(x)
+        weights = torch.softmax(scale * scores * valid, dim=1) * valid
+        kernels = unfold(x, 4, padding=1, stride=2)[0].T.reshape(-1, x.shape[1], 4, 4)
+        grid = weights.T.reshape(1, -1, rows, columns)
+        results.append(conv_transpose2d(grid, kernels, stride=2, padding=1) / 4)
+    return torch.cat(results)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (6, 12), (2, 4)])
+def test_patch_attention_equals_extracted_patches(height: int, width: int) -> None:
+    """Outputs and gradients of a batch, whose samples have masks of their own."""
+    torch.manual_seed(0)
+    features = torch.randn(3, 5, height, width, dtype=torch.float64, requires_grad=True)
+    hole = (torch.rand(3, 1, height // 2, width // 2) < 0.1).double()
+    hole[2] = 1  # no valid patch
+    found, expected = patch_attention(features, hole, 2.0), deepfill_in_full(features, hole, 2.0)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    assert not found[2].any()
+    weights = torch.randn_like(found)
+    gradients = [torch.autograd.grad((output * weights).sum(), features)[0] for output in (found, expected)]
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-11, rtol=0)
+
+
+def test_subsampling_with_aligned_corners() -> None:
+    """TensorFlow rounds j (n - 1) / (n / factor - 1) half up."""
+    x = torch.arange(16.0).view(1, 1, 1, 16).expand(1, 1, 16, 16)
+    assert subsample_nearest(x, 4, True)[0, 0, 0].tolist() == [0, 5, 10, 15]
+    assert subsample_nearest(x, 2, True)[0, 0, 0].tolist() == [0, 2, 4, 6, 9, 11, 13, 15]
+    assert subsample_nearest(x, 16, True)[0, 0, 0].tolist() == [0]
+    assert subsample_nearest(x, 4, False)[0, 0, 0].tolist() == [0, 4, 8, 12]

@@ -38,6 +38,12 @@ DEEPGIN = (
 )
 GLCIC = tuple(replace(stage, iterations=length) for stage, length in zip(STAGES, (6, 4, 10), strict=True))
 CURVES: dict[str, Callable[[], Inpainter]] = {
+    "deepfill_v2": partial(
+        papers.DeepFillV2,
+        width=8,
+        discriminator_width=8,
+        generator_optimizer=Adam(lr=1e-3, betas=(0.5, 0.999)),  # at a tenth, nothing moves in so few steps
+    ),
     "deepgin": partial(
         papers.DeepGIN,
         width=4,

@@ -20,7 +20,7 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.metrics import psnr
 from lit_inpaint.nets.contextual_attention import truncated_distance_attention
 from lit_inpaint.papers import PEPSI
-from lit_inpaint.papers.pepsi import RegionEnsembleDiscriminator, RegionHead, Weights, pad_same, reflect_pad
+from lit_inpaint.papers.pepsi import RegionEnsembleDiscriminator, RegionHead, Weights
 from lit_inpaint.published import tables
 from lit_inpaint.schedules import Clock, Linear, value_at
 from lit_inpaint.settings import Adam
@@ -235,22 +235,6 @@ def test_initial_scale_and_shift_do_not_change_the_shared_weight() -> None:
             assert torch.equal(p, torch.ones(256, 256, 1, 1))
         if name.endswith("shift"):
             assert torch.equal(p, torch.zeros(256, 256, 1, 1))
-
-
-@pytest.mark.parametrize("margin", [1, 3, 4, 16])
-def test_reflect_pad_is_numpys_reflection(margin: int) -> None:
-    x = torch.arange(2 * 3 * 4 * 5.0).reshape(2, 3, 4, 5)
-    expected = np.pad(x.numpy(), ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="reflect")
-    assert torch.equal(reflect_pad(x, margin), torch.from_numpy(expected))
-
-
-@pytest.mark.parametrize(("side", "before", "after"), [(8, 1, 2), (9, 2, 2), (2, 1, 2), (1, 2, 2)])
-def test_same_padding_of_tensorflow(side: int, before: int, after: int) -> None:
-    """The total is (ceil(n / 2) - 1) * 2 + 5 - n, its smaller half comes first."""
-    total = ((side + 1) // 2 - 1) * 2 + 5 - side
-    assert (before, after) == (total // 2, total - total // 2)
-    padded = pad_same(torch.ones(1, 1, side, 4))
-    assert torch.equal(padded[0, 0, :, 1], torch.tensor([0.0] * before + [1.0] * side + [0.0] * after))
 
 
 # RED ------------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,324 @@
+"""DeepFill v2: Free-Form Image Inpainting with Gated Convolution.
+
+Jiahui Yu, Zhe Lin, Jimei Yang, Xiaohui Shen, Xin Lu, Thomas Huang, ICCV 2019 (arXiv 1806.03589). Public code: JiahuiYu/
+generative_inpainting v2.0.0 @3a53243, TensorFlow ("the code"). Ports to PyTorch: nipponjo/deepfillv2-pytorch @4899fd3, with
+`networks.py` ("the port") and `networks_tf.py`, which takes the released weights of the code.
+
+    image, 1, mask -> [coarse network] -> coarse image -> composite -+-> [dilated branch] ----+-> [decoder] -> image
+                                                                     +-> [attention branch] --+
+
+Every convolution but the last of each network is gated: one half of its channels, through ELU, times the sigmoid of the other.
+
+Deviations and choices:
+- `variant`:
+    paper     the code's network: zero padding as TensorFlow's "SAME", nearest-neighbor subsampling with aligned corners
+    official  the same, but the attention of all samples uses the first mask of a batch (the code has one mask per batch)
+    port      as "official", with symmetric padding and plain subsampling: the port
+    port_tf   as "official", without fusion of the attention's scores, and with the mask subsampled in one step instead of
+              two: `networks_tf.py`, which takes the same weights as "official"
+- Nearest-neighbor upsampling with aligned corners, which the code has, is no plain duplication of pixels. All variants
+  duplicate, as both ports do.
+- The code's second network takes the composite alone, without mask: its line with both is commented out. So here.
+- Images are in [-1, 1] with holes of 0. The losses compare raw outputs in this range, over all pixels.
+- The code reads BGR. `channels="bgr"` gives this order to both networks, as the released weights need it.
+- Spectral norm: the gradient flows through sigma, as in the code. The port divides its stored weights at each call instead.
+- Real and completed images are one batch of the discriminator, as in the code: one power iteration for both.
+- Size and length: 256 pixels, batches of 16; the code trains until stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+from torch.nn.functional import elu, l1_loss, leaky_relu, relu
+from torch.nn.utils.parametrizations import spectral_norm
+
+from lit_inpaint.engine.any_size import pad_to_multiple
+from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
+from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
+from lit_inpaint.nets.contextual_attention import patch_attention, require_patch_grid, subsample_nearest
+from lit_inpaint.nets.padding import PaddedConv2d, Padding
+from lit_inpaint.official_weights import deepfill as official_weights
+from lit_inpaint.schedules import Value
+from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
+from lit_inpaint.types import Batch, Prediction, Terms, composite
+
+Variant = Literal["paper", "official", "port", "port_tf"]
+Channels = Literal["rgb", "bgr"]
+
+_STRIDE = 4  # of the feature map; the attention halves it once more
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the loss terms.
+
+    Attributes:
+        l1: mean absolute error of the image, over all pixels and channels in [-1, 1].
+        coarse: the same of the coarse image.
+        adversarial: negated scores of the composite by the discriminator.
+        real: hinge loss of the scores of the target.
+        fake: hinge loss of the scores of the composite.
+    """
+
+    l1: Value = 1.0
+    coarse: Value = 1.0
+    adversarial: Value = 1.0
+    real: Value = 0.5
+    fake: Value = 0.5
+
+
+# Generator ------------------------------------------------------------------------------------------------------------------
+
+
+class GatedConv(nn.Module):
+    """A convolution to twice the channels, halved: ELU (or ReLU) of the first half times sigmoid of the second (eq. 2)."""
+
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int, dilation: int, padding: Padding, rectify: bool = False
+    ) -> None:
+        super().__init__()
+        self.conv = PaddedConv2d(c_in, 2 * c_out, kernel, stride, dilation, padding)
+        self.rectify = rectify
+        _init(self.conv.conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c_in, H, W) to (B, c_out, H / stride, W / stride)."""
+        feature, gate = self.conv(x).chunk(2, dim=1)
+        gated: Tensor = (relu(feature) if self.rectify else elu(feature)) * gate.sigmoid()
+        return gated
+
+
+def _padding(variant: Variant) -> Padding:
+    return "symmetric" if variant == "port" else "same"
+
+
+def _init(conv: nn.Conv2d) -> None:
+    """Initialize as TensorFlow's layers: weights Xavier uniform, biases 0."""
+    nn.init.xavier_uniform_(conv.weight)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+
+
+def encoder(c_in: int, widths: tuple[int, int, int, int, int], padding: Padding) -> list[nn.Module]:
+    """Five gated convolutions down to a quarter of the size."""
+    geometry = ((5, 1), (3, 2), (3, 1), (3, 2), (3, 1))
+    channels = pairwise((c_in, *widths))
+    return [GatedConv(a, b, kernel, stride, 1, padding) for (a, b), (kernel, stride) in zip(channels, geometry, strict=True)]
+
+
+def dilated(width: int, dilations: tuple[int, ...], padding: Padding) -> list[nn.Module]:
+    """A gated convolution, then dilated ones."""
+    return [GatedConv(width, width, 3, 1, dilation, padding) for dilation in (1, *dilations)]
+
+
+def decoder(c_in: int, c: int, padding: Padding) -> nn.Sequential:
+    """Gated convolutions, twice upsampling by 2, then a plain convolution to RGB and tanh."""
+    layers: list[nn.Module] = []
+    widths = (c_in, 4 * c, 4 * c, 2 * c, 2 * c, c, c // 2)
+    for number, (a, b) in enumerate(pairwise(widths)):
+        if number in (2, 4):
+            layers.append(nn.UpsamplingNearest2d(scale_factor=2))
+        layers.append(GatedConv(a, b, 3, 1, 1, padding))
+    to_rgb = PaddedConv2d(c // 2, 3, 3, padding=padding)
+    _init(to_rgb.conv)
+    return nn.Sequential(*layers, to_rgb, nn.Tanh())
+
+
+class DeepFillV2Generator(nn.Module):
+    """Coarse and refinement network (figure 3).
+
+    Args:
+        width: nominal channels of the first layer, of which gating leaves half; a multiple of 4.
+        dilations: of the dilated convolutions of both networks.
+        attention_scale: factor inside the attention's softmax.
+        variant: as in `DeepFillV2`.
+    """
+
+    def __init__(self, width: int, dilations: tuple[int, ...], attention_scale: float, variant: Variant) -> None:
+        super().__init__()
+        c, padding = width // 2, _padding(variant)
+        self.attention_scale = attention_scale
+        self.variant = variant
+        self.coarse = nn.Sequential(
+            *encoder(5, (c, 2 * c, 2 * c, 4 * c, 4 * c), padding),
+            *dilated(4 * c, dilations, padding),
+            decoder(4 * c, c, padding),
+        )
+        self.dilated_branch = nn.Sequential(
+            *encoder(3, (c, c, 2 * c, 2 * c, 4 * c), padding),
+            *dilated(4 * c, dilations, padding),
+        )
+        self.attention_branch = nn.Sequential(
+            *encoder(3, (c, c, 2 * c, 4 * c, 4 * c), padding),
+            GatedConv(4 * c, 4 * c, 3, 1, 1, padding, rectify=True),
+        )
+        self.after_attention = nn.Sequential(*(GatedConv(4 * c, 4 * c, 3, 1, 1, padding) for _ in range(2)))
+        self.decoder = decoder(8 * c, c, padding)
+
+    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Complete images; sides are multiples of 8.
+
+        Args:
+            image: (B, 3, H, W) in [-1, 1], holes 0.
+            mask: (B, 1, H, W), 1 = hole.
+
+        Returns:
+            Coarse and refined image, (B, 3, H, W) in [-1, 1].
+        """
+        coarse = self.coarse(torch.cat([image, torch.ones_like(mask), mask], dim=1))
+        completed = torch.where(mask > 0.5, coarse, image)
+        features, hole = self.attention_branch(completed), self._attention_mask(mask)
+        aligned, fuse = self.variant != "port", self.variant != "port_tf"
+        attended = patch_attention(features, hole, self.attention_scale, fuse, aligned)
+        attended = self.after_attention(attended.to(features.dtype))
+        return coarse, self.decoder(torch.cat([self.dilated_branch(completed), attended], dim=1))
+
+    def _attention_mask(self, mask: Tensor) -> Tensor:
+        """Subsample the mask to half the size of the features."""
+        if self.variant != "paper":
+            mask = mask[:1]
+        if self.variant in ("port", "port_tf"):
+            return subsample_nearest(mask, 2 * _STRIDE, self.variant == "port_tf")
+        return subsample_nearest(subsample_nearest(mask, _STRIDE, True), 2, True)
+
+
+# Discriminator --------------------------------------------------------------------------------------------------------------
+
+
+class SNPatchGAN(nn.Module):
+    """Six 5x5 convolutions of stride 2, each with spectral norm and LeakyReLU, the last one too (section 3.3).
+
+    Args:
+        width: channels of the first layer.
+        variant: as in `DeepFillV2`.
+    """
+
+    def __init__(self, width: int, variant: Variant) -> None:
+        super().__init__()
+        w = width
+        widths = (4, w, 2 * w, 4 * w, 4 * w, 4 * w, 4 * w)
+        self.layers = nn.ModuleList(PaddedConv2d(a, b, 5, 2, padding=_padding(variant)) for a, b in pairwise(widths))
+        for layer in self.layers:
+            assert isinstance(layer, PaddedConv2d)
+            _init(layer.conv)
+            spectral_norm(layer.conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map image and mask (B, 4, H, W) to scores (B, 4 width, ceil(H / 64), ceil(W / 64))."""
+        for layer in self.layers:
+            x = leaky_relu(layer(x), 0.2)
+        return x
+
+
+# The paper ------------------------------------------------------------------------------------------------------------------
+
+
+class DeepFillV2(Inpainter):
+    """DeepFill v2.
+
+    `Prediction.stages["coarse"]` is the image of the coarse network.
+
+    Args:
+        variant: "paper", "official" (public code), "port" or "port_tf" (to PyTorch); see the top of this file.
+        channels: order in which the networks get the channels; "bgr" for the released weights of the public code.
+        width: nominal channels of the first layer, a multiple of 4; the other widths are multiples of it.
+        discriminator_width: channels of the discriminator's first layer.
+        dilations: of the dilated convolutions.
+        attention_scale: factor inside the attention's softmax.
+        weights: of the loss terms.
+        generator_optimizer: Adam 1e-4, betas 0.5 and 0.999.
+        discriminator_optimizer: the same.
+        stages: update order; here one stage in which the discriminator steps first.
+        training: options of the engine.
+
+    Raises:
+        UserError: `width` is no multiple of 4.
+    """
+
+    generator: DeepFillV2Generator
+    discriminator: SNPatchGAN
+    multiple: ClassVar[int] = 8
+    published_as: ClassVar[dict[str, dict[str, object]]] = {"DeepFillv2": {"width": 48}}
+    published_in: ClassVar[str | None] = "deepgin"
+
+    def __init__(
+        self,
+        variant: Variant = "paper",
+        channels: Channels = "rgb",
+        width: int = 48,
+        discriminator_width: int = 64,
+        dilations: tuple[int, ...] = (2, 4, 8, 16),
+        attention_scale: float = 10.0,
+        weights: Weights = Weights(),
+        generator_optimizer: OptimizerSettings = Adam(lr=1e-4, betas=(0.5, 0.999)),
+        discriminator_optimizer: OptimizerSettings = Adam(lr=1e-4, betas=(0.5, 0.999)),
+        stages: tuple[Stage, ...] = (Stage("adversarial", update="alternating"),),
+        training: Training = Training(),
+    ) -> None:
+        super().__init__(weights, generator_optimizer, discriminator_optimizer, training, stages)
+        if width % 4 or width < 4:
+            raise UserError(f"DeepFillV2: width={width}; gating and the last layer halve it, so give a multiple of 4")
+        self.variant = variant
+        self.channels = channels
+        self.generator = DeepFillV2Generator(width, dilations, attention_scale, variant)
+        self.discriminator = SNPatchGAN(discriminator_width, variant)
+
+    def forward(self, image: Tensor, mask: Tensor) -> Prediction:
+        """Map image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the raw output; sides from 24 pixels."""
+        height, width = image.shape[-2:]
+        require_patch_grid(height, width, 2 * _STRIDE)
+        image, mask = pad_to_multiple(image, mask, self.multiple)
+        coarse, refined = self.generator(self._signed(image) * (1 - mask), mask)
+        coarse, refined = (self._unsigned(output[..., :height, :width]) for output in (coarse, refined))
+        return Prediction(refined, {"coarse": coarse})
+
+    def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        """Compute the L1 terms of both networks and the adversarial term."""
+        target = batch["image"]
+        return {
+            "l1": 2 * l1_loss(prediction.image, target),  # of [-1, 1]
+            "coarse": 2 * l1_loss(prediction.stages["coarse"], target),
+            "adversarial": lambda: hinge_generator(self._scores(_composite(batch, prediction), batch["mask"])),
+        }
+
+    def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        """Compute the hinge loss; real and completed images are one batch of the discriminator."""
+        images = torch.cat([batch["image"], _composite(batch, prediction)])
+        real, fake = self._scores(images, torch.cat([batch["mask"], batch["mask"]])).chunk(2)
+        return {
+            "real": hinge_real(self.record_logits("real", real)),
+            "fake": hinge_fake(self.record_logits("fake", fake)),
+        }
+
+    def load_official(self, generator: Mapping[str, Tensor], discriminator: Mapping[str, Tensor] | None = None) -> list[str]:
+        """Load weights of nipponjo's `networks_tf.py`, or with `variant="port"` of `networks.py`.
+
+        The former are also the names of the code's converted weights; these need `channels="bgr"`.
+        """
+        dropped = official_weights.load_v2(self.generator, generator, self.discriminator, discriminator, self.variant)
+        rank_zero_info(f"Loaded nipponjo's weights of the generator{'' if discriminator is None else ' and discriminator'}")
+        return dropped
+
+    def _scores(self, image: Tensor, mask: Tensor) -> Tensor:
+        scores: Tensor = self.discriminator(torch.cat([self._signed(image), mask], dim=1))
+        return scores
+
+    def _signed(self, image: Tensor) -> Tensor:
+        """Rescale from [0, 1] to [-1, 1], in the networks' order of channels."""
+        return 2 * (image.flip(1) if self.channels == "bgr" else image) - 1
+
+    def _unsigned(self, image: Tensor) -> Tensor:
+        """Rescale from [-1, 1] to [0, 1], to RGB."""
+        return ((image.flip(1) if self.channels == "bgr" else image) + 1) / 2
+
+
+def _composite(batch: Batch, prediction: Prediction) -> Tensor:
+    return composite(batch["image"], prediction.image, batch["mask"])
