@@ -25,6 +25,7 @@ LPI = [name for name in EXPERIMENTS if name.startswith("lpi_") and name != "lpi_
 TESTED_ONLY = ("deepgin_ffhq_", "deepgin_oxford_")
 """Data sets that DeepGIN tests its models of other data sets on (table 2)."""
 SMALL = {  # further options for a quick run: sizes that are part of a network, widths, no downloaded weights
+    "deepfill": ["--model.width", "8", "--model.discriminator_width", "8"],
     "deepgin": ["--model.size", "32", "--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
     "glcic": ["--model.size", "32", "--model.local_size", "16", "--model.width", "4", "--model.discriminator_width", "4"],
     "pconv": ["--data.size", "64", "--model.vgg", "random", "--model.width", "8"],
@@ -56,6 +57,7 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_these_are_all_experiments() -> None:
     assert EXPERIMENTS == [
+        "benchmark/deepfill_v2",
         "benchmark/deepgin",
         "benchmark/glcic",
         "benchmark/lpi_net",

@@ -30,15 +30,16 @@ def test_no_paper_is_left_out() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_content_of_holes_is_ignored(name: str, batch: Batch) -> None:
     torch.manual_seed(0)
-    model = MODELS[name]().eval()
-    other_holes = torch.where(batch["mask"] == 1, torch.rand(2, 3, 32, 32), batch["image"])
-    changed = batch["image"].clone()
+    model = MODELS[name]().eval().double()  # new gated convolutions leave less of the input than single precision resolves
+    original, mask = batch["image"].double(), batch["mask"].double()
+    other_holes = torch.where(mask == 1, torch.rand(2, 3, 32, 32, dtype=torch.float64), original)
+    changed = original.clone()
     changed[0, :, 0, 0] = 1 - changed[0, :, 0, 0]
     with torch.no_grad():
-        image = model(batch["image"], batch["mask"]).image
-        assert torch.equal(model(other_holes, batch["mask"]).image, image)
-        assert not torch.equal(model(changed, batch["mask"]).image, image), "known pixels are not ignored"
-        assert not torch.equal(model(other_holes, 1 - batch["mask"]).image, image), "the mask is not ignored"
+        image = model(original, mask).image
+        assert torch.equal(model(other_holes, mask).image, image)
+        assert not torch.equal(model(changed, mask).image, image), "known pixels are not ignored"
+        assert not torch.equal(model(other_holes, 1 - mask).image, image), "the mask is not ignored"
 
 
 @pytest.mark.parametrize("name", ["lpi_net", "pepsi", "unet"])
