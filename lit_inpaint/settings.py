@@ -182,6 +182,7 @@ class Stage:
             hyperparameters change; an optimizer of another kind always starts empty.
         frozen: names of modules (`*` matches anything) that are not trained in this stage and run in evaluation mode, such as
             "generator.encoder.*.norm".
+        mode: what the training forward pass computes in this stage, for papers with several networks (`Inpainter.modes`).
         eval_modules: names of modules in evaluation mode (batch norm uses its running statistics) whose weights are trained.
         leftover_gradients: the gradient of the generator's loss in the discriminator's weights is added to the discriminator's
             next update, as in public code that clears the discriminator's gradients too early; "alternating" only.
@@ -200,6 +201,7 @@ class Stage:
     discriminator_optimizer: OptimizerSettings | None = None
     fresh_optimizers: bool = False
     frozen: tuple[str, ...] = ()
+    mode: str | None = None
     eval_modules: tuple[str, ...] = ()
     leftover_gradients: bool = False
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Terms = Mapping[str, Tensor | Callable[[], Tensor]]
+Terms = Mapping[str, Tensor | Callable[[], Tensor] | None]
 """Loss terms by name, each a scalar, not yet weighted. The names are the fields of the paper's `Weights`.
 
 An expensive term may be a function instead. It is called only where its weight is not 0, so a warm-up stage may leave it out.
+None is a term of a network that the current stage does not train.
 """
 
 
@@ -29,11 +30,14 @@ class Batch(TypedDict):
         image: (B, 3, H, W) float in [0, 1], complete (the holes are not emptied).
         mask: (B, 1, H, W) float, exactly 0 or 1, 1 = hole.
         name: B strings that identify the samples in grids and tables.
+        edges: (B, 1, H, W) float, exactly 0 or 1, 1 = edge: edges of the complete image, holes included. Only in training
+            batches of papers with an `edge_detector`, and even these compute them where they are missing.
     """
 
     image: Tensor
     mask: Tensor
     name: list[str]
+    edges: NotRequired[Tensor]
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,16 @@ class Prediction:
 def as_floats(batch: Batch) -> Batch:
     """Convert a batch of bytes to the floats of `Batch`, on its own device.
 
-    Loaders deliver images as bytes (0 to 255) and masks as bytes (0 and 1): a quarter of the memory to stack, to send between
-    processes, and to copy to a GPU. Floats stay as they are.
+    Loaders deliver images as bytes (0 to 255), masks and edges as bytes (0 and 1): a quarter of the memory to stack, to send
+    between processes, and to copy to a GPU. Floats stay as they are.
     """
     image, mask = batch["image"], batch["mask"]
     if image.dtype == torch.uint8:
         image = image.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
-    return {"image": image, "mask": mask.float() if mask.dtype == torch.uint8 else mask, "name": batch["name"]}
+    floats: Batch = {"image": image, "mask": mask.float() if mask.dtype == torch.uint8 else mask, "name": batch["name"]}
+    if "edges" in batch:
+        floats["edges"] = batch["edges"].float() if batch["edges"].dtype == torch.uint8 else batch["edges"]
+    return floats
 
 
 def complete_inputs(image: Tensor | NDArray[Any], mask: Tensor | NDArray[Any]) -> tuple[Tensor, Tensor]:
@@ -108,18 +115,47 @@ def complete_inputs(image: Tensor | NDArray[Any], mask: Tensor | NDArray[Any]) -
     return image, mask.expand(image.shape[0], -1, -1, -1)
 
 
+def complete_edges(edges: Tensor | NDArray[Any], image: Tensor) -> Tensor:
+    """Convert an edge map that a caller of `Inpainter.complete` has, and check it.
+
+    Args:
+        edges: (B, 1, H, W), (1, 1, H, W) for all images, (B, H, W) or (H, W); bool, float in [0, 1], or uint8 in [0, 255]. 1,
+            True or 255 is an edge.
+        image: (B, 3, H, W), from `complete_inputs`.
+
+    Returns:
+        (B, 1, H, W) in [0, 1], of the type of `image`.
+
+    Raises:
+        ValueError: another shape or value range; says what was expected.
+    """
+    edges = torch.as_tensor(edges)
+    edges = edges[:, None] if edges.ndim == 3 else edges[None, None] if edges.ndim == 2 else edges
+    if edges.ndim != 4 or edges.shape[1] != 1 or edges.shape[2:] != image.shape[2:] or edges.shape[0] not in (1, len(image)):
+        raise ValueError(
+            f"edges are {tuple(edges.shape)} beside an image of {tuple(image.shape)}; expected (B, 1, H, W) or (H, W)"
+        )
+    if edges.dtype == torch.uint8 and bool((edges > 1).any()):
+        edges = edges / 255
+    edges = edges.to(image)
+    low, high = (float(value) for value in edges.aminmax())
+    if not (low >= 0 and high <= 1):  # also true for NaN
+        raise ValueError(f"edges span [{low:.3g}, {high:.3g}]; expected [0, 1], 1 = edge")
+    return edges.expand(len(image), -1, -1, -1)
+
+
 def composite(image: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
     """Combine the known pixels of `image` with the hole pixels of `prediction`.
 
     Selects instead of multiplying, so that a known pixel keeps its exact value even where the prediction is not finite.
 
     Args:
-        image: (B, 3, H, W) in [0, 1].
-        prediction: (B, 3, H, W).
+        image: (B, C, H, W) in [0, 1].
+        prediction: (B, C, H, W).
         mask: (B, 1, H, W), 1 = hole.
 
     Returns:
-        (B, 3, H, W).
+        (B, C, H, W).
     """
     return torch.where(mask > 0.5, prediction, image)
 
@@ -148,6 +184,10 @@ def check_batch(batch: Batch) -> float:
         raise ValueError(f"batch['image'] spans [{low:.3g}, {high:.3g}], expected [0, 1]")
     if not bool(((mask == 0) | (mask == 1)).all()):
         raise ValueError("batch['mask'] holds values between 0 and 1; threshold it (1 = hole) before batching")
+    if "edges" in batch and (
+        batch["edges"].shape != mask.shape or not bool(((batch["edges"] == 0) | (batch["edges"] == 1)).all())
+    ):
+        raise ValueError(f"batch['edges'] is {tuple(batch['edges'].shape)}; expected {tuple(mask.shape)}, exactly 0 and 1")
     if len(batch["name"]) != image.shape[0]:
         raise ValueError(f"batch['name'] holds {len(batch['name'])} names for {image.shape[0]} images")
     return float(mask.mean())

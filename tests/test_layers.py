@@ -18,7 +18,7 @@ LAYERS: tuple[set[str], ...] = (
     {"types", "errors", "schedules"},
     {"settings", "storage", "visualization"},
     # 1: torch and torchmetrics, no Lightning
-    {"nets", "losses", "masks", "metrics", "published"},
+    {"edges", "nets", "losses", "masks", "metrics", "published"},
     # 2
     {"engine", "data"},
     # 3

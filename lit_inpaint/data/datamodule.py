@@ -203,6 +203,10 @@ class InpaintingData(LightningDataModule, ABC):
         """Return an infinite loader of training batches that starts at the trainer's `global_step`."""
         if self._train_dataset is None:
             raise RuntimeError("call setup('fit') first")
+        # The paper in training says whether it needs edges; the loader processes compute them.
+        detector = getattr(self.trainer.lightning_module, "edge_detector", None) if self.trainer else None
+        for train_dataset in (self._train_dataset, *self._mixed_datasets):
+            train_dataset.edge_detector = detector
         own = self._train_sampler(self._train_dataset, self.batch_size, self.repeat)
         mixed = [
             self._train_sampler(dataset, folder.batch_size)
@@ -219,7 +223,7 @@ class InpaintingData(LightningDataModule, ABC):
             dataset,
             **batching,
             num_workers=workers,
-            collate_fn=self._collate(workers),
+            collate_fn=self._collate(workers, bytes_per_pixel=4 if detector is None else 5),
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # without it, the loader draws its workers' seed from the global generator
             persistent_workers=workers > 0,
@@ -356,11 +360,13 @@ class InpaintingData(LightningDataModule, ABC):
         """Under a trainer, batches become floats on the device, see `on_after_batch_transfer`; without one, in the loader."""
         return SharedMemoryDataLoader if self.trainer else FloatDataLoader
 
-    def _collate(self, workers: int) -> Callable[[Sequence[Sample | None]], Batch | SharedBatch | None]:
+    def _collate(
+        self, workers: int, bytes_per_pixel: int = 4
+    ) -> Callable[[Sequence[Sample | None]], Batch | SharedBatch | None]:
         """Each loader process needs four slots: one in the making, two waiting (torch's `prefetch_factor`), one being read."""
         pixels = [self.batch_size * self.size**2]
         pixels += [folder.batch_size * folder.size**2 for folder in self.mix.folders] if self.mix else []
-        return SharedMemoryCollate(4 * workers, 4 * max(pixels)) if workers else collate
+        return SharedMemoryCollate(4 * workers, bytes_per_pixel * max(pixels)) if workers else collate
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

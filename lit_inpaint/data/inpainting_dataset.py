@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from lit_inpaint.data.samplers import MixKey, TrainKey
 from lit_inpaint.data.transforms import Transform
 from lit_inpaint.data.unreadable_images import ImageStore
 from lit_inpaint.data.workers import available_cores
+from lit_inpaint.edges import CannyEdges
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import MaskSource, PerImageMasks
 from lit_inpaint.storage.image_decode import UnreadableImageError
@@ -29,12 +30,14 @@ RngKey = tuple[int, int, int]
 class Sample(TypedDict):
     """One sample before collation: `image` (3, H, W) uint8, `mask` (1, H, W) uint8, 0 or 1 (1 = hole), and `name`.
 
-    H and W are the same for all samples, unless the transform keeps the images' own sizes.
+    `edges` (1, H, W) uint8, 0 or 1 (1 = edge), are in training samples if the dataset has an edge detector. H and W are the
+    same for all samples, unless the transform keeps the images' own sizes.
     """
 
     image: Tensor
     mask: Tensor
     name: str
+    edges: NotRequired[Tensor]
 
 
 class TrainDataset(Dataset[Sample]):
@@ -51,6 +54,9 @@ class TrainDataset(Dataset[Sample]):
         transform: crops, resizes or augments an image.
         masks: the M mask sources, used in turn.
         seed: seed of all draws.
+
+    Attributes:
+        edge_detector: computes the edges of the transformed images, which the samples then contain; None: no edges.
     """
 
     def __init__(self, store: ImageStore, size: int, transform: Transform, masks: Sequence[MaskSource], seed: int) -> None:
@@ -59,6 +65,7 @@ class TrainDataset(Dataset[Sample]):
         self.transform = transform
         self.masks = tuple(masks)
         self.seed = seed
+        self.edge_detector: CannyEdges | None = None
 
     def __len__(self) -> int:
         return len(self.store)
@@ -69,9 +76,12 @@ class TrainDataset(Dataset[Sample]):
         visit, source = divmod(position, len(self.masks))
         transform_key, mask_key = (self.seed, RngStream.TRAIN_TRANSFORM, visit), (self.seed, RngStream.TRAIN_MASK, position)
         image, index_read = self.store.read_or_next(index)
-        return _make_sample(
+        sample = _make_sample(
             self.store, index_read, image, self.size, self.transform, self.masks[source], transform_key, mask_key
         )
+        if self.edge_detector is not None:
+            sample["edges"] = self.edge_detector(sample["image"][None])[0].to(torch.uint8)
+        return sample
 
 
 class MixDataset(Dataset[list[Sample]]):
@@ -258,11 +268,22 @@ def collate(samples: Sequence[Sample | None]) -> Batch | None:
     height, width = readable[0]["image"].shape[1:]
     image = torch.empty((len(readable), height, width, 3), dtype=readable[0]["image"].dtype)
     mask = torch.empty((len(readable), height, width), dtype=readable[0]["mask"].dtype)
-    stack_into(readable, image, mask)
-    return {"image": image.permute(0, 3, 1, 2), "mask": mask[:, None], "name": [sample["name"] for sample in readable]}
+    edges = torch.empty_like(mask) if "edges" in readable[0] else None
+    stack_into(readable, image, mask, edges)
+    return make_batch(image, mask, edges, [sample["name"] for sample in readable])
 
 
-def stack_into(samples: Sequence[Sample], image: Tensor, mask: Tensor) -> None:
-    """Write samples into `image` (B, H, W, 3) and `mask` (B, H, W), the memory layout in which images are decoded."""
+def stack_into(samples: Sequence[Sample], image: Tensor, mask: Tensor, edges: Tensor | None) -> None:
+    """Write samples into `image` (B, H, W, 3), `mask` and `edges` (B, H, W), the memory layout in which images are decoded."""
     torch.stack([sample["image"].permute(1, 2, 0) for sample in samples], out=image)
     torch.stack([sample["mask"][0] for sample in samples], out=mask)
+    if edges is not None:
+        torch.stack([sample["edges"][0] for sample in samples], out=edges)
+
+
+def make_batch(image: Tensor, mask: Tensor, edges: Tensor | None, names: list[str]) -> Batch:
+    """Return the uint8 batch of tensors that `stack_into` wrote."""
+    batch: Batch = {"image": image.permute(0, 3, 1, 2), "mask": mask[:, None], "name": names}
+    if edges is not None:
+        batch["edges"] = edges[:, None]
+    return batch

@@ -6,6 +6,7 @@ machine zeroing alone took 0.2 ms per image, decoding 0.3 ms.
 
 from __future__ import annotations
 
+import math
 import mmap
 import multiprocessing
 import secrets
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import get_worker_info
 
-from lit_inpaint.data.inpainting_dataset import Sample, collate, stack_into
+from lit_inpaint.data.inpainting_dataset import Sample, collate, make_batch, stack_into
 from lit_inpaint.types import Batch
 
 
@@ -30,7 +31,7 @@ class SharedMemoryCollate:
 
     Args:
         num_slots: maximum number of batches on their way at once.
-        slot_bytes: size of the largest batch: 4 bytes per pixel, three of the image and one of the mask.
+        slot_bytes: size of the largest batch: per pixel three bytes of the image, one of the mask, one of any edges.
     """
 
     def __init__(self, num_slots: int, slot_bytes: int) -> None:
@@ -58,24 +59,25 @@ class SharedMemoryCollate:
         readable = [sample for sample in samples if sample is not None]
         if not readable:
             return None
-        images, masks = [sample["image"] for sample in readable], [sample["mask"] for sample in readable]
-        count, (height, width) = len(readable), images[0].shape[1:]
-        uniform = all(part.dtype == torch.uint8 and part.shape[1:] == (height, width) for part in images + masks)
-        if get_worker_info() is None or not uniform or 4 * count * height * width > self.slot_bytes:
+        count, (height, width) = len(readable), readable[0]["image"].shape[1:]
+        parts = [part for sample in readable for part in sample.values() if isinstance(part, torch.Tensor)]
+        uniform = all(part.dtype == torch.uint8 and part.shape[1:] == (height, width) for part in parts)
+        if get_worker_info() is None or not uniform or sum(part.numel() for part in parts) > self.slot_bytes:
             return collate(readable)
         slot = self._acquire_slot()
         if slot is None:
             return collate(readable)
-        shape = (count, height, width)
-        image, mask = self._slot_arrays(slot, *shape)
-        stack_into(readable, torch.from_numpy(image), torch.from_numpy(mask))
-        return SharedBatch(self.key, slot, shape, [sample["name"] for sample in readable])
+        shape, has_edges = (count, height, width), "edges" in readable[0]
+        image, mask, edges = self._slot_tensors(slot, shape, has_edges)
+        stack_into(readable, image, mask, edges)
+        return SharedBatch(self.key, slot, shape, has_edges, [sample["name"] for sample in readable])
 
-    def unpack(self, slot: int, shape: tuple[int, int, int], names: list[str]) -> Batch:
+    def unpack(self, slot: int, shape: tuple[int, int, int], has_edges: bool, names: list[str]) -> Batch:
         """Copy the batch out of `slot` and free the slot."""
-        image, mask = (torch.from_numpy(part.copy()) for part in self._slot_arrays(slot, *shape))
+        image, mask, edges = self._slot_tensors(slot, shape, has_edges)
+        batch = make_batch(image.clone(), mask.clone(), None if edges is None else edges.clone(), names)
         self._slot_in_use[slot] = 0
-        return {"image": image.permute(0, 3, 1, 2), "mask": mask[:, None], "name": names}
+        return batch
 
     def _acquire_slot(self) -> int | None:
         """Reserve a free slot. The slots of batches that are never fetched stay reserved."""
@@ -96,12 +98,16 @@ class SharedMemoryCollate:
         assert self._memory is not None
         return np.frombuffer(self._memory, np.uint8, self.num_slots, self.num_slots * self.slot_bytes)
 
-    def _slot_arrays(self, slot: int, count: int, height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return the images (count, H, W, 3) and masks (count, H, W) of a slot."""
+    def _slot_tensors(
+        self, slot: int, shape: tuple[int, int, int], has_edges: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return the images (B, H, W, 3), masks (B, H, W) and edges (B, H, W) of a slot; `shape` is (B, H, W)."""
         assert self._memory is not None
-        pixels = count * height * width
-        content = np.frombuffer(self._memory, np.uint8, 4 * pixels, slot * self.slot_bytes)
-        return content[: 3 * pixels].reshape(count, height, width, 3), content[3 * pixels :].reshape(count, height, width)
+        pixels = math.prod(shape)
+        bytes_used = (5 if has_edges else 4) * pixels
+        content = torch.from_numpy(np.frombuffer(self._memory, np.uint8, bytes_used, slot * self.slot_bytes))
+        edges = content[4 * pixels :].view(shape) if has_edges else None
+        return content[: 3 * pixels].view(*shape, 3), content[3 * pixels : 4 * pixels].view(shape), edges
 
 
 _INSTANCES: WeakValueDictionary[str, SharedMemoryCollate] = WeakValueDictionary()
@@ -120,5 +126,5 @@ class SharedBatch:
         return _unpack, self.content
 
 
-def _unpack(key: str, slot: int, shape: tuple[int, int, int], names: list[str]) -> Batch:
-    return _INSTANCES[key].unpack(slot, shape, names)
+def _unpack(key: str, slot: int, shape: tuple[int, int, int], has_edges: bool, names: list[str]) -> Batch:
+    return _INSTANCES[key].unpack(slot, shape, has_edges, names)

@@ -35,15 +35,14 @@ def split_batch(batch: Batch, count: int) -> list[MicroBatch]:
         return [MicroBatch(batch, slice(0, total), 1.0, True)]
     count = min(count, total)
     edges = [total * number // count for number in range(count + 1)]
-    return [
-        MicroBatch(
-            Batch(image=batch["image"][a:b], mask=batch["mask"][a:b], name=list(batch["name"][a:b])),
-            slice(a, b),
-            (b - a) / total,
-            b == total,
-        )
-        for a, b in pairwise(edges)
-    ]
+    return [MicroBatch(_slice_batch(batch, a, b), slice(a, b), (b - a) / total, b == total) for a, b in pairwise(edges)]
+
+
+def _slice_batch(batch: Batch, begin: int, end: int) -> Batch:
+    part = Batch(image=batch["image"][begin:end], mask=batch["mask"][begin:end], name=list(batch["name"][begin:end]))
+    if "edges" in batch:
+        part["edges"] = batch["edges"][begin:end]
+    return part
 
 
 def concat_predictions(predictions: Iterable[Prediction]) -> Prediction:

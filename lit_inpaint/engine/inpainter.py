@@ -33,6 +33,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lit_inpaint.edges import CannyEdges
 from lit_inpaint.engine.any_size import predict_any_size
 from lit_inpaint.engine.checkpoint_metadata import describe_weights
 from lit_inpaint.engine.ddp_strategy import broadcast_buffers, broadcast_buffers_in_forward, no_sync, validate_strategy
@@ -41,11 +42,11 @@ from lit_inpaint.engine.global_step import count_batch, stop_counting_optimizer_
 from lit_inpaint.engine.gradient_accumulation import MicroBatch, concat_predictions, slice_prediction, split_batch
 from lit_inpaint.engine.training_stages import StageSchedule, StageSpan, assign_optimizers
 from lit_inpaint.engine.weighted_loss import LossWeighter
-from lit_inpaint.errors import UserError
+from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.losses.adversarial import at_least_float32
 from lit_inpaint.nets.cpu.layer_swap import use_fast_cpu_layers
 from lit_inpaint.settings import OptimizerSettings, Player, Stage, Training
-from lit_inpaint.types import Batch, Prediction, Terms, check_batch, complete_inputs, composite
+from lit_inpaint.types import Batch, Prediction, Terms, check_batch, complete_edges, complete_inputs, composite
 
 Logits = TypeVar("Logits", Tensor, Sequence[Tensor])
 
@@ -64,6 +65,8 @@ class Inpainter(LightningModule):
         generator: the network that `forward` calls.
         discriminator: its opponent, or None.
         multiple: of which the sides of images must be multiples; `predict` pads others.
+        modes: values of `Stage.mode` that `training_forward` and the losses know; empty for papers without modes.
+        edge_detector: loaders compute `batch["edges"]` of training batches with it; None: the paper uses no edges.
         subsample_above: `predict` completes images with a longer side by subsampling them to squares of this side; None: never.
         published_as: names of the variants in the paper's tables and the arguments that make them.
         published_in: the file of those tables in `lit_inpaint.published`, if not named like the paper's module.
@@ -74,6 +77,8 @@ class Inpainter(LightningModule):
     generator: nn.Module
     discriminator: nn.Module | None
     multiple: ClassVar[int] = 1
+    modes: ClassVar[tuple[str, ...]] = ()
+    edge_detector: CannyEdges | None = None
     subsample_above: int | None = None
     published_as: ClassVar[dict[str, dict[str, object]]] = {}
     published_in: ClassVar[str | None] = None
@@ -110,6 +115,10 @@ class Inpainter(LightningModule):
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Complete `image` (B, 3, H, W) in [0, 1] where `mask` (B, 1, H, W) is 1; what the holes of `image` hold is ignored."""
         raise NotImplementedError
+
+    def training_forward(self, batch: Batch) -> Prediction:
+        """Return what the losses of a batch need; `forward` of image and mask, unless a paper needs more in training."""
+        return cast(Prediction, self(batch["image"], batch["mask"]))
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Return the generator's unweighted terms; gradients reach `prediction` but not the discriminator."""
@@ -248,7 +257,7 @@ class Inpainter(LightningModule):
 
     def _predict(self, micro: MicroBatch, with_grad: bool = True) -> Prediction:
         with torch.set_grad_enabled(with_grad):
-            return cast(Prediction, self(micro.batch["image"], micro.batch["mask"]))
+            return self.training_forward(micro.batch)
 
     def _loss(self, player: Player, micro: MicroBatch, prediction: Prediction, log: dict[str, Tensor]) -> Tensor:
         """Compute a player's weighted loss times the micro-batch's fraction of the batch; write the terms into `log`."""
@@ -324,9 +333,17 @@ class Inpainter(LightningModule):
             if missing := set(span.stage.players) - set(self.players):
                 raise ValueError(f"stage {span.stage.name!r} trains the {missing.pop()}, but {type(self).__name__} has none")
             find_modules(self, (*span.stage.frozen, *span.stage.eval_modules))
+            if (mode := span.stage.mode) is not None and mode not in self.modes:
+                hint = did_you_mean(mode, self.modes, show_all=True) if self.modes else f"; {type(self).__name__} has no modes"
+                raise ValueError(f"stage {span.stage.name!r} has no mode {mode!r}{hint}")
             schedule.weights(self.weights, span.begin)
             for player in span.stage.players:
                 schedule.optimizer(player, self._default_optimizer(player), span.begin)
+
+    @property
+    def mode(self) -> str | None:
+        """`Stage.mode` of the stage of the last training batch; None before the first."""
+        return None if self._current_span is None else self._current_span.stage.mode
 
     @final
     def stage_name(self, iteration: int) -> str:
@@ -481,25 +498,42 @@ class Inpainter(LightningModule):
 
     @final
     @torch.no_grad()
-    def complete(self, image: Tensor | NDArray[Any], mask: Tensor | NDArray[Any]) -> Tensor:
+    def complete(
+        self, image: Tensor | NDArray[Any], mask: Tensor | NDArray[Any], edges: Tensor | NDArray[Any] | None = None
+    ) -> Tensor:
         """Fill the holes of images of any size.
 
         Args:
             image: (B, 3, H, W) or (3, H, W), float in [0, 1] or uint8; what its holes hold is ignored.
             mask: (B, 1, H, W) or (H, W), 1 or True = hole; see `lit_inpaint.types.complete_inputs`.
+            edges: (B, 1, H, W) or (H, W), 1 or True = edge: what to draw in the holes; see `lit_inpaint.types.complete_edges`.
+                None: the paper's own.
 
         Returns:
             (B, 3, H, W) in [0, 1]; known pixels keep their exact values.
 
         Raises:
             ValueError: an argument has another shape, type or value range; the message names the remedy.
+            UserError: the paper takes no edges.
         """
         image, mask = complete_inputs(image, mask)
-        return composite(image, self.predict(image, mask).clamp(0, 1).to(image.dtype), mask)
+        if edges is None:
+            output = self.predict(image, mask)
+        else:
+            output = self.predict_with_edges(image, mask, complete_edges(edges, image))
+        return composite(image, output.clamp(0, 1).to(image.dtype), mask)
 
     def predict(self, image: Tensor, mask: Tensor) -> Tensor:
         """Return the raw output (B, 3, H, W) for images of any size; arguments as in `complete`."""
         return predict_any_size(self, image, mask, self.multiple, self.subsample_above)
+
+    def predict_with_edges(self, image: Tensor, mask: Tensor, edges: Tensor) -> Tensor:
+        """Return the raw output as `predict`, with the `edges` (B, 1, H, W) in [0, 1] in its holes; only some papers can.
+
+        Raises:
+            UserError: this paper takes no edges.
+        """
+        raise UserError(f"{type(self).__name__} takes no edges; leave them out, or use a checkpoint of EdgeConnect")
 
 
 def _derive_seed(*key: int) -> int:

@@ -33,7 +33,7 @@ class LossWeighter:
 
         Args:
             player: of the terms.
-            terms: scalars, or functions that return one and are called only if their weight is not 0.
+            terms: scalars, or functions that return one and are called only if their weight is not 0; None: not in this stage.
             weights: of all terms.
             fraction: of the batch, in (0, 1].
             log: receives the unweighted terms and, under the player's name, the total; micro-batches add up in it.
@@ -46,7 +46,9 @@ class LossWeighter:
         if twice := [name for name in terms if self._player_of_term.setdefault(name, player) != player]:
             raise ValueError(f"both players of {self.paper} call a term {_list(twice)}; name them apart")
         values = {
-            name: term() if callable(term) else term for name, term in terms.items() if weights[name] or not callable(term)
+            name: term() if callable(term) else term
+            for name, term in terms.items()
+            if term is not None and (weights[name] or not callable(term))
         }
         if not values:
             raise ValueError(f"{self.paper}'s {player} has nothing to learn from: its losses are empty, or all weigh 0")

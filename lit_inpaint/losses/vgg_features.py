@@ -69,12 +69,13 @@ class VGGFeatures(nn.Module):
             `description` names it. Anything else is a file with a state dict of torchvision's layers, which may end with the
             last one that is needed. Oxford's weights, which Caffe and Keras use, are recognized by their first kernel and get
             their own preprocessing: [0, 255] minus the mean, so features are some 50 times as large.
+        normalize: apply ImageNet normalization, which the network was trained with; some public codes do not. Oxford's weights always get theirs.
 
     Raises:
         ValueError: a layer that the network does not have.
     """
 
-    def __init__(self, depth: Depth, layers: tuple[str, ...], weights: VGGWeights = "imagenet") -> None:
+    def __init__(self, depth: Depth, layers: tuple[str, ...], weights: VGGWeights = "imagenet", normalize: bool = True) -> None:
         super().__init__()
         known = layer_names(depth)
         if unknown := [name for name in layers if name not in known]:
@@ -82,6 +83,7 @@ class VGGFeatures(nn.Module):
         self.depth = depth
         self.layers = layers
         self.weights = weights
+        self.normalize = normalize
         self.normalization = ImageNetNormalization()
         self.extractor: FeatureExtractor | None = None
         self._is_oxford = False
@@ -118,7 +120,8 @@ class VGGFeatures(nn.Module):
         """Image (B, 3, H, W) on the [0, 1] scale to one feature map (B, C, h, w) for each requested layer."""
         network = self.load()
         with torch.autocast(image.device.type, enabled=False):
-            return cast(list[Tensor], network(self.normalization(image.to(self.normalization.mean.dtype))))
+            image = image.to(self.normalization.mean.dtype)
+            return cast(list[Tensor], network(self.normalization(image) if self.normalize or self._is_oxford else image))
 
     def _read_into(self, layers: nn.Sequential) -> None:
         file, own = _FILES[self.depth], None if self.weights == "imagenet" else user_path(self.weights)

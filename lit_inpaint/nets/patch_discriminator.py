@@ -30,6 +30,14 @@ class PatchDiscriminator(nn.Module):
         logits: Tensor = self.layers(image)
         return logits
 
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Map an image (B, C, H, W) to the outputs of its five layers: four after LeakyReLU, and the logits."""
+        outputs = []
+        for layer in self.layers:
+            image = layer(image)
+            outputs.append(image)
+        return [*outputs[1::2], outputs[-1]]
+
 
 def _convolution(c_in: int, c_out: int, stride: int) -> nn.Module:
     convolution = nn.Conv2d(c_in, c_out, 4, stride, padding=1, bias=False)

@@ -2,6 +2,7 @@
 
 from lit_inpaint.papers.deepfill_v2 import DeepFillV2
 from lit_inpaint.papers.deepgin import DeepGIN
+from lit_inpaint.papers.edgeconnect import EdgeConnect
 from lit_inpaint.papers.glcic import GLCIC
 from lit_inpaint.papers.lama import LaMa
 from lit_inpaint.papers.lpi_net import LPINet
@@ -10,4 +11,4 @@ from lit_inpaint.papers.pepsi import PEPSI
 from lit_inpaint.papers.unet import UNet
 from lit_inpaint.papers.wavemix import WaveMix
 
-__all__ = ["GLCIC", "PEPSI", "DeepFillV2", "DeepGIN", "LPINet", "LaMa", "PConv", "UNet", "WaveMix"]
+__all__ = ["GLCIC", "PEPSI", "DeepFillV2", "DeepGIN", "EdgeConnect", "LPINet", "LaMa", "PConv", "UNet", "WaveMix"]

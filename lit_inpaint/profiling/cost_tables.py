@@ -160,21 +160,21 @@ def _table(
         for method in published.figures if shown[0] in published.units else ():
             found = {metric: published.figure(method, metric) for metric in shown}
             if method not in ours and any(found.values()):
-                cells = [_published_text(found[column.metric]) if column.key == "published" else "-" for column in columns]
-                if generators := published.figure(method, "generators"):  # the parameters are of each
-                    cells = [
-                        f"{cell} (x{generators.value:.0f})"
-                        if column.metric == "parameters" and column.key == "published"
-                        else cell
-                        for cell, column in zip(cells, columns, strict=True)
-                    ]
+                generators = published.figure(method, "generators")
+                cells = [
+                    _published_text(found[column.metric], generators if column.metric == "parameters" else None)
+                    if column.key == "published"
+                    else "-"
+                    for column in columns
+                ]
                 table.add_row(f"{method} (published)", *cells, *([types.get(method, "-")] if types else []))
     return table
 
 
 def _cell(network: Network, cost: Costs, column: _Column) -> str:
     if column.key == "published":
-        return _published_text(_published(network, column.metric))
+        generators = _published(network, "generators") if column.metric == "parameters" else None
+        return _published_text(_published(network, column.metric), generators)
     row = cost.get(column.metric)
     return "-" if row is None else format(row[column.key] / column.scale, column.style)
 
@@ -210,9 +210,10 @@ def _published(network: Network, metric: str) -> Figure | None:
     return cost_figure(_paper(network), network.variant, metric) or next(filter(None, elsewhere), None)
 
 
-def _published_text(figure: Figure | None) -> str:
-    """A figure as its paper prints it, with its unit."""
+def _published_text(figure: Figure | None, generators: Figure | None = None) -> str:
+    """A figure as its paper prints it, with its unit; `generators` is the number of networks of which it is one's."""
     if figure is None:
         return "-"
     number = f"{figure.value:,}" if figure.unit == "1" else str(figure.value)
-    return f"{number} {_UNITS.get(figure.unit, figure.unit)}".rstrip()
+    times = "" if generators is None else f"(x{generators.value:.0f})"
+    return f"{number} {_UNITS.get(figure.unit, figure.unit)} {times}".strip()

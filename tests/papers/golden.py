@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from lit_inpaint import papers
 from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.papers import edgeconnect
 from lit_inpaint.papers.glcic import STAGES
 from lit_inpaint.papers.lama import Weights as LaMaWeights
 from lit_inpaint.settings import Adam, Stage
@@ -35,6 +36,9 @@ DEEPGIN = (
         "warm-up", discriminator=False, iterations=4, weights=dict.fromkeys(("adversarial", "perceptual", "style", "tv"), 0.0)
     ),
     Stage("main", update="generator_first", fresh_optimizers=True),
+)
+EDGECONNECT = tuple(
+    replace(stage, iterations=5, generator_optimizer=None, discriminator_optimizer=None) for stage in edgeconnect.STAGES
 )
 GLCIC = tuple(replace(stage, iterations=length) for stage, length in zip(STAGES, (6, 4, 10), strict=True))
 CURVES: dict[str, Callable[[], Inpainter]] = {
@@ -52,6 +56,15 @@ CURVES: dict[str, Callable[[], Inpainter]] = {
         vgg="random",
         generator_optimizer=Adam(lr=1e-3, betas=(0.5, 0.999)),  # at a tenth, nothing moves in so few steps
         stages=DEEPGIN,
+    ),
+    "edgeconnect": partial(
+        papers.EdgeConnect,
+        width=4,
+        discriminator_width=4,
+        vgg="random",
+        generator_optimizer=Adam(lr=1e-3, betas=(0.0, 0.9)),
+        discriminator_optimizer=Adam(lr=1e-4, betas=(0.0, 0.9)),
+        stages=EDGECONNECT,
     ),
     "glcic": partial(
         papers.GLCIC,
