@@ -69,7 +69,8 @@ class VGGFeatures(nn.Module):
             `description` names it. Anything else is a file with a state dict of torchvision's layers, which may end with the
             last one that is needed. Oxford's weights, which Caffe and Keras use, are recognized by their first kernel and get
             their own preprocessing: [0, 255] minus the mean, so features are some 50 times as large.
-        normalize: apply ImageNet normalization, which the network was trained with; some public codes do not. Oxford's weights always get theirs.
+        normalize: apply ImageNet normalization, as in the training of the network; some public codes do not. Oxford's weights
+            always get their preprocessing.
 
     Raises:
         ValueError: a layer that the network does not have.

@@ -18,8 +18,8 @@ NOTES: Mapping[str, str] = MappingProxyType(
         ),
         "Custom CNN": "Published images/s: 96x96, batches of 40, one NVIDIA 1080.",
         "EdgeConnect": (
-            "Published by LPI-Net's authors: parameters and file of one of two generators. They are the edge generator's, whose "
-            "10,761,089 are 10.26 x 2^20; the inpainting generator has 10,774,595."
+            "Published by LPI-Net's authors: parameters and file of one of two generators. They are the edge generator's, with "
+            "10,761,089 = 10.26 x 2^20 parameters; the inpainting generator has 10,774,595."
         ),
         "PConv": (
             "Published by LPI-Net's authors, of an unofficial implementation. 393 x 10^6 bytes are 12 per parameter, as "
