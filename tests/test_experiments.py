@@ -125,7 +125,15 @@ def test_head_has_the_commands_to_train_and_to_evaluate(name: str) -> None:
 
 def test_the_protocol_is_the_papers() -> None:
     protocols = {name: check(load_experiment(name)).protocol for name in EXPERIMENTS}
-    of_paper = {"deepgin": "deepgin", "glcic": "lpi", "lpi": "lpi", "pconv": "pconv", "pepsi": "pepsi", "unet": "wavemix", "wavemix": "wavemix"}
+    of_paper = {
+        "deepgin": "deepgin",
+        "glcic": "lpi",
+        "lpi": "lpi",
+        "pconv": "pconv",
+        "pepsi": "pepsi",
+        "unet": "wavemix",
+        "wavemix": "wavemix",
+    }
     for name, protocol in protocols.items():
         assert protocol == ("lpi" if name.startswith("benchmark/") else of_paper[name.partition("_")[0]]), name
 

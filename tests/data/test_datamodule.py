@@ -18,6 +18,7 @@ from PIL import Image
 
 from lit_inpaint.data import CelebA, DemoPhotos, Folder, InpaintingData, NativeSize, RandomResizedCrop, read_image
 from lit_inpaint.data.rng import RngStream, generator
+from lit_inpaint.edges import CannyEdges
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import Center, FreeForm, MaskRatio, PerImageMasks
 from lit_inpaint.types import Batch, check_batch
@@ -75,7 +76,24 @@ class _FakeTrainer(SimpleNamespace):
     """The attributes of a trainer that the data module reads."""
 
     def __init__(self, rank: int = 0, world: int = 1) -> None:
-        super().__init__(global_step=0, global_rank=rank, world_size=world, num_devices=1)
+        super().__init__(global_step=0, global_rank=rank, world_size=world, num_devices=1, lightning_module=None)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_training_batches_have_the_edges_that_the_paper_needs(root: str, workers: int) -> None:
+    """Edges of the complete image, from the detector of the model in training; not in evaluation, nor for other papers."""
+    data, detector = _data(root, batch_size=2, workers=workers), CannyEdges(sigma=1.0)
+    data.trainer = _FakeTrainer()
+    data.trainer.lightning_module = SimpleNamespace(edge_detector=detector)
+    for raw in islice(data.train_dataloader(), 2):
+        assert (raw["edges"].dtype, raw["edges"].shape) == (torch.uint8, raw["mask"].shape)
+        batch = data.on_after_batch_transfer(raw, 0)
+        check_batch(batch)
+        assert torch.equal(batch["edges"], detector(batch["image"]))
+        assert batch["edges"].any()
+    assert "edges" not in next(iter(data.val_dataloader()))
+    data.trainer.lightning_module = SimpleNamespace()
+    assert "edges" not in next(iter(data.train_dataloader()))
 
 
 def test_two_ranks_train_on_the_samples_of_one_rank_with_the_joined_batch(root: str) -> None:
