@@ -36,6 +36,7 @@ from lit_inpaint.masks.free_form import FreeForm
 from lit_inpaint.masks.half_image import HalfImage
 from lit_inpaint.masks.irregular_strokes import IrregularStrokes
 from lit_inpaint.masks.lama_masks import LamaMasks
+from lit_inpaint.masks.lettering import Lettering
 from lit_inpaint.masks.mask_ratio_range import MaskRatio
 from lit_inpaint.masks.mask_union import MaskUnion
 from lit_inpaint.masks.mixture import Mixture
@@ -57,6 +58,7 @@ __all__ = [
     "HalfImage",
     "IrregularStrokes",
     "LamaMasks",
+    "Lettering",
     "MaskRatio",
     "MaskSource",
     "MaskUnion",
