@@ -30,7 +30,7 @@ class TinyImageNet(InpaintingData):
     read as by `Folder`.
 
     Split: the official validation images are the test images. The five highest-numbered training images of each class are the
-    validation images, so that choices during training use no test image.
+    validation images, so that choices during training use no test image. Without `val`, they are the test images too.
     """
 
     expected_layout: ClassVar[str] = f"{NAME}/ or {NAME}.zip of Tiny ImageNet (http://cs231n.stanford.edu/{NAME}.zip)"
@@ -53,13 +53,18 @@ class TinyImageNet(InpaintingData):
         for index, name in enumerate(train.names()):
             if match := re.search(r"(n\d{8})_(\d+)\.JPEG$", name):
                 classes.setdefault(match[1], []).append((int(match[2]), index))
-        if not classes or not len(test):
+        if not classes:
             return fallback_splits(root, self.seed, f"no {NAME}, so not the official split")
         held_out = np.zeros(len(train), bool)
         for images in classes.values():
             held_out[[index for _, index in sorted(images)[1:][-VAL_PER_CLASS:]]] = True
-        counts = f"{count_note(len(train), TRAIN, 'training images')}, {count_note(len(test), TEST, 'validation images')}"
-        return Splits(_take(train, ~held_out), _take(train, held_out), test, f"official split, val from train; {counts}")
+        val, counts = (
+            _take(train, held_out),
+            f"{count_note(len(train), TRAIN, 'training images')}, {count_note(len(test), TEST, 'validation images')}",
+        )
+        if not len(test):
+            return Splits(_take(train, ~held_out), val, val, f"official training images, val from them, test is val; {counts}")
+        return Splits(_take(train, ~held_out), val, test, f"official split, val from train; {counts}")
 
 
 def _take(images: ImageFiles, chosen: NDArray[np.bool_]) -> ImageFiles:

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,14 @@ def test_a_missing_class_is_counted(official: Path) -> None:
         path.unlink()
     with pytest.warns(UserWarning, match="8 of the 15 official training images"):
         TinyImageNet(str(official)).splits()
+
+
+def test_without_the_official_validation_images_a_note_reports_it(official: Path) -> None:
+    shutil.rmtree(official / "tiny-imagenet-200" / "val")
+    with pytest.warns(UserWarning, match="0 of the 3 official validation images"):
+        splits = TinyImageNet(str(official)).splits()
+    assert splits.test == splits.val
+    assert "test is val" in splits.note
 
 
 def test_other_folders_with_train_and_val_are_not_taken_for_it(write: Write, tmp_path: Path) -> None:
