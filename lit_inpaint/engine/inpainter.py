@@ -10,7 +10,8 @@ of the two players, and the discriminator's weights frozen in every generator lo
 with both gradients cleared first. "simultaneous" computes both gradients at the old weights in one backward, so plain DDP finds
 a gradient for every parameter. "alternating" repeats D's update `d_steps` times; G then learns against the new D.
 "generator_first" trains D on the image that G made before its own step. Each player still learns from the other's old weights,
-so the result equals "simultaneous", but with two backwards, as fp16 needs. In each order **one batch is one `global_step`**.
+so the result equals "simultaneous", but with two backwards, as fp16 needs. With `recompute`, the updated G makes D's image. In
+each order **one batch is one `global_step`**.
 
 The details are in the other modules of this folder: `training_stages` (stages and schedules over a run), `weighted_loss`,
 `gradient_accumulation`, `freezing`, `global_step`, `ddp_strategy`, `sync_batchnorm`, `any_size`.

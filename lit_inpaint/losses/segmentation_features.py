@@ -48,7 +48,7 @@ class SegmentationFeatures(nn.Module):
     @property
     def description(self) -> str:
         """The network and its weights, for logs and tables."""
-        return f"a dilated ResNet-50 with {'ADE20K' if self.weights == 'ade20k' else f'RANDOM weights (seed {_SEED})'}"
+        return f"a dilated ResNet-50 with {'ADE20K' if self.weights == 'ade20k' else 'RANDOM'} weights"
 
     def load(self) -> FeatureExtractor:
         """Return the network; the first call reads its weights or draws them.

@@ -147,6 +147,7 @@ FORWARDS = {
     "alternating": ([2, 3, 1, 2, 2], [2, 2, 3, 3, 1, 2, 2]),
     "alternating, D thrice": ([2, 3, 1, 2, 2], [2, 2, 3, 3] * 3 + [1, 2, 2]),
     "generator first": ([1, 2, 2], [1, 2, 2, 2, 2, 3, 3]),
+    "generator first, recomputed": ([1, 2, 2, 2, 3], [1, 2, 2, 2, 2, 3, 3]),
 }
 
 
@@ -160,5 +161,5 @@ def test_number_of_samples_in_each_forward(order: str) -> None:
 def test_by_default_a_batch_is_not_split() -> None:
     for order in ORDERS:
         model, _ = fit(order, 5, "64-true", steps=1)
-        assert model.samples["generator"] == [5], "one forward for both players"
+        assert model.samples["generator"] == [5] * (1 + order.endswith("recomputed")), "one forward for both players"
         assert set(model.samples["discriminator"]) == {5}

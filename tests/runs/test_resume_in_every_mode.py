@@ -21,6 +21,7 @@ STAGES: dict[str, list[dict[str, object]]] = {
     "alternating": [{"update": "alternating", "d_steps": 2}],
     "warm-up, then leftover gradients": [WARM_UP, {"update": "alternating", "leftover_gradients": True}],
     "generator first": [{"update": "generator_first"}],
+    "generator first, recomputed": [{"update": "generator_first", "recompute": True}],
     "warm-up, then adversarial": [WARM_UP, {"name": "adversarial"}],
     "warm-up, then fresh optimizers": [WARM_UP, {"name": "adversarial", "fresh_optimizers": True}],
     "epochs, other optimizers, frozen parts": [{"name": "first", "epochs": 1}, FINE],

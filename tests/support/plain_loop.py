@@ -132,6 +132,13 @@ def generator_first(plain: Plain, batch: Batch) -> None:
     plain.step_d(plain.d_grads(batch, prediction))
 
 
+def generator_first_recomputed(plain: Plain, batch: Batch) -> None:
+    plain.step_g(plain.g_grads(batch, plain.predict(batch)))
+    with torch.no_grad():
+        prediction = plain.predict(batch)
+    plain.step_d(plain.d_grads(batch, prediction))
+
+
 def only_generator(plain: Plain, batch: Batch) -> None:
     plain.step_g(plain.g_grads(batch, plain.predict(batch)))
 
@@ -163,6 +170,7 @@ ORDERS: dict[str, tuple[Stage, Step]] = {
     "alternating": (Stage(update="alternating"), alternating),
     "alternating, D thrice": (Stage(update="alternating", d_steps=3), alternating_thrice),
     "generator first": (Stage(update="generator_first"), generator_first),
+    "generator first, recomputed": (Stage(update="generator_first", recompute=True), generator_first_recomputed),
 }
 
 ALONE: dict[str, tuple[Stage, Step]] = {}

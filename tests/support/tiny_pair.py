@@ -48,6 +48,7 @@ ORDERS = {
     "alternating, D thrice": THRICE,
     "alternating, leftover gradients": LEFTOVERS,
     "generator first": GENERATOR_FIRST,
+    "generator first, recomputed": (Stage(update="generator_first", recompute=True),),
     "only G": ONLY_G,
     "only D": ONLY_D,
     "warm-up": WARM_UP,
