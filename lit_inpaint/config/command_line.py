@@ -10,6 +10,7 @@ import yaml
 
 from lit_inpaint.config import check_settings, load_yaml
 from lit_inpaint.errors import UserError, did_you_mean
+from lit_inpaint.storage.user_path import user_path
 
 if TYPE_CHECKING:
     from lit_inpaint.data import InpaintingData
@@ -37,6 +38,16 @@ class CommandParser(argparse.ArgumentParser):
         """Raise `UserError` instead of printing the usage."""
         raise UserError(f"{message} (--help lists all options)")
 
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse as `argparse` does, and expand a leading `~` in the values of options that name files or folders."""
+        options, rest = super().parse_known_args(args, namespace or argparse.Namespace())
+        for action in self._actions:
+            if _names_files(action):
+                setattr(options, action.dest, _expand(getattr(options, action.dest, None)))
+        return options, rest
+
     def parse_with_data(self, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         """Parse `argv` and return the `--data.…` options with their values separately.
 
@@ -53,6 +64,18 @@ class CommandParser(argparse.ArgumentParser):
                 raise UserError(f"unexpected argument {word!r} (--help lists all options)")
             raise UserError(f"unknown option {word}{did_you_mean(word.partition('=')[0], known)} (--help lists all options)")
         return options, rest
+
+
+def _names_files(action: argparse.Action) -> bool:
+    """Return whether an option's values are paths, by its placeholder in the help; in NAME=FILE they are not."""
+    words = action.metavar.replace(".", "|").split("|") if isinstance(action.metavar, str) else []
+    return not {"FILE", "DIR", "RUN"}.isdisjoint(words)
+
+
+def _expand(value: object) -> object:
+    if isinstance(value, list):
+        return [_expand(item) for item in value]
+    return str(user_path(value)) if isinstance(value, str) and value.startswith("~") else value
 
 
 def whole_number(minimum: int) -> Callable[[str], int]:

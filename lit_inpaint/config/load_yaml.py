@@ -16,6 +16,7 @@ from typing import Any, cast
 import yaml
 
 from lit_inpaint.errors import UserError, did_you_mean
+from lit_inpaint.storage.user_path import user_path
 
 Config = dict[str, Any]
 SECTIONS = ("model", "data", "trainer", "ema", "wandb")
@@ -35,7 +36,7 @@ def find_experiment(name: str) -> Path:
     Raises:
         UserError: the file does not exist; suggests similar names.
     """
-    for path in (Path(name).expanduser(), *(folder / f"{name}.yaml" for folder in experiment_dirs())):
+    for path in (user_path(name), *(folder / f"{name}.yaml" for folder in experiment_dirs())):
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return path
     dirs = " or ".join(map(str, experiment_dirs()))

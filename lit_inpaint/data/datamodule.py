@@ -26,6 +26,7 @@ from lit_inpaint.data.unreadable_images import ImageStore, OnBadFile
 from lit_inpaint.data.workers import available_cores
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import FreeForm, MaskRatio, MaskSource, PerImageMasks
+from lit_inpaint.storage.user_path import user_path
 from lit_inpaint.types import Batch, as_floats
 
 MAX_DEFAULT_WORKERS = 8
@@ -124,7 +125,7 @@ class InpaintingData(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         defaults = self.defaults(root)
-        self.root = root or defaults.root
+        self.root = str(user_path(root)) if root else defaults.root
         self.size = _require_min(1, "size", size)
         self.batch_size = _require_min(1, "batch_size", batch_size)
         if masks is None:
@@ -193,7 +194,8 @@ class InpaintingData(LightningDataModule, ABC):
         if stage == "fit" and self._train_dataset is None:
             store = self._make_store("training", splits.train, self.masks)
             self._train_dataset = TrainDataset(store, self.size, self.train_transform, self.masks, self.seed)
-            self._mixed_datasets = [self._mixed_dataset(folder) for folder in self.mix.folders] if self.mix else []
+            folders = self.mix.folders if self.mix else []
+            self._mixed_datasets = [self._mixed_dataset(*pair) for pair in zip(folders, self.mixed_images(), strict=True)]
         if stage in ("fit", "validate"):
             self._setup_eval("validation", splits.val)
         if stage == "test":
@@ -291,6 +293,15 @@ class InpaintingData(LightningDataModule, ABC):
             )
         return self._splits
 
+    def mixed_images(self) -> list[ImageSource]:
+        """List the images of each folder of `mix`; none without a `mix`. They are only trained on."""
+        found: list[ImageSource] = []
+        for folder in self.mix.folders if self.mix else ():
+            if not (root := Path(folder.root)).is_dir() or not len(images := list_images(root)):
+                raise UserError(f"data.mix: no images at {folder.root}; correct the root of this folder, or leave it out")
+            found.append(images)
+        return found
+
     def _make_store(self, split: str, images: ImageSource, masks: tuple[MaskSource, ...]) -> ImageStore:
         if not len(images):
             raise self._missing_error(f"{split} images")
@@ -300,9 +311,7 @@ class InpaintingData(LightningDataModule, ABC):
                 source.check([store.source.key(index) for index in range(len(store))])
         return store
 
-    def _mixed_dataset(self, folder: TrainFolder) -> TrainDataset:
-        if not (root := Path(folder.root)).is_dir() or not len(images := list_images(root)):
-            raise UserError(f"data.mix: no images at {folder.root}; correct the root of this folder, or leave it out")
+    def _mixed_dataset(self, folder: TrainFolder, images: ImageSource) -> TrainDataset:
         masks = self.masks if folder.masks is None else (folder.masks,)
         store = ImageStore(images, self.on_bad_file, self.cache)
         return TrainDataset(store, folder.size, folder.transform, masks, self.seed)

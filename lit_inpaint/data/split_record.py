@@ -27,6 +27,8 @@ Record = dict[str, Any]
 - `sha256`: digest of their list, as the start of a run prints it;
 - `sha256_names`: digest of their names, which have no suffixes;
 - `paths`: (N,) int64, a hash of each image's path below `root`, without suffix.
+
+`mix`: a list of the same for each folder of `data.mix`.
 """
 
 
@@ -34,38 +36,48 @@ def record_splits(data: InpaintingData) -> Record:
     """Record the images of each split."""
     root = _root(data)
     record: Record = {"root": root, "note": data.images().note}
-    for name in SPLIT_NAMES:
-        images = getattr(data.images(), name)
-        record[name] = {
-            "images": len(images),
-            "sha256": images.digest(),
-            "sha256_names": _names_digest(images),
-            "paths": torch.from_numpy(_hash_paths(images, root).view(np.int64)),
-        }
-    return record
+    record |= {name: _record(getattr(data.images(), name), root) for name in SPLIT_NAMES}
+    return record | {"mix": [_record(images, root) for images in data.mixed_images()]}
+
+
+def _record(images: ImageSource, root: str | None) -> dict[str, Any]:
+    return {
+        "images": len(images),
+        "sha256": images.digest(),
+        "sha256_names": _names_digest(images),
+        "paths": torch.from_numpy(_hash_paths(images, root).view(np.int64)),
+    }
 
 
 def summarize_record(record: Record) -> dict[str, Any]:
     """Return a record without its tensors, for a JSON file."""
-    return {
-        key: {name: item for name, item in value.items() if name != "paths"} if isinstance(value, dict) else value
-        for key, value in record.items()
-    }
+
+    def summarize(value: Any) -> Any:
+        if isinstance(value, list):
+            return [summarize(item) for item in value]
+        return {name: item for name, item in value.items() if name != "paths"} if isinstance(value, dict) else value
+
+    return {key: summarize(value) for key, value in record.items()}
 
 
-def describe_change(record: Record, data: InpaintingData, split: SplitName) -> str:
+def describe_changes(record: Record, data: InpaintingData, split: SplitName) -> list[str]:
     """Describe how the images of a split differ from the recorded ones; empty if they are the same in the same order.
 
-    The folder may have moved, and the files may have other suffixes.
+    Those of `data.mix` belong to the training images. The folder may have moved, and the files may have other suffixes.
     """
-    images: ImageSource = getattr(data.images(), split)
-    recorded: Mapping[str, Any] = record[split]
+    pairs: list[tuple[str, ImageSource, Mapping[str, Any]]] = [(split, getattr(data.images(), split), record[split])]
+    if split == "train":
+        pairs += [("mixed", *pair) for pair in zip(data.mixed_images(), record["mix"], strict=False)]
+    return list(filter(None, (_describe_change(what, images, recorded, _root(data)) for what, images, recorded in pairs)))
+
+
+def _describe_change(what: str, images: ImageSource, recorded: Mapping[str, Any], root: str | None) -> str:
     if images.digest() == recorded["sha256"] or _names_digest(images) == recorded["sha256_names"]:
         return ""
-    now, before = _hash_paths(images, _root(data)).view(np.int64), recorded["paths"].numpy()
+    now, before = _hash_paths(images, root).view(np.int64), recorded["paths"].numpy()
     added = np.flatnonzero(~np.isin(now, before))
     removed = int((~np.isin(before, now)).sum())
-    counts = f"{len(images):,} {split} images instead of {recorded['images']:,}"
+    counts = f"{len(images):,} {what} images instead of {recorded['images']:,}"
     if not len(added) and not removed:
         return f"{counts}, in another order"
     named = f" ({abbreviate([images.location(int(index)) for index in added])})" if len(added) else ""
@@ -76,7 +88,8 @@ def trained_on(record: Record, data: InpaintingData, split: SplitName) -> list[s
     """Return the locations of the images of a split whose paths are those of recorded training images."""
     images: ImageSource = getattr(data.images(), split)
     hashes = _hash_paths(images, _root(data)).view(np.int64)
-    return [images.location(int(index)) for index in np.flatnonzero(np.isin(hashes, record["train"]["paths"].numpy()))]
+    trained = torch.cat([record["train"]["paths"], *(folder["paths"] for folder in record["mix"])]).numpy()
+    return [images.location(int(index)) for index in np.flatnonzero(np.isin(hashes, trained))]
 
 
 def same_root(record: Record, data: InpaintingData) -> bool:

@@ -19,6 +19,7 @@ from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.workers import available_cores
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage.image_decode import UnreadableImageError, read_image, read_shape
+from lit_inpaint.storage.user_path import user_path
 
 _MAX_NAMED = 3
 _MAX_KNOWN_DIFFERENCE = 20  # of 255; strong JPEG compression changes known pixels by less than 10
@@ -191,7 +192,7 @@ def parse_results(texts: Sequence[str]) -> dict[str, Path]:
             raise UserError(f"--results {text}: expected NAME=DIR, such as MI-GAN=completed/")
         if name in parsed:
             raise UserError(f"--results names {name} twice")
-        parsed[name] = Path(folder).expanduser()
+        parsed[name] = user_path(folder)
     return parsed
 
 

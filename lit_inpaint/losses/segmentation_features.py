@@ -7,7 +7,6 @@ eighth of the image's size. A `FeatureExtractor` holds it. All computation is in
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -19,6 +18,7 @@ from lit_inpaint.losses.feature_extractor import FeatureExtractor
 from lit_inpaint.losses.vgg_features import ImageNetNormalization, sum_over_layers
 from lit_inpaint.storage.cache_dir import cache_dir
 from lit_inpaint.storage.pretrained_weights import read_state_dict
+from lit_inpaint.storage.user_path import user_path
 
 SegmentationWeights = Literal["ade20k", "random"]
 
@@ -72,7 +72,7 @@ class SegmentationFeatures(nn.Module):
             return cast(list[Tensor], network(self.normalization(image.to(self.normalization.mean.dtype))))
 
     def _read_into(self, network: nn.Module) -> None:
-        path = cache_dir() / FILE if self.file is None else Path(self.file)
+        path = cache_dir() / FILE if self.file is None else user_path(self.file)
         remedy = f"put {FILE} of ade20k-resnet50dilated-ppm_deepsup there, or do without: random weights or a loss weight of 0"
         if not path.is_file():
             raise UserError(f"no weights of the segmentation network at {path}; {remedy}")

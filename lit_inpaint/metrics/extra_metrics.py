@@ -16,6 +16,7 @@ from lit_inpaint.metrics.l1 import l1
 from lit_inpaint.metrics.lpips import LPIPS, LPIPSNet
 from lit_inpaint.metrics.paper_protocols import L1, PSNR, SSIM, Metric, Protocol
 from lit_inpaint.metrics.psnr import psnr
+from lit_inpaint.storage.user_path import user_path
 
 DistributionMetrics = Callable[[], tuple[DistributionMetric, ...]]
 """Builds new, empty metrics for one method; all share the cached features of the targets."""
@@ -72,7 +73,7 @@ def load_metrics(names: Sequence[str]) -> ExtraMetrics:
             raise UserError(f"--metrics: there is no metric {name!r}{did_you_mean(name, known, show_all=True)}")
         if has_file and (name not in (*_LPIPS, *_DISTRIBUTION) or not file):
             raise UserError(f"--metrics {text}: NAME=FILE gives the weights of {', '.join((*_LPIPS, *_DISTRIBUTION))}")
-        files[name] = Path(file).expanduser() if has_file else None
+        files[name] = user_path(file) if has_file else None
     own = {metric.name: metric for metric in _PER_IMAGE}
     lpips = [LPIPS(_LPIPS[name.removesuffix(_RANDOM)], _weights(name, file)) for name, file in files.items() if "lpips" in name]
     for network in lpips:

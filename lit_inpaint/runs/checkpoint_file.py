@@ -11,6 +11,7 @@ import torch
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.runs.trusted_classes import require_trusted
+from lit_inpaint.storage.user_path import user_path
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file does not exist, is truncated, or is not a checkpoint of this package.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         if path.is_dir():
             raise UserError(f"no checkpoint at {path}: it is a directory; a run directory holds checkpoints/last.ckpt")

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_inpaint.data import InpaintingData
 from lit_inpaint.data.datasets.folder_layouts import abbreviate
-from lit_inpaint.data.split_record import Record, SplitName, describe_change, same_root, trained_on
+from lit_inpaint.data.split_record import Record, SplitName, describe_changes, same_root, trained_on
 from lit_inpaint.errors import UserError
 from lit_inpaint.runs.checkpoint_file import LoadedCheckpoint
 
@@ -37,12 +37,12 @@ def check_same_images(record: Record | None, data: InpaintingData, run_dir: Path
     if record is None:
         return
     for split in ("train", "val"):
-        if change := describe_change(record, data, split):
+        if changes := describe_changes(record, data, split):
             raise UserError(
-                f"the run in {run_dir} was started on other images: now {change}; restore the files, or start a new run: "
-                "--resume never, with another --run_dir if that is given"
+                f"the run in {run_dir} was started on other images: now {'; '.join(changes)}; restore the files, or start "
+                "a new run: --resume never, with another --run_dir if that is given"
             )
-    if change := describe_change(record, data, "test"):
+    for change in describe_changes(record, data, "test"):
         rank_zero_warn(f"the test images are not those of the run's start: now {change}")
 
 
@@ -71,8 +71,11 @@ def describe_images(
                     "with the same paths" if one.splits["root"] is None else f"with the same paths below {one.splits['root']}"
                 )
                 lines.append(f"{label} ({one.path}) was trained on images {where} as {named}: {abbreviate(seen)}")
-        if _same_choice(one.config, config) and (change := describe_change(one.splits, data, split)):
-            lines.append(f"the {split} split is not that of the training of {label} ({one.path}): now {change}")
+        if _same_choice(one.config, config):
+            changes = describe_changes(one.splits, data, split)
+            lines += [
+                f"the {split} split is not that of the training of {label} ({one.path}): now {change}" for change in changes
+            ]
     return lines
 
 

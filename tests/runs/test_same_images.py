@@ -9,7 +9,9 @@ import pytest
 import tiny_runs
 
 from lit_inpaint import evaluate
-from lit_inpaint.data import Folder
+from lit_inpaint.data import Folder, ListFile
+from lit_inpaint.data.split_record import describe_changes, record_splits, trained_on
+from lit_inpaint.data.train_mix import TrainFolder, TrainMix
 from lit_inpaint.errors import UserError
 
 Write = Callable[..., Path]
@@ -107,6 +109,20 @@ def test_held_out_images_that_were_trained_on_are_named(
     assert evaluate.main([*argv, "--data.seed", str(seed), "--split", "test"]) == 0
     where = f"images with the same paths below {trained / 'images'} as {len(expected)} of the {len(images)} test images"
     assert f"was trained on {where}: {copied}" in capsys.readouterr().err
+
+
+def test_images_of_a_mix_were_trained_on(write: Write, tmp_path: Path) -> None:
+    for name in ("images/train/0", "images/val/1", "other/2"):
+        write(f"{name}.png")
+    mix = TrainMix([TrainFolder(str(tmp_path / "other"), size=8, batch_size=1)])
+    record = record_splits(Folder(str(tmp_path / "images"), mix=mix))
+    assert not trained_on(record, Folder(str(tmp_path / "images")), "test")
+    lists = ListFile(root=str(tmp_path / "images"), test=str(tmp_path / "list.txt"))
+    (tmp_path / "list.txt").write_text("val/1.png\n../other/2.png\n")
+    assert trained_on(record, lists, "test") == [str(tmp_path / "images" / ".." / "other" / "2.png")]
+    write("other/3.png")
+    (change,) = describe_changes(record, Folder(str(tmp_path / "images"), mix=mix), "train")
+    assert change.startswith("2 mixed images instead of 1: 1 more (")
 
 
 def test_an_evaluated_split_that_has_changed_is_noted(copied: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:

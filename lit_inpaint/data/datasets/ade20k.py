@@ -24,6 +24,8 @@ from lit_inpaint.data.transforms import Transform
 from lit_inpaint.data.unreadable_images import OnBadFile
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import MaskSource
+from lit_inpaint.storage.text_file import read_text_file
+from lit_inpaint.storage.user_path import user_path
 
 FOLDERS = ("ADEChallengeData2016/images", "ADE20K_2016_07_26/images", "ADE20K_2021_17_01/images/ADE", "images/ADE", "images")
 ARCHIVES = ("ADEChallengeData2016", "ADE20K_2016_07_26", "ADE20K_2021_17_01")
@@ -139,12 +141,12 @@ class ADE20K(InpaintingData):
                 return train, []
             _, chosen = random_parts(train, (len(train) - self.subset, self.subset), self.seed)
             return chosen, [f"{self.subset:,} of them drawn by seed {self.seed}"]
-        path = Path(self.subset)
+        path = user_path(self.subset)
         if not path.is_file():
             raise UserError(
                 f"no list of images at {path}; name a text file with --data.subset, or how many images are to be drawn"
             )
-        wanted = {Path(line.strip()).stem for line in path.read_text(errors="surrogateescape").splitlines() if line.strip()}
+        wanted = {Path(line.strip()).stem for line in read_text_file(path).splitlines() if line.strip()}
         if not wanted:
             raise UserError(f"{path} is empty; it should have a name such as ADE_train_00000001 in each line")
         stems = [Path(name).stem for name in train.names()]

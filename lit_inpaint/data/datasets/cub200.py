@@ -22,6 +22,7 @@ from lit_inpaint.data.image_source import ImageFiles, Indices
 from lit_inpaint.data.splits import Splits, random_split
 from lit_inpaint.data.transforms import RandomAffine
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.text_file import read_text_file
 
 IMAGES = 11_788
 """Number of images in the official set."""
@@ -90,7 +91,7 @@ def _read_numbered_lines(path: Path) -> dict[str, str]:
     """Return the text of each line by image number: a line is a number, a space, and the text."""
     if not path.is_file():
         raise UserError(f"{path} is missing: it belongs to CUB-200-2011 and is in the archive beside images/")
-    pairs = (line.split(maxsplit=1) for line in path.read_text(errors="surrogateescape").splitlines() if line.strip())
+    pairs = (line.split(maxsplit=1) for line in read_text_file(path).splitlines() if line.strip())
     lines = {pair[0]: pair[-1].strip() for pair in pairs}
     if not lines:
         raise UserError(f"{path} is empty: unpack the archive again")

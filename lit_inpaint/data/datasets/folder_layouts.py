@@ -20,6 +20,7 @@ from lit_inpaint.data.split_folders import find_split_folders, refuse_nested_spl
 from lit_inpaint.data.splits import Splits, fill_missing_splits, folder_splits, split_by_name
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage.find_images import SUFFIXES
+from lit_inpaint.storage.text_file import decode_text, read_text_file
 
 
 def root_or_archive(data: InpaintingData) -> Path:
@@ -84,14 +85,14 @@ def find_text(root: Path, names: Sequence[str], archives: Sequence[str] = ()) ->
     folders = (root, root.parent) if root.is_dir() else (root.parent,)
     for path in (folder / name for folder in folders for name in names):
         if path.is_file():
-            return path.read_text(errors="surrogateescape")
+            return read_text_file(path)
     for path in [root] if root.is_file() else [root / f"{name}{suffix}" for name in archives for suffix in READABLE_SUFFIXES]:
         if path.is_file():
             members = list_archive(path)
             wanted = set(names)
             for index, name in enumerate(members.names()):
                 if name in wanted or name.rsplit("/", 1)[-1] in wanted:
-                    return members.read_bytes(index).decode(errors="surrogateescape")
+                    return decode_text(members.read_bytes(index), members.location(index))
     return None
 
 

@@ -18,6 +18,8 @@ from lit_inpaint.data.transforms import Transform
 from lit_inpaint.data.unreadable_images import OnBadFile
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import MaskSource
+from lit_inpaint.storage.text_file import latin1_name, read_text_file
+from lit_inpaint.storage.user_path import user_path
 
 
 class ListFile(InpaintingData):
@@ -79,9 +81,7 @@ class ListFile(InpaintingData):
             seed=seed,
             mix=mix,
         )
-        self.train = train
-        self.val = val
-        self.test = test
+        self.train, self.val, self.test = (str(user_path(name)) if name else None for name in (train, val, test))
 
     def splits(self) -> Splits:
         """See the class.
@@ -112,7 +112,7 @@ class ListFile(InpaintingData):
         """Return the files that one list names."""
         if not path.is_file():
             raise UserError(f"no list of images at {path}; name a text file with one path in each line")
-        lines = [line.strip() for line in path.read_text(errors="surrogateescape").splitlines()]
+        lines = [line.strip() for line in read_text_file(path).splitlines()]
         lines = list(dict.fromkeys(line for line in lines if line))
         if not lines:
             raise UserError(f"{path} is empty; it should have the path of an image in each line")
@@ -123,7 +123,8 @@ class ListFile(InpaintingData):
         if self.root is not None:
             dropped = _leading_parts_to_drop(folder, lines[0])
             lines = [line.split("/", dropped)[-1] for line in lines] if dropped else lines
-        found = [os.path.join(folder, line) for line in lines]  # noqa: PTH118 (many paths; absolute ones are kept)
+        lines = [os.fspath(user_path(line)) if line.startswith("~") else line for line in lines]
+        found = [_existing_name(os.path.join(folder, line)) for line in lines]  # noqa: PTH118 (many paths; absolute ones are kept)
         if absent := [name for name in found if not os.path.isfile(name)]:  # noqa: PTH113
             other_machine = self.root is None and all(line.startswith("/") for line in lines)
             fix = "the paths are those of another machine: name" if other_machine else "fix the list, or name"
@@ -132,6 +133,14 @@ class ListFile(InpaintingData):
                 "the folder that they are below: --data.root DIR"
             )
         return ImageFiles.from_paths(map(Path, found))
+
+
+def _existing_name(name: str) -> str:
+    """Return the name of a file in a list that is not in UTF-8: the same bytes, or else what they mean in Latin-1."""
+    if name.isascii() or os.path.isfile(name):  # noqa: PTH113
+        return name
+    meant = latin1_name(name)
+    return meant if os.path.isfile(meant) else name  # noqa: PTH113
 
 
 def _leading_parts_to_drop(folder: Path, name: str) -> int:

@@ -1,3 +1,4 @@
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -102,3 +103,27 @@ def test_errors_are_one_line(root: Path) -> None:
         ListFile(train=train).prepare_data()
     with pytest.raises(UserError, match=r"ListFile: no folder at .*gone; put the images that the lists name"):
         ListFile(str(root / "gone"), train=train).prepare_data()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_encodings_of_a_list(write: Write, tmp_path: Path, encoding: str) -> None:
+    """As editors on Windows save them: with byte order marks and their line ends."""
+    names = ["images/Müller.png", "images/1.png"]
+    for number, name in enumerate(names):
+        write(name, number)
+    (tmp_path / "list.txt").write_bytes("\r\n".join(names).encode(encoding))
+    listed = ListFile(test=str(tmp_path / "list.txt")).splits().test
+    assert [path.name for path in listed] == ["Müller.png", "1.png"]
+
+
+def test_names_that_are_not_utf_8_are_found_by_their_bytes(write: Write, tmp_path: Path) -> None:
+    write("images/x.png").rename(tmp_path / os.fsdecode(b"images/M\xfcller.png"))
+    (tmp_path / "list.txt").write_bytes(b"images/M\xfcller.png\n")
+    (path,) = ListFile(test=str(tmp_path / "list.txt")).splits().test
+    assert os.fsencode(path.name) == b"M\xfcller.png"
+
+
+def test_a_list_without_a_byte_order_mark_in_utf_16_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("1.png\n".encode("utf-16-le"))
+    with pytest.raises(UserError, match=r"list\.txt is not a text file in UTF-8, as it has zero bytes; save it as UTF-8"):
+        ListFile(test=str(tmp_path / "list.txt")).splits()
