@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 _EPILOG = """
 White marks holes in the mask files; gray values are thresholded at one half. The mask of x.jpg is x.png or x_mask.png in the
-mask folder; a single mask file applies to all images. Images may have any size; pixels outside the holes keep their exact
-values. Results are 8-bit RGB PNG files with the names of the images.
+mask folder; a single mask file applies to all images. Edge maps are x.png or x_edges.png in a folder of their own; they count in
+the holes only. Images may have any size; pixels outside the holes keep their exact values. Results are 8-bit RGB PNG files with
+the names of the images.
 """
 
 
@@ -33,11 +34,14 @@ def main(argv: list[str]) -> int:
 
     import torch
 
-    from lit_inpaint.data.pair_inpaint_inputs import check_pairs, pair_inputs, read_pairs
+    from lit_inpaint.data.pair_inpaint_inputs import check_pairs, pair_inputs, read_edges, read_pairs
     from lit_inpaint.runs.checkpoint_file import load
 
-    pairs = pair_inputs(Path(options.images), Path(options.masks), output)
+    edges = None if options.edges is None else Path(options.edges)
+    pairs = pair_inputs(Path(options.images), Path(options.masks), output, edges)
     model = load(options.checkpoint)
+    if edges is not None:
+        model.require_edges()
     white_is_hole = not options.black_is_hole
     ratios = check_pairs(pairs, white_is_hole, options.max_hole)
 
@@ -45,7 +49,7 @@ def main(argv: list[str]) -> int:
     model.to(device)
     for pair, image, mask in read_pairs(pairs, white_is_hole, "inpainting"):
         try:
-            result = complete(model, image, mask, device)
+            result = complete(model, image, mask, device, read_edges(pair, image))
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not isinstance(error, torch.OutOfMemoryError) and "memory" not in str(error):
                 raise
@@ -60,7 +64,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def complete(model: Inpainter, image: Tensor, mask: Tensor, device: torch.device) -> Image:
+def complete(model: Inpainter, image: Tensor, mask: Tensor, device: torch.device, edges: Tensor | None = None) -> Image:
     """Inpaint one image.
 
     Args:
@@ -68,13 +72,15 @@ def complete(model: Inpainter, image: Tensor, mask: Tensor, device: torch.device
         image: (3, H, W) uint8.
         mask: (1, H, W) float, exactly 0 or 1, 1 = hole.
         device: device to compute on.
+        edges: (1, H, W) float, 1 = edge, for papers that take edges; None: the paper's own.
 
     Returns:
         An RGB image whose known pixels equal those of `image` byte for byte.
     """
     from PIL import Image as Pillow
 
-    completed = model.complete(image[None].to(device).float() / 255, mask[None].to(device))
+    given = None if edges is None else edges[None].to(device)
+    completed = model.complete(image[None].to(device).float() / 255, mask[None].to(device), given)
     pixels = (completed[0] * 255).round().byte()  # exact for bytes: x / 255 * 255 rounds to x
     return Pillow.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
@@ -84,6 +90,8 @@ def _parser() -> CommandParser:
     parser.add_argument("--checkpoint", metavar="FILE", required=True, help="checkpoint (.ckpt) of a run")
     parser.add_argument("--images", metavar="FILE|DIR", required=True, help="an image, or a folder of images")
     parser.add_argument("--masks", metavar="FILE|DIR", required=True, help="a mask, or a folder with a mask for each image")
+    edges = "an edge map (white lines), or a folder with one for each image: what EdgeConnect draws in the holes"
+    parser.add_argument("--edges", metavar="FILE|DIR", help=edges)
     parser.add_argument("--output", metavar="DIR", required=True, help="folder for the results, not that of the inputs")
     parser.add_argument("--black_is_hole", action="store_true", help="black marks holes in the mask files, not white")
     parser.add_argument(

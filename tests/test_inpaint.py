@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from tiny_gan import make_trainer
 
 from lit_inpaint import inpaint
 from lit_inpaint.errors import UserError
+from lit_inpaint.papers import EdgeConnect
 
 Pixels = NDArray[np.uint8]
 Run = Callable[..., int]
@@ -128,6 +131,63 @@ def test_one_mask_for_a_folder_and_one_folder_for_both(run: Run, tmp_path: Path)
         path.unlink()
     assert run("images", "mask.png", output="same") == 0
     assert sorted(path.name for path in (tmp_path / "same").iterdir()) == ["a.png", "b.png"]
+
+
+@pytest.fixture(scope="module")
+def edge_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny EdgeConnect with initial weights."""
+    torch.manual_seed(0)
+    path, trainer = tmp_path_factory.mktemp("edges") / "tiny.ckpt", make_trainer(1)
+    trainer.strategy.connect(EdgeConnect(width=2, discriminator_width=2))
+    trainer.save_checkpoint(path)
+    return path
+
+
+def test_edges_are_drawn_in_the_holes(edge_checkpoint: Path, tmp_path: Path) -> None:
+    sources = {}
+    for name in ("a", "b"):
+        sources[name] = noise(tmp_path / "images" / f"{name}.png", (37, 30))
+        where = hole(tmp_path / "masks" / f"{name}.png", (37, 30))
+    lines = np.zeros((30, 37), np.uint8)
+    for folder, row in (("none", 0), ("lines", 9), ("outside", 25)):
+        lines[:] = 0
+        lines[row : row + 2 if row else 0] = 255
+        (tmp_path / folder).mkdir()
+        Image.fromarray(lines).save(tmp_path / folder / "a.png")
+        Image.fromarray(lines).save(tmp_path / folder / "b_edges.png")
+    results = {}
+    for edges in ("none", "lines", "outside", "lines/a.png"):
+        places = [f"--{option}={tmp_path / option}" for option in ("images", "masks")]
+        output = tmp_path / f"out_{edges.replace('/', '_')}"
+        options = [*places, "--checkpoint", str(edge_checkpoint), "--edges", str(tmp_path / edges), "--output", str(output)]
+        assert inpaint.main(options) == 0
+        results[edges] = completed(output / "b.png")
+        assert (results[edges][~where] == sources["b"][~where]).all()
+    assert (results["outside"] == results["none"]).all(), "known pixels keep their own edges"
+    assert (results["lines"] != results["none"]).any()
+    assert (results["lines/a.png"] == results["lines"]).all(), "one file for all images"
+
+
+def test_edges_that_do_not_fit_are_one_line(edge_checkpoint: Path, run: Run, tmp_path: Path) -> None:
+    noise(tmp_path / "images" / "a.png", (37, 30))
+    hole(tmp_path / "masks" / "a.png", (37, 30))
+    hole(tmp_path / "wide.png", (40, 30))
+    hole(tmp_path / "others" / "c.png", (37, 30))
+    places = [f"--{option}={tmp_path / option}" for option in ("images", "masks")]
+    places += ["--checkpoint", str(edge_checkpoint), "--output", str(tmp_path / "out")]
+    for edges, message in (
+        ("wide.png", r"a\.png is 37x30 pixels \(width x height\) but its edge map .*wide\.png is 40x30; give an edge map of"),
+        (
+            "others",
+            r"1 image\(s\) without an edge map in .*others: a\.png; 1 edge map\(s\) without an image: c\.png\. The edge map",
+        ),
+        ("missing", r"--edges .*missing does not exist"),
+    ):
+        with pytest.raises(UserError, match=message):
+            inpaint.main([*places, "--edges", str(tmp_path / edges)])
+    with pytest.raises(UserError, match="LPINet takes no edges; leave them out"):
+        run("images", "masks", "--edges", str(tmp_path / "masks"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_pair_is_checked_before_the_first_is_written(run: Run, tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from lit_inpaint.metrics import psnr
 from lit_inpaint.types import composite
 from lit_inpaint.visualization.grids import GridRow, draw_grid, evenly_spaced, overlay_mask
 
-COLUMNS = ("masked input", "output", "composite", "target")
+FIRST_COLUMN, LAST_COLUMNS = "masked input", ("output", "composite", "target")
 
 
 class SampleGrids(Callback):
-    """Draws one row for each of `count` validation samples: masked input, output, composite, target.
+    """Draws one row for each of `count` validation samples: masked input, stages of the prediction, output, composite, target.
 
-    The samples are evenly spaced over the validation set and the same at every validation.
+    The stages are those of `Prediction.stages` that are images, such as coarse outputs and edges. The samples are evenly spaced
+    over the validation set and the same at every validation.
 
     Args:
         folder: for the PNG files.
@@ -38,6 +39,7 @@ class SampleGrids(Callback):
         self.count = count
         self.every = every
         self._rows: list[GridRow] = []
+        self._stages: list[str] = []
         self._index = 0
         self._selected: frozenset[int] = frozenset()
 
@@ -52,20 +54,24 @@ class SampleGrids(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Add rows for the selected samples of this batch."""
+        self._stages = [name for name, x in outputs.items() if name != "image" and x.ndim == 4 and x.shape[1] in (1, 3)]
         start, self._index = self._index, self._index + len(batch["name"])
         for index in sorted(self._selected.intersection(range(start, self._index))):
             i = index - start
             image, mask, output = batch["image"][i], batch["mask"][i], outputs["image"][i].float()
             completed = composite(image[None], output[None].clamp(0, 1), mask[None])
             label = f"{batch['name'][i]}\nmask ratio {float(mask.mean()):.0%}\n{float(psnr(completed, image[None])):.1f} dB"
-            self._rows.append(GridRow(label, [x.cpu() for x in (overlay_mask(image, mask), output, completed[0], image)]))
+            stages = [outputs[name][i].float() for name in self._stages]
+            images = [overlay_mask(image, mask), *stages, output, completed[0], image]
+            self._rows.append(GridRow(label, [x.cpu() for x in images]))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the grid, save it and log it."""
         if not self._rows:
             return
         step = trainer.global_step
-        grid = draw_grid(self._rows, COLUMNS, title=f"{type(pl_module).__name__}, step {step}")
+        columns = (FIRST_COLUMN, *(name.replace("_", " ") for name in self._stages), *LAST_COLUMNS)
+        grid = draw_grid(self._rows, columns, title=f"{type(pl_module).__name__}, step {step}")
         self.folder.mkdir(parents=True, exist_ok=True)
         grid.save(self.folder / f"step_{step:07d}.png")
         for logger in trainer.loggers:

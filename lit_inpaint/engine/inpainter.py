@@ -534,7 +534,16 @@ class Inpainter(LightningModule):
         Raises:
             UserError: this paper takes no edges.
         """
-        raise UserError(f"{type(self).__name__} takes no edges; leave them out, or use a checkpoint of EdgeConnect")
+        raise self._takes_no_edges()
+
+    @final
+    def require_edges(self) -> None:
+        """Raise a `UserError` if `complete` takes no edges."""
+        if type(self).predict_with_edges is Inpainter.predict_with_edges:
+            raise self._takes_no_edges()
+
+    def _takes_no_edges(self) -> UserError:
+        return UserError(f"{type(self).__name__} takes no edges; leave them out, or use a network that does, as EdgeConnect")
 
 
 def _derive_seed(*key: int) -> int:

@@ -17,7 +17,7 @@ from lit_inpaint.reporting.worst_and_best import Example
 
 _BACKGROUND = (0xF2, 0xF2, 0xF2)  # between the cells of `visualization.grids.draw_grid`
 _MIN_CELL = 32
-_COLUMNS = 4
+_COLUMNS = 4  # masked input, output, composite, target; between the first two are stages of the prediction
 
 
 class SampleGrids(NamedTuple):
@@ -56,13 +56,13 @@ def cut_grid(grid: Image.Image) -> list[Example]:
     """
     pixels = np.asarray(grid)
     drawn = (pixels != np.array(_BACKGROUND, dtype=np.uint8)).any(axis=-1)
-    columns = _spans(drawn.any(axis=0))[-_COLUMNS:]
-    if len(columns) < _COLUMNS:
+    spans = _spans(drawn.any(axis=0))
+    side = spans[-1][1] - spans[-1][0] if spans else 0
+    columns = [(left, right) for left, right in spans if right - left == side]  # no letters of the labels, no smaller stages
+    if side < _MIN_CELL or len(columns) < _COLUMNS:
         return []
-    side = columns[0][1] - columns[0][0]
+    columns = [columns[0], *columns[1 - _COLUMNS :]]
     rows = [span for span in _spans(drawn[:, columns[0][0] :].any(axis=1)) if span[1] - span[0] == side]
-    if side < _MIN_CELL or any(right - left != side for left, right in columns):
-        return []
     examples = []
     for number, (top, bottom) in enumerate(rows, start=1):
         cells = [grid.crop((left, top, right, bottom)) for left, right in columns]

@@ -6,9 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from lit_inpaint.callbacks import SampleGrids
+from lit_inpaint.callbacks import SampleGrids, samples
 from lit_inpaint.errors import UserError
 from lit_inpaint.types import Batch
+from lit_inpaint.visualization import grids
+from lit_inpaint.visualization.grids import GridRow
 
 
 class Net:
@@ -49,6 +51,30 @@ def test_rows_are_spread_over_the_set_and_its_masks(batch_size: int, tmp_path: P
     assert [int(name) % 4 for name in names] == [0, 1, 2, 3]  # with four mask sources, one row of each
     with Image.open(tmp_path / "samples" / "step_0000007.png") as page:
         assert page.width > page.height > 100
+
+
+def test_stages_that_are_images_have_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[list[GridRow], tuple[str, ...]]] = []
+
+    def draw_grid(rows: list[GridRow], columns: tuple[str, ...], title: str) -> Image.Image:
+        drawn.append((list(rows), columns))
+        return grids.draw_grid(rows, columns, title)
+
+    monkeypatch.setattr(samples, "draw_grid", draw_grid)
+    trainer = cast(Any, SimpleNamespace(
+        val_dataloaders=SimpleNamespace(sampler=range(1)), is_global_zero=True, global_step=7, loggers=[]
+    ))  # fmt: skip
+    image, edges, coarse = torch.full((1, 3, 8, 8), 0.25), torch.ones(1, 1, 8, 8), torch.zeros(1, 3, 4, 4)
+    batch: Batch = {"image": image, "mask": torch.zeros(1, 1, 8, 8), "name": ["a"]}
+    outputs = {"image": image, "predicted_edges": edges, "coarse": coarse, "features": torch.zeros(1, 64, 4, 4)}
+    callback = SampleGrids(tmp_path, 1)
+    callback.on_validation_start(trainer, cast(Any, Net()))
+    callback.on_validation_batch_end(trainer, cast(Any, Net()), outputs, batch, 0)
+    callback.on_validation_epoch_end(trainer, cast(Any, Net()))
+    (((row,), columns),) = drawn
+    assert columns == ("masked input", "predicted edges", "coarse", "output", "composite", "target")
+    assert torch.equal(row.images[1], edges[0])
+    assert torch.equal(row.images[2], coarse[0])
 
 
 def test_fewer_samples_than_rows(tmp_path: Path) -> None:

@@ -19,5 +19,13 @@ def test_cut_a_grid_and_rank_its_rows() -> None:
     assert [example.name for example in best] == ["row 1 of the grid", "row 2 of the grid"]
 
 
+@pytest.mark.parametrize("stages", [1, 2])
+def test_columns_of_stages_are_left_out(stages: int) -> None:
+    plain, found = (cut_grid(sample_grid(30, stages=number)) for number in (0, stages))
+    assert [example.scores for example in found] == [example.scores for example in plain]
+    for one, other in zip(found, plain, strict=True):
+        assert one.masked.tobytes() == other.masked.tobytes()
+
+
 def test_another_layout_has_no_examples() -> None:
     assert cut_grid(Image.new("RGB", (300, 200), "white")) == []

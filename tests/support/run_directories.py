@@ -7,7 +7,7 @@ import torch
 import yaml
 from PIL import Image
 
-from lit_inpaint.callbacks.samples import COLUMNS
+from lit_inpaint.callbacks.samples import FIRST_COLUMN, LAST_COLUMNS
 from lit_inpaint.types import composite
 from lit_inpaint.visualization.grids import GridRow, draw_grid, overlay_mask
 
@@ -17,8 +17,8 @@ SCORES = {"val/psnr": 20.25, "val/ssim": 0.625, "val/l1": 4.75, "val/10-20%/psnr
 HEADER = ["step", *SCORES, "train/generator", "train/discriminator", "train/lr_generator", "train/stage"]
 
 
-def sample_grid(step: int, rows: int = 4) -> Image.Image:
-    """A sample grid. The error rises with the row number and falls with the step."""
+def sample_grid(step: int, rows: int = 4, stages: int = 0) -> Image.Image:
+    """A sample grid, with `stages` further columns. The error rises with the row number and falls with the step."""
     rng = torch.Generator().manual_seed(1)
     drawn = []
     for number in range(rows):
@@ -28,8 +28,8 @@ def sample_grid(step: int, rows: int = 4) -> Image.Image:
         output = target + 0.02 * (number + 1) * 30 / step
         completed = composite(target[None], output[None].clamp(0, 1), mask[None])[0]
         label = f"image {number} with a name\nmask ratio 24%\n20.0 dB"
-        drawn.append(GridRow(label, [overlay_mask(target, mask), output, completed, target]))
-    return draw_grid(drawn, COLUMNS, title=f"LPINet, step {step}")
+        drawn.append(GridRow(label, [overlay_mask(target, mask), *[mask] * stages, output, completed, target]))
+    return draw_grid(drawn, (FIRST_COLUMN, *["edges"] * stages, *LAST_COLUMNS), title=f"LPINet, step {step}")
 
 
 def write_run(run: Path, lr: float = 1e-3, offset: float = 0.0, manifest: str = "ab" * 32, finished: bool = True) -> Path:
