@@ -49,11 +49,13 @@ class GeneratorEMA(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Update once per batch, whatever the update order."""
-        for name, tensor in _generator(pl_module).state_dict().items():
-            if tensor.is_floating_point():
-                self.weights[name].lerp_(tensor, 1 - self.decay)
-            else:
-                self.weights[name].copy_(tensor)
+        current = _generator(pl_module).state_dict()
+        floats = [name for name, tensor in current.items() if tensor.is_floating_point()]
+        others = [name for name, tensor in current.items() if not tensor.is_floating_point()]
+        # Few kernels for all tensors together, instead of one for each.
+        torch._foreach_lerp_([self.weights[name] for name in floats], [current[name] for name in floats], 1 - self.decay)
+        if others:
+            torch._foreach_copy_([self.weights[name] for name in others], [current[name] for name in others])
         self.updates += 1
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, cast
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
@@ -59,8 +60,9 @@ class RunProgress(ProgressBar):
         if self._bar is None or not self._bar.update(1) or not isinstance(outputs, Mapping):
             return
         self._bar.set_description(_stage_name(trainer, pl_module), refresh=False)
-        losses = {name: f"{float(value):.3f}" for name, value in outputs.items() if name not in ("generator", "discriminator")}
-        self._bar.set_postfix(losses, refresh=False)
+        names = [name for name in outputs if name not in ("generator", "discriminator")]
+        values = torch.stack([outputs[name].float() for name in names]).tolist()  # one wait for the device
+        self._bar.set_postfix({name: f"{value:.3f}" for name, value in zip(names, values, strict=True)}, refresh=False)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the validation's bar."""

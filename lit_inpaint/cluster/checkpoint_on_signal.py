@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from lit_inpaint.callbacks.save_checkpoints import RunCheckpoint
 from lit_inpaint.cluster.signal_handlers import GracefulExit, Signals
+from lit_inpaint.engine.delayed_max import DelayedMax
 
 STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Signals that stop a run; SLURM sends SIGUSR1 before the time limit under `sbatch --signal=USR1@120`."""
@@ -26,6 +27,8 @@ class GracefulShutdown(Callback):
     is finished first, since no process may wait for the others there, unless SLURM ends the others in any case.
     After the last batch and its validation SIGUSR1 has no effect: the run is about to end by itself.
 
+    Several processes act on a signal at the same batch; on GPUs two batches later, so that no batch waits for their agreement.
+
     A signal often reaches the loader's worker processes too (Ctrl-C in a terminal, SLURM) and ends them. That is no error then.
 
     Args:
@@ -38,6 +41,7 @@ class GracefulShutdown(Callback):
         self.checkpoint = checkpoint
         self.signals = signals or Signals()
         self.requeued = requeued
+        self._numbers: DelayedMax[None] = DelayedMax()
 
     @property
     def received(self) -> int | None:
@@ -54,9 +58,12 @@ class GracefulShutdown(Callback):
         """Disable Lightning's SIGTERM handler for the time between its installation and `on_train_start`.
 
         It forwards the signal to processes that may have it already, and starts a collective call in the middle of another one.
-        A private name of Lightning 2.6; the tests with two processes fail if it changes.
+        Disable as well the broadcast before each batch, for which a GPU waits, of whether that handler was called. Both are
+        private names of Lightning 2.6; the tests with two processes fail if they change.
         """
-        setattr(trainer._signal_connector, "_sigterm_notifier_fn", lambda *_: None)  # noqa: B010  mypy forbids the plain one
+        # `setattr`, because mypy forbids the plain assignment
+        setattr(trainer._signal_connector, "_sigterm_notifier_fn", lambda *_: None)  # noqa: B010
+        setattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor", lambda: None)  # noqa: B010
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace Lightning's SIGTERM handler."""
@@ -66,15 +73,20 @@ class GracefulShutdown(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and exit after a signal."""
-        number = self._received_anywhere(trainer)
-        if number is not None:
+        if trainer.world_size == 1:
+            numbers = [self.received or 0]
+        else:
+            self._add(trainer)
+            numbers = [number for _, number, _ in self._numbers.due(trainer)]
+        if any(numbers):
             self.checkpoint.save_batch(trainer)
-            self._exit(trainer, number)
+            self._exit(trainer, max(numbers))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Exit after a signal in the last validation; everything is saved."""
-        number = self._received_anywhere(trainer)
-        if number is not None and number != signal.SIGUSR1:
+        self._add(trainer)
+        number = max(number for _, number, _ in self._numbers.rest())
+        if number not in (0, signal.SIGUSR1):
             self._exit(trainer, number, complete=True)
 
     def on_validation_batch_end(
@@ -100,12 +112,10 @@ class GracefulShutdown(Callback):
                 self.checkpoint.save_batch(trainer)
             self._exit(trainer, self.received)
 
-    def _received_anywhere(self, trainer: Trainer) -> int | None:
-        """Return the signal that any process received, the same on all of them."""
-        if not trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
-            return None
-        number = torch.tensor(self.received or 0, device=trainer.strategy.root_device)
-        return int(trainer.strategy.reduce(number, reduce_op="max"))
+    def _add(self, trainer: Trainer) -> None:
+        """Let all processes agree on the largest number of a signal that one of them received, 0 for none."""
+        number = torch.full((), self.received or 0, dtype=torch.int32, device=trainer.strategy.root_device)
+        self._numbers.add(trainer, number, None)
 
     def _exit(self, trainer: Trainer, number: int, saved: bool = True, complete: bool = False) -> NoReturn:
         step, last = trainer.global_step, self.checkpoint.last

@@ -112,6 +112,32 @@ def test_an_infinite_gradient_behind_a_finite_loss(order: str, term: str, clip: 
     assert_saved_is_from_before(tmp_path)
 
 
+@pytest.mark.parametrize("broken", [5, 7, 8])
+@pytest.mark.parametrize("saved_every", [1, 3, 1000])
+@pytest.mark.parametrize("delay", [1, 2])
+def test_a_check_that_is_read_later_keeps_the_batch_and_the_checkpoint(
+    delay: int, saved_every: int, broken: int, tmp_path: Path
+) -> None:
+    """As on GPUs; `broken` is the step with the first value that is not finite."""
+    batches, checkpoint = make_batches(8), RunCheckpoint(tmp_path / "checkpoints", every_n_steps=saved_every)
+    batches[broken - 1]["image"][0, 1, 2, 3] = NAN
+    trainer = make_trainer(8, NaNGuard(tmp_path / "nan", delay), checkpoint, enable_checkpointing=True)
+    with pytest.raises(UserError, match=rf"^step {broken}: l1 = nan"):
+        trainer.fit(make_tiny(), loader(batches))
+    (path,) = (tmp_path / "nan").iterdir()
+    saved = torch.load(path, weights_only=True)
+    assert (saved["step"], saved["name"]) == (broken, batches[broken - 1]["name"])
+    assert torch.equal(saved["image"].nan_to_num(-1), batches[broken - 1]["image"].nan_to_num(-1))
+    next_save = next((step for step in range(broken, 9) if step % saved_every == 0), 8)
+    assert trainer.global_step == min(broken + delay, next_save)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert last.exists() == (saved_every <= broken - 1)
+    if last.exists():
+        content = torch.load(last, weights_only=True)
+        assert content["global_step"] == (broken - 1) // saved_every * saved_every
+        assert all(tensor.isfinite().all() for tensor in content["state_dict"].values())
+
+
 def test_a_gradient_alone_is_named(tmp_path: Path) -> None:
     torch.manual_seed(0)
     assert stopped(Steeper("l1"), make_batches(8), tmp_path).startswith(

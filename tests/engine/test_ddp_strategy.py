@@ -36,6 +36,7 @@ OTHERS = {
     "a stage begins after a validation": Case(SWITCH, "own", ema=0.5, validation=5),
     "all_reduces": Case(count_all_reduces=True),
     "all_reduces, micro-batches": Case(training=MICRO_BATCHES, count_all_reduces=True),
+    "collectives": Case(count_collectives=True),
 }
 
 
@@ -181,3 +182,8 @@ def test_a_pair_that_hangs_is_killed_and_fails(tmp_path: Path) -> None:
     script.write_text("import time\nprint('started', flush=True)\ntime.sleep(60)\n")
     with pytest.raises(AssertionError, match="hang"):
         tiny_pair.run_pair(tmp_path, str(script), timeout=1)
+
+
+def test_two_processes_exchange_two_numbers_per_batch(pair: Pair) -> None:
+    """One for values that are not finite, one for signals; beside the gradients, which DDP reduces. Three batches."""
+    assert [found["collectives"] for found in pair("collectives")] == [{"all_reduce": 6}] * 2

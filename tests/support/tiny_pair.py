@@ -10,19 +10,22 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from host_reads import CountInBatches, count_collectives
 from lightning.pytorch import Callback
 from tiny_gan import TinyGAN, loader, make_batches, make_tiny, make_trainer
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from lit_inpaint.callbacks import GeneratorEMA, ValidationMetrics
+from lit_inpaint.callbacks import GeneratorEMA, NaNGuard, RunCheckpoint, ValidationMetrics
+from lit_inpaint.cluster.checkpoint_on_signal import GracefulShutdown
 from lit_inpaint.engine.sync_batchnorm import SyncBatchNorm
 from lit_inpaint.settings import Adam, Stage, Training
 from lit_inpaint.types import Batch
@@ -69,6 +72,7 @@ class Case:
         ema: decay of the EMA; None: no EMA.
         eps: of Adam, which turns the noise of a zero gradient into a step of the size noise / (noise + eps).
         count_all_reduces: count the reductions of gradients.
+        count_collectives: count all other collective calls in three batches, with the callbacks of `fit` that make them.
     """
 
     stages: tuple[Stage, ...] = SIMULTANEOUS
@@ -79,6 +83,7 @@ class Case:
     ema: float | None = None
     eps: float = 1e-8
     count_all_reduces: bool = False
+    count_collectives: bool = False
 
 
 @dataclass
@@ -160,6 +165,10 @@ def fit(case: Case, world: int) -> dict[str, Any]:
     """Train a case and return its results."""
     recorder = Recorder(case.count_all_reduces)
     callbacks: list[Callback] = [] if case.ema is None else [GeneratorEMA(case.ema)]
+    counter = CountInBatches(count_collectives)
+    if case.count_collectives:
+        checkpoint = RunCheckpoint(Path(tempfile.gettempdir()))  # asked to save nothing
+        callbacks += [counter, NaNGuard(Path(tempfile.gettempdir())), GracefulShutdown(checkpoint)]
     trainer = make_trainer(
         STEPS,
         *callbacks,
@@ -185,6 +194,7 @@ def fit(case: Case, world: int) -> dict[str, Any]:
         "networks": recorder.networks,
         "finds_unused": recorder.finds_unused,
         "all_reduces": recorder.all_reduces,
+        "collectives": dict(counter.found),
     }
 
 
