@@ -27,6 +27,7 @@ TESTED_ONLY = ("deepgin_ffhq_", "deepgin_oxford_")
 SMALL = {  # further options for a quick run: sizes that are part of a network, widths, no downloaded weights
     "deepfill": ["--model.width", "8", "--model.discriminator_width", "8"],
     "deepgin": ["--model.size", "32", "--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
+    "edgeconnect": ["--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
     "glcic": ["--model.size", "32", "--model.local_size", "16", "--model.width", "4", "--model.discriminator_width", "4"],
     "pconv": ["--data.size", "64", "--model.vgg", "random", "--model.width", "8"],
     "pepsi": ["--model.size", "32", "--model.width", "8", "--model.discriminator_width", "8"],
@@ -59,6 +60,7 @@ def test_these_are_all_experiments() -> None:
     assert EXPERIMENTS == [
         "benchmark/deepfill_v2",
         "benchmark/deepgin",
+        "benchmark/edgeconnect",
         "benchmark/glcic",
         "benchmark/lpi_net",
         "benchmark/pconv",
@@ -78,6 +80,10 @@ def test_these_are_all_experiments() -> None:
         "deepgin_ffhq_three_masks",
         "deepgin_oxford_rectangles",
         "deepgin_oxford_three_masks",
+        "edgeconnect_celeba",
+        "edgeconnect_celeba_nvidia_masks",
+        "edgeconnect_places2",
+        "edgeconnect_places2_nvidia_masks",
         "glcic_celeba",
         "glcic_celeba_official",
         "glcic_places2",
@@ -127,6 +133,7 @@ def test_the_protocol_is_the_papers() -> None:
     protocols = {name: check(load_experiment(name)).protocol for name in EXPERIMENTS}
     of_paper = {
         "deepgin": "deepgin",
+        "edgeconnect": "lpi",
         "glcic": "lpi",
         "lpi": "lpi",
         "pconv": "pconv",
