@@ -26,6 +26,10 @@ TESTED_ONLY = ("deepgin_ffhq_", "deepgin_oxford_")
 """Data sets that DeepGIN tests its models of other data sets on (table 2)."""
 SMALL = {  # further options for a quick run: sizes that are part of a network, widths, no downloaded weights
     "deepfill": ["--model.width", "8", "--model.discriminator_width", "8"],
+    "context": [
+        *("--model.size", "32", "--model.width", "4", "--model.bottleneck", "16", "--data.masks.size", "16"),
+        *("--data.val_masks", "[{class_path: lit_inpaint.masks.Center, init_args: {size: 16}}]"),
+    ],
     "deepgin": ["--model.size", "32", "--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
     "edgeconnect": ["--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
     "glcic": ["--model.size", "32", "--model.local_size", "16", "--model.width", "4", "--model.discriminator_width", "4"],
@@ -67,6 +71,8 @@ def test_these_are_all_experiments() -> None:
         "benchmark/pepsi",
         "benchmark/unet",
         "benchmark/wavemix",
+        "context_encoder_places2",
+        "context_encoder_places2_official",
         "deepgin_ade20k",
         "deepgin_celebahq",
         "deepgin_celebahq_coarse",
@@ -132,6 +138,7 @@ def test_head_has_the_commands_to_train_and_to_evaluate(name: str) -> None:
 def test_the_protocol_is_the_papers() -> None:
     protocols = {name: check(load_experiment(name)).protocol for name in EXPERIMENTS}
     of_paper = {
+        "context": "lpi",
         "deepgin": "deepgin",
         "edgeconnect": "lpi",
         "glcic": "lpi",

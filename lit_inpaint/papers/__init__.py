@@ -1,5 +1,6 @@
 """One file per paper; each holds one `Inpainter`."""
 
+from lit_inpaint.papers.context_encoder import ContextEncoder
 from lit_inpaint.papers.deepfill_v2 import DeepFillV2
 from lit_inpaint.papers.deepgin import DeepGIN
 from lit_inpaint.papers.edgeconnect import EdgeConnect
@@ -11,4 +12,16 @@ from lit_inpaint.papers.pepsi import PEPSI
 from lit_inpaint.papers.unet import UNet
 from lit_inpaint.papers.wavemix import WaveMix
 
-__all__ = ["GLCIC", "PEPSI", "DeepFillV2", "DeepGIN", "EdgeConnect", "LPINet", "LaMa", "PConv", "UNet", "WaveMix"]
+__all__ = [
+    "GLCIC",
+    "PEPSI",
+    "ContextEncoder",
+    "DeepFillV2",
+    "DeepGIN",
+    "EdgeConnect",
+    "LPINet",
+    "LaMa",
+    "PConv",
+    "UNet",
+    "WaveMix",
+]

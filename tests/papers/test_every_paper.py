@@ -1,12 +1,15 @@
-"""Every paper: the output depends on known pixels and the mask, not on the content of holes; load_official's errors."""
+"""Every paper: the output depends on known pixels and the mask alone; runs resume; load_official's errors."""
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
-from golden import CURVES
+from golden import CURVES, fit_masks
+from tiny_gan import loader, make_trainer
 from torch import nn
 
 from lit_inpaint import papers
@@ -30,8 +33,10 @@ def test_no_paper_is_left_out() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_content_of_holes_is_ignored(name: str, batch: Batch) -> None:
     torch.manual_seed(0)
+    batch = fit_masks(name, batch)
     model = MODELS[name]().eval().double()  # new gated convolutions leave less of the input than single precision resolves
     original, mask = batch["image"].double(), batch["mask"].double()
+    other_mask = fit_masks(name, {**batch, "mask": 1 - mask})["mask"]
     other_holes = torch.where(mask == 1, torch.rand(2, 3, 32, 32, dtype=torch.float64), original)
     changed = original.clone()
     changed[0, :, 0, 0] = 1 - changed[0, :, 0, 0]
@@ -39,7 +44,23 @@ def test_the_content_of_holes_is_ignored(name: str, batch: Batch) -> None:
         image = model(original, mask).image
         assert torch.equal(model(other_holes, mask).image, image)
         assert not torch.equal(model(changed, mask).image, image), "known pixels are not ignored"
-        assert not torch.equal(model(other_holes, 1 - mask).image, image), "the mask is not ignored"
+        assert not torch.equal(model(other_holes, other_mask).image, image), "the mask is not ignored"
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_a_run_resumed_within_each_stage_equals_the_uninterrupted_one(name: str, batch: Batch, tmp_path: Path) -> None:
+    """Two batches in each stage, and a stop after the first one."""
+    stages = tuple(replace(stage, iterations=2, epochs=None) for stage in CURVES[name]().stages())
+    batches, file, states = [fit_masks(name, batch)] * 2 * len(stages), tmp_path / "x.ckpt", []
+    for stops in ([2 * len(stages)], [*range(1, 2 * len(stages), 2), 2 * len(stages)]):
+        for number, stop in enumerate(stops):
+            torch.manual_seed(0)
+            model, trainer = CURVES[name](stages=stages), make_trainer(stop)
+            trainer.fit(model, loader(batches), ckpt_path=file if number else None, weights_only=True if number else None)
+            trainer.save_checkpoint(file)
+        states.append(model.state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
 @pytest.mark.parametrize("name", ["lpi_net", "pepsi", "unet"])
@@ -67,7 +88,7 @@ def test_the_default_variant_is_the_papers(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_fast_cpu_layers_keep_names_values_and_outputs(name: str, batch: Batch) -> None:
     torch.manual_seed(0)
-    model = MODELS[name]().eval()
+    model, batch = MODELS[name]().eval(), fit_masks(name, batch)
     state = {key: value.clone() for key, value in model.state_dict().items()}
     with torch.no_grad():
         expected = model(batch["image"], batch["mask"]).image

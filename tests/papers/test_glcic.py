@@ -269,16 +269,13 @@ def test_trains_through_all_stages(variant: Any, precision: str) -> None:
     assert {name for name, _ in model.named_parameters()} <= changed
 
 
-@pytest.mark.parametrize("variant", ["paper", "official"])
-@pytest.mark.parametrize("step", [1, 3, 5])
-def test_a_run_resumed_within_each_stage_equals_the_uninterrupted_one(variant: Any, step: int, tmp_path: Path) -> None:
-    batches, states = make_batches(1, size=32) * 6, []  # a list does not remember its place
-    for stops in ((6,), (step, 6)):
+def test_a_run_resumed_with_leftover_gradients_equals_the_uninterrupted_one(tmp_path: Path) -> None:
+    batches, states = make_batches(1, size=32) * 6, []
+    for stops in ((6,), (5, 6)):
         for number, stop in enumerate(stops):
-            model = make(variant=variant, stages=short())
-            trainer = make_trainer(stop)
-            checkpoint = tmp_path / "x.ckpt" if number else None
-            trainer.fit(model, loader(batches), ckpt_path=checkpoint, weights_only=True if number else None)
+            model, trainer = make(variant="official", stages=short()), make_trainer(stop)
+            file = tmp_path / "x.ckpt" if number else None
+            trainer.fit(model, loader(batches), ckpt_path=file, weights_only=True if number else None)
             trainer.save_checkpoint(tmp_path / "x.ckpt")
         states.append(model.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
