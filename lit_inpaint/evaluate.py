@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     from lit_inpaint.evaluation.method_labels import describe_checkpoint
     from lit_inpaint.evaluation.partial_results import open_partial_results
     from lit_inpaint.evaluation.published_rows import check_table_names, metric_notes, select_tables
-    from lit_inpaint.metrics import find_protocol, load_metrics
+    from lit_inpaint.metrics import find_protocol, load_metrics, load_protocol_metrics
     from lit_inpaint.runs.same_images import describe_images
 
     entry_point.silence_warnings()
@@ -57,12 +57,15 @@ def main(argv: list[str]) -> int:
     baselines = {} if options.baselines is None else find_baselines(options.baselines)
     folders = parse_results(options.results)
     check_table_names(options.published)
-    extra = load_metrics(options.metrics)
+    extra = load_metrics(options.metrics or ())
 
     experiment = inputs.load_named_experiment(options.experiment)
     checkpoints = inputs.read_checkpoints(paths)
     config = inputs.evaluation_config(experiment, checkpoints, data_options)
-    protocol = extra.extend(find_protocol(options.protocol or config.get("protocol", inputs.DEFAULT_PROTOCOL)))
+    protocol = find_protocol(options.protocol or config.get("protocol", inputs.DEFAULT_PROTOCOL))
+    if options.metrics is None:
+        extra, options.metrics = load_protocol_metrics(protocol), protocol.extra_metrics
+    protocol = extra.extend(protocol)
     if protocol.native_size:
         data_options = inputs.native_size_options(data_options)
     data, data_config = build_data(config, data_options)
@@ -124,7 +127,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--experiment", metavar="NAME|FILE", help="evaluate on the data of this experiment")
     parser.add_argument("--protocol", metavar="NAME", help="metrics, buckets and rounding (default: the experiment's)")
     metrics = "fid kid lpips_alex lpips_vgg lpips_squeeze psnr_hole l1_hole; NAME=FILE: with the network's weights in FILE"
-    parser.add_argument("--metrics", metavar="NAME", nargs="+", default=[], help=f"additional columns: {metrics}")
+    parser.add_argument("--metrics", metavar="NAME", nargs="+", help=f"columns beside the protocol's: {metrics}")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="images to evaluate on (default: test)")
     baselines = "in the same table: mean, telea, navier_stokes (without NAME these three), biharmonic (slow), all"
     parser.add_argument("--baselines", metavar="NAME", nargs="*", help=f"classical methods {baselines}")

@@ -22,8 +22,13 @@ FOLDER = Path(__file__).parents[1] / "experiments"
 PATHS = [*FOLDER.glob("*.yaml"), *FOLDER.glob("benchmark/*.yaml")]
 EXPERIMENTS = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in PATHS if path.stem != "defaults")
 LPI = [name for name in EXPERIMENTS if name.startswith("lpi_") and name != "lpi_demo"]
-TESTED_ONLY = ("deepgin_ffhq_", "deepgin_oxford_")
-"""Data sets that DeepGIN tests its models of other data sets on (table 2)."""
+TESTED_ONLY = {
+    "deepgin_ffhq_": "deepgin_celebahq",
+    "deepgin_oxford_": "deepgin_celebahq",
+    **{f"lama_places2_{masks}": "lama_places2" for masks in ("thin", "medium", "thick")},
+}
+"""Beginnings of experiments whose networks another one trains: DeepGIN's table 2, LaMa's test masks."""
+LAMA = {"width": 4, "blocks": 1, "discriminator_width": 4, "segmentation": "random", "weights.segmentation_perceptual": 0}
 SMALL = {  # further options for a quick run: sizes that are part of a network, widths, no downloaded weights
     "deepfill": ["--model.width", "8", "--model.discriminator_width", "8"],
     "context": [
@@ -33,6 +38,7 @@ SMALL = {  # further options for a quick run: sizes that are part of a network, 
     "deepgin": ["--model.size", "32", "--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
     "edgeconnect": ["--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
     "glcic": ["--model.size", "32", "--model.local_size", "16", "--model.width", "4", "--model.discriminator_width", "4"],
+    "lama": [f"--model.{name}={value}" for name, value in LAMA.items()],
     "pconv": ["--data.size", "64", "--model.vgg", "random", "--model.width", "8"],
     "pepsi": ["--model.size", "32", "--model.width", "8", "--model.discriminator_width", "8"],
 }
@@ -93,6 +99,16 @@ def test_these_are_all_experiments() -> None:
         "glcic_celeba",
         "glcic_celeba_official",
         "glcic_places2",
+        "lama_celebahq",
+        "lama_places2",
+        "lama_places2_big",
+        "lama_places2_medium",
+        "lama_places2_medium_512",
+        "lama_places2_regular",
+        "lama_places2_thick_512",
+        "lama_places2_thin",
+        "lama_places2_thin_512",
+        "lama_stl10",
         "lpi_celeba",
         "lpi_celeba_nvidia_masks",
         "lpi_demo",
@@ -125,13 +141,13 @@ def evaluation_command(name: str) -> tuple[argparse.Namespace, list[str]]:
 def test_head_has_the_commands_to_train_and_to_evaluate(name: str) -> None:
     assert (FOLDER / f"{name}.yaml").read_text().startswith(f"# python -m lit_inpaint.fit --experiment {name}")
     options, data_options = evaluation_command(name)
-    trained = "deepgin_celebahq" if name.startswith(TESTED_ONLY) else name
+    trained = next((whole for start, whole in TESTED_ONLY.items() if name.startswith(start)), name)
     assert options.checkpoint == [f"runs/{trained}/<time>/checkpoints/last.ckpt"]
     assert options.experiment == (name if trained != name else None)
     assert (options.protocol, options.split, data_options) == (check(load_experiment(name)).protocol, "test", [])
     # Table 1 of WaveMix has FID; tables 1 and 2 of DeepGIN have FID and LPIPS.
-    whole = {"deepgin": ["fid", "lpips_alex"], "wavemix_stl10": ["fid"], "unet_stl10": ["fid"]}
-    expected = whole.get("deepgin" if name.startswith("deepgin") else name, [])
+    whole = {"deepgin": ["fid", "lpips_alex"], "wavemix_stl10": ["fid"], "unet_stl10": ["fid"], "lama_stl10": ["fid"]}
+    expected = whole.get("deepgin" if name.startswith("deepgin") else name)
     assert options.metrics == expected
 
 
@@ -142,6 +158,7 @@ def test_the_protocol_is_the_papers() -> None:
         "deepgin": "deepgin",
         "edgeconnect": "lpi",
         "glcic": "lpi",
+        "lama": "lama",
         "lpi": "lpi",
         "pconv": "pconv",
         "pepsi": "pepsi",
@@ -149,7 +166,8 @@ def test_the_protocol_is_the_papers() -> None:
         "wavemix": "wavemix",
     }
     for name, protocol in protocols.items():
-        assert protocol == ("lpi" if name.startswith("benchmark/") else of_paper[name.partition("_")[0]]), name
+        paper = "wavemix" if name.endswith("_stl10") else name.partition("_")[0]
+        assert protocol == ("lpi" if name.startswith("benchmark/") else of_paper[paper]), name
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: str(path.relative_to(FOLDER)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count, filterfalse, islice
 from typing import Any, Literal, cast
 
@@ -102,7 +103,7 @@ def evaluate(
             name: torch.tensor([sample.scores for sample in found], dtype=torch.float64).view(-1, len(protocol.metrics))
             for name, found in samples.items()
         },
-        {name: [_distribution_score(metric) for metric in metrics] for name, metrics in distribution.items()},
+        {name: _distribution_scores(protocol, metrics, samples[name]) for name, metrics in distribution.items()},
     )
 
 
@@ -226,6 +227,22 @@ def _image_names(dataset: object, sample_names: Sequence[str]) -> list[str]:
     if isinstance(dataset, EvalDataset) and dataset.crops > 1:
         names = [name.rpartition(" @")[0] for name in names]
     return names
+
+
+def _distribution_scores(
+    protocol: Protocol, metrics: Sequence[DistributionMetric], samples: Sequence[SampleScore]
+) -> list[DistributionScore]:
+    """The scores of the whole set for one method: of `metrics`, and those that the protocol combines from them."""
+    found = [_distribution_score(metric) for metric in metrics]
+    scores = torch.tensor([sample.scores for sample in samples], dtype=torch.float64).view(-1, len(protocol.metrics))
+    for combined in protocol.combined:
+        for number, metric in enumerate(protocol.metrics):
+            for of_set in found[: len(metrics)]:
+                if metric.name.startswith(combined.metric) and of_set.name.startswith(combined.distribution):
+                    name = combined.name + of_set.name.removeprefix(combined.distribution)
+                    value = combined.function(float(scores[:, number].mean()), of_set.value)
+                    found.append(replace(of_set, name=name, unit="", higher_is_better=True, value=value, std=None, note=""))
+    return found
 
 
 def _distribution_score(metric: DistributionMetric) -> DistributionScore:

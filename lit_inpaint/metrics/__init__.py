@@ -3,7 +3,7 @@
 from lit_inpaint.metrics.bootstrap import bootstrap_intervals
 from lit_inpaint.metrics.bucketed_means import ALL, OUTSIDE, BucketedMeans, Mean
 from lit_inpaint.metrics.distribution_metric import DistributionMetric
-from lit_inpaint.metrics.extra_metrics import DistributionMetrics, ExtraMetrics, load_metrics
+from lit_inpaint.metrics.extra_metrics import DistributionMetrics, ExtraMetrics, load_metrics, load_protocol_metrics
 from lit_inpaint.metrics.fid import FID
 from lit_inpaint.metrics.grayscale import box_psnr, gray_psnr, gray_relative_l1, gray_ssim_51, luma_ssim
 from lit_inpaint.metrics.kid import KID
@@ -13,6 +13,7 @@ from lit_inpaint.metrics.mask_ratio_buckets import ALL_MASK_RATIO_BUCKETS, MASK_
 from lit_inpaint.metrics.paper_protocols import (
     LPI,
     PROTOCOLS,
+    CombinedScore,
     Metric,
     Protocol,
     clamp_only,
@@ -37,6 +38,7 @@ __all__ = [
     "PROTOCOLS",
     "Bucket",
     "BucketedMeans",
+    "CombinedScore",
     "DistributionMetric",
     "DistributionMetrics",
     "DistributionScore",
@@ -57,6 +59,7 @@ __all__ = [
     "gray_ssim_51",
     "l1",
     "load_metrics",
+    "load_protocol_metrics",
     "luma_ssim",
     "psnr",
     "round_uint8",

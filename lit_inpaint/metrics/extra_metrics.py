@@ -84,6 +84,18 @@ def load_metrics(names: Sequence[str]) -> ExtraMetrics:
     return ExtraMetrics(tuple((own | per_image)[name] for name in files if name in own | per_image), build, tuple(notes))
 
 
+def load_protocol_metrics(protocol: Protocol) -> ExtraMetrics:
+    """Load the metrics with networks that belong to a protocol.
+
+    Raises:
+        UserError: weights are missing or broken; names the remedies.
+    """
+    try:
+        return load_metrics(protocol.extra_metrics)
+    except UserError as error:
+        raise UserError(f"protocol {protocol.name}: {error}; or name other --metrics, such as psnr") from error
+
+
 def _weights(name: str, file: Path | None) -> Literal["imagenet", "random"] | Path:
     return "random" if name.endswith(_RANDOM) else file or "imagenet"
 

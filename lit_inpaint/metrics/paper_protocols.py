@@ -16,7 +16,7 @@ from lit_inpaint.metrics.grayscale import box_psnr, gray_psnr, gray_relative_l1,
 from lit_inpaint.metrics.l1 import l1
 from lit_inpaint.metrics.mask_ratio_buckets import ALL_MASK_RATIO_BUCKETS, MASK_RATIO_BUCKETS, Bucket
 from lit_inpaint.metrics.psnr import psnr
-from lit_inpaint.metrics.ssim import ssim, ssim_uniform
+from lit_inpaint.metrics.ssim import ssim, ssim_uniform, ssim_zero_padded
 from lit_inpaint.types import composite
 
 
@@ -51,6 +51,23 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class CombinedScore:
+    """A function of the mean of a metric of single images and of a metric of the whole set.
+
+    Attributes:
+        name: in rows; the suffix of the whole set's metric is appended, such as "_1000" of `fid_1000`.
+        metric: name of the former, or its beginning: `lpips` stands for each LPIPS.
+        distribution: name of the latter without its suffix.
+        function: of the two values; higher is better.
+    """
+
+    name: str
+    metric: str
+    distribution: str
+    function: Callable[[float, float], float]
+
+
+@dataclass(frozen=True)
 class Protocol:
     """The metrics of a paper, and the buckets that their means are computed over.
 
@@ -64,6 +81,8 @@ class Protocol:
         subsample_size: an image with a longer side than this is split into polyphase parts of this side, which are completed
             one by one (`lit_inpaint.engine.any_size`). None: images are completed whole.
         native_size: evaluate images in their native sizes unless the user sets a size or transform.
+        extra_metrics: metrics with networks, that `evaluate` adds unless the user names others; `fit` does not use them.
+        combined: scores that combine two metrics, where both are measured.
     """
 
     name: str
@@ -74,6 +93,8 @@ class Protocol:
     paper: str
     subsample_size: int | None = None
     native_size: bool = False
+    extra_metrics: tuple[str, ...] = ()
+    combined: tuple[CombinedScore, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -234,7 +255,33 @@ PCONV = replace(
     paper="pconv",
 )
 
-PROTOCOLS = (LPI, DEEPGIN, WAVEMIX, PEPSI, EDGECONNECT, PCONV)
+
+def f1_with_fid(score: float, fid: float) -> float:
+    """LaMa's F1 of a score in [0, 1], higher is better, and max(0, 100 - FID) / 100: 2 a b / (a + b + 0.001)."""
+    quality = max(0.0, 100 - fid) / 100
+    return 2 * score * quality / (score + quality + 1e-3)
+
+
+LAMA = Protocol(
+    name="lama",
+    description=(
+        "LaMa, the public code's evaluation: composites truncated (not rounded) to 8 bits; SSIM (Gaussian window of 11, images "
+        "surrounded by zeros), LPIPS (VGG-16) and FID of all samples, without mask-ratio buckets. ssim_fid100_f1 is the "
+        "number by which that code selects checkpoints, lpips_fid100_f1 the one that its evaluation prints: F1 of SSIM, or "
+        "1 - LPIPS, and max(0, 100 - FID) / 100. PSNR is not in that code; FID uses composites rounded to 8 bits"
+    ),
+    buckets=(),
+    metrics=(PSNR, Metric("ssim", ssim_zero_padded, unit="", higher_is_better=True)),
+    quantize=truncate_uint8,
+    paper="lama",
+    extra_metrics=("lpips_vgg", "fid"),
+    combined=(
+        CombinedScore("ssim_fid100_f1", "ssim", "fid", f1_with_fid),
+        CombinedScore("lpips_fid100_f1", "lpips", "fid", lambda lpips, fid: f1_with_fid(1 - lpips, fid)),
+    ),
+)
+
+PROTOCOLS = (LPI, DEEPGIN, WAVEMIX, PEPSI, EDGECONNECT, PCONV, LAMA)
 
 
 def find_protocol(name: str) -> Protocol:

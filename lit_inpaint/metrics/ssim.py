@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 _WINDOW = 11
 _SIGMA = 1.5
@@ -52,6 +53,19 @@ def ssim_uniform(prediction: Tensor, target: Tensor, window: int = 7) -> Tensor:
     """
     n = window**2
     return _ssim(prediction, target, window, lambda image: _uniform_means(image, window), n / (n - 1))
+
+
+def ssim_zero_padded(prediction: Tensor, target: Tensor) -> Tensor:
+    """`ssim` with windows around all pixels of the image, which is surrounded by zeros (LaMa's public code; pytorch-ssim).
+
+    Args:
+        prediction: (B, C, H, W) in [0, 1].
+        target: (B, C, H, W) in [0, 1].
+
+    Returns:
+        (B,) float64 in [-1, 1].
+    """
+    return ssim(*(pad(image, [_WINDOW // 2] * 4) for image in (prediction, target)))
 
 
 def _ssim(

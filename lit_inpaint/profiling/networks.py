@@ -65,7 +65,7 @@ def build_for_training(network: Network, size: int) -> Inpainter:
     if network.checkpoint is not None:
         return network.model
     paper: Any = type(network.model)
-    arguments: dict[str, object] = {"vgg": "random", "size": size}
+    arguments: dict[str, object] = {"vgg": "random", "segmentation": "random", "size": size}
     accepted = {name: value for name, value in arguments.items() if name in inspect.signature(paper).parameters}
     return cast("Inpainter", paper(**{**paper.published_as.get(network.variant, {}), **accepted}))
 

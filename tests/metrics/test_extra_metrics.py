@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.evaluator import evaluate
-from lit_inpaint.metrics import FID, LPI, extra_metrics, load_metrics, round_uint8
+from lit_inpaint.metrics import FID, LPI, extra_metrics, find_protocol, load_metrics, load_protocol_metrics, round_uint8
+from lit_inpaint.metrics.paper_protocols import f1_with_fid
 from lit_inpaint.types import composite
 
 
@@ -100,3 +101,32 @@ def test_distribution_metrics_get_8_bit_composites() -> None:
     assert values["gray"] != values["bright"]
     assert values["broken"] is None
     assert any(note.startswith("broken: fid") and "6 of 6" in note for note in result.notes())
+
+
+@pytest.mark.filterwarnings("ignore:fid")
+def test_lamas_protocol_combines_its_metrics_with_fid() -> None:
+    rng = torch.Generator().manual_seed(0)
+    images, masks = torch.rand(6, 3, 32, 32, generator=rng), torch.rand(6, 1, 32, 32, generator=rng).lt(0.4).float()
+    loader = DataLoader([{"image": images[i], "mask": masks[i], "name": str(i)} for i in range(6)], 4)
+    extra = load_metrics(["lpips_squeeze_random_weights", "fid"])
+    protocol = extra.extend(find_protocol("lama"))
+    result = evaluate({"gray": lambda image, mask: image * 0.9}, loader, protocol, torch.device("cpu"), extra.distribution)
+    values = {row["metric"].removesuffix("_6"): row["value"] for row in result.rows() if row["value"] is not None}
+    assert set(values) == {"psnr", "ssim", "lpips_squeeze_random_weights", "fid", "ssim_fid100_f1", "lpips_fid100_f1"}
+    quality = (100 - values["fid"]) / 100
+    for name, score in (("ssim", values["ssim"]), ("lpips", 1 - values["lpips_squeeze_random_weights"])):
+        assert values[f"{name}_fid100_f1"] == pytest.approx(2 * score * quality / (score + quality + 1e-3))
+    without = evaluate({"gray": lambda image, mask: image}, loader, find_protocol("lama"), torch.device("cpu"))
+    assert {row["metric"] for row in without.rows()} == {"psnr", "ssim"}
+
+
+def test_f1_of_a_large_fid_is_zero() -> None:
+    assert f1_with_fid(0.9, 250.0) == 0
+    assert f1_with_fid(1.0, 0.0) == pytest.approx(2 / 2.001)
+
+
+def test_metrics_of_a_protocol_need_their_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path))
+    assert load_protocol_metrics(LPI) == load_metrics([])
+    with pytest.raises(UserError, match=r"^protocol lama: VGG-16 .*no weights at .*; or name other --metrics, such as psnr$"):
+        load_protocol_metrics(find_protocol("lama"))

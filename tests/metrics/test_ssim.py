@@ -1,12 +1,17 @@
 """SSIM against hand values, scikit-image and torchmetrics."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 from smooth_images import noisy_pairs
 from torchmetrics.functional.image import structural_similarity_index_measure as padded_ssim
 
 from lit_inpaint.metrics import round_uint8, ssim, ssim_uniform
+from lit_inpaint.metrics.ssim import ssim_zero_padded
 
 
 def skimage_ssim(prediction: torch.Tensor, target: torch.Tensor) -> float:
@@ -59,6 +64,23 @@ def test_torchmetrics_ssim_differs_only_at_its_padded_border() -> None:
     assert 1e-5 < (padded - scores).abs().max() < 0.05
     _, full = padded_ssim(prediction, target, data_range=1.0, reduction="none", return_full_image=True)
     assert torch.allclose(full[..., 5:-5, 5:-5].double().mean(dim=(1, 2, 3)), scores, atol=1e-4)
+
+
+def test_zero_padded_ssim_is_a_convolution_with_padding() -> None:
+    """As in LaMa's public code; scipy's filter, images surrounded by zeros."""
+    prediction, target = noisy_pairs(20, 24)
+
+    def means(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return gaussian_filter(x, (0, 0, 1.5, 1.5), mode="constant", truncate=5 / 1.5)
+
+    x, y = prediction.double().numpy(), target.double().numpy()
+    mx, my = means(x), means(y)
+    luminance = (2 * mx * my + 0.01**2) / (mx**2 + my**2 + 0.01**2)
+    structure = (2 * (means(x * y) - mx * my) + 0.03**2) / (means(x * x) - mx**2 + means(y * y) - my**2 + 0.03**2)
+    scores = ssim_zero_padded(prediction, target)
+    np.testing.assert_allclose(scores.numpy(), (luminance * structure).mean((1, 2, 3)), atol=1e-9)
+    assert (scores - ssim(prediction, target)).abs().max() > 1e-3
+    assert ssim_zero_padded(prediction[..., :3, :2], target[..., :3, :2]).shape == (len(target),)
 
 
 def test_each_image_is_measured_separately() -> None:
