@@ -100,6 +100,7 @@ class FakeTrainer:
     global_rank = 0
     world_size = 1
     num_devices = 1
+    lightning_module = None
 
 
 def evaluation(setup: Setup) -> Found:

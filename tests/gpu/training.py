@@ -79,13 +79,16 @@ def _allows_random(hint: Any) -> bool:
     return "random" in typing.get_args(hint) or any(_allows_random(part) for part in typing.get_args(hint))
 
 
-def make_batch(size: int, count: int, device: str) -> Batch:
-    """Make smooth images with free-form holes."""
+def make_batch(size: int, count: int, device: str, model: Inpainter | None = None) -> Batch:
+    """Make smooth images with free-form holes, and the edges that `model` needs from its loader."""
     rng = torch.Generator().manual_seed(1)
     coarse = torch.rand(count, 3, 8, 8, generator=rng)
     image = nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
     mask = torch.stack([MaskRatio(FreeForm(), 0.1, 0.5)((size, size), rng) for _ in range(count)]).float()
-    return {"image": image.to(device), "mask": mask.to(device), "name": [str(number) for number in range(count)]}
+    batch: Batch = {"image": image.to(device), "mask": mask.to(device), "name": [str(number) for number in range(count)]}
+    if model is not None and model.edge_detector is not None:
+        batch["edges"] = model.edge_detector(image).to(device)
+    return batch
 
 
 class StepTimer(Callback):
@@ -169,7 +172,7 @@ def measure_paper(setup: Setup, name: str, size: int, count: int) -> Found:
     side = size + -size % model.multiple
     begin = longest_stage(model)
     found: Found = {"size": side, "batch": count, "parameters": sum(p.numel() for p in model.generator.parameters())}
-    batch = make_batch(side, count, setup.device)
+    batch = make_batch(side, count, setup.device, model)
     for precision in PRECISIONS[:2] if setup.quick else PRECISIONS:
         timer = StepTimer(begin, *((2, 1, 0.0) if setup.quick else (3, 10, 0.5)))
         counter = CountSynchronizations(begin + 1, begin + 2)
@@ -205,7 +208,7 @@ def cpu_difference(setup: Setup, model: Inpainter, begin: int, size: int) -> dic
     losses = []
     for device in ("cpu", setup.device):
         timer = StepTimer(begin, 0, 1, 0.0)
-        train(copy.deepcopy(model), make_batch(size, 2, device), "32-true", timer, device)
+        train(copy.deepcopy(model), make_batch(size, 2, device, model), "32-true", timer, device)
         losses.append({name: float(value) for name, value in timer.losses.items()})
     return {name: abs(losses[1][name] - value) / max(abs(value), 1e-12) for name, value in losses[0].items()}
 
