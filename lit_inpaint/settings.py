@@ -171,7 +171,9 @@ class Stage:
         generator: whether the generator is trained.
         discriminator: whether the discriminator is trained.
         iterations: duration in batches. None (and no `epochs`): to the end of the run, for the last stage only.
-        d_steps: discriminator updates per batch; more than one only in "alternating".
+        d_steps: discriminator updates per batch, all on this batch; more than one only in "alternating".
+        generator_every: the generator is updated in every n-th batch of the stage only, the discriminator in each: n steps on
+            n batches for each step of the generator; "alternating" only.
         recompute: in "generator_first", the discriminator learns from an image of the updated generator, which takes a
             second forward pass in training mode.
         epochs: duration in epochs, instead of `iterations`.
@@ -194,6 +196,7 @@ class Stage:
     discriminator: bool = True
     iterations: int | None = None
     d_steps: int = 1
+    generator_every: int = 1
     recompute: bool = False
     epochs: int | None = None
     weights: dict[str, Value] = field(default_factory=dict)
@@ -216,6 +219,12 @@ class Stage:
                 raise ValueError(f"stage {self.name!r} lasts {length} {unit}; give 1 or more, or None for the rest")
         if self.d_steps < 1 or (self.d_steps > 1 and self.update != "alternating"):
             raise ValueError(f"stage {self.name!r}: d_steps={self.d_steps} needs update='alternating' (1 elsewhere)")
+        if self.generator_every < 1:
+            raise ValueError(f"stage {self.name!r}: generator_every={self.generator_every}; give 1 or more batches")
+        if self.generator_every > 1 and (self.update != "alternating" or len(self.players) < 2):
+            raise ValueError(
+                f"stage {self.name!r}: generator_every={self.generator_every} needs update='alternating' and both players"
+            )
         if self.leftover_gradients and (self.update != "alternating" or len(self.players) < 2):
             raise ValueError(f"stage {self.name!r}: leftover_gradients needs update='alternating' and both players")
         if self.recompute and self.update != "generator_first":

@@ -8,7 +8,8 @@ of the two players, and the discriminator's weights frozen in every generator lo
     generator_first    prediction = G(x); g(prediction).backward(); step G; d(prediction.detach()).backward(); step D
 
 with both gradients cleared first. "simultaneous" computes both gradients at the old weights in one backward, so plain DDP finds
-a gradient for every parameter. "alternating" repeats D's update `d_steps` times; G then learns against the new D.
+a gradient for every parameter. "alternating" repeats D's update `d_steps` times; G then learns against the new D, or with
+`generator_every` on every n-th batch only.
 "generator_first" trains D on the image that G made before its own step. Each player still learns from the other's old weights,
 so the result equals "simultaneous", but with two backwards, as fp16 needs. With `recompute`, the updated G makes D's image. In
 each order **one batch is one `global_step`**.
@@ -211,14 +212,20 @@ class Inpainter(LightningModule):
     def _alternating(self, stage: Stage, batch: Batch, log: dict[str, Tensor]) -> None:
         for_d = split_batch(batch, self._num_micro_batches("discriminator"))
         for_g = split_batch(batch, self._num_micro_batches("generator"))
-        one_forward = stage.generator and len(for_d) == len(for_g) == 1  # memory does not hold the graphs of all micro-batches
+        updates_generator = stage.generator and self._is_nth_batch(stage.generator_every)
+        one_forward = updates_generator and len(for_d) == len(for_g) == 1  # memory cannot hold the graphs of all micro-batches
         if stage.discriminator or one_forward:
             predictions = [self._predict(micro, one_forward) for micro in for_d]
         if stage.discriminator:
             for _ in range(stage.d_steps):
                 self._update("discriminator", for_d, predictions, log)
-        if stage.generator:
+        if updates_generator:
             self._update("generator", for_g, predictions if one_forward else (self._predict(micro) for micro in for_g), log)
+
+    def _is_nth_batch(self, n: int) -> bool:
+        """Return whether this batch is the n-th, 2 n-th, … of the current stage."""
+        assert self._current_span is not None
+        return (self.trainer.global_step + 1 - self._current_span.begin) % n == 0
 
     def _generator_first(self, stage: Stage, batch: Batch, log: dict[str, Tensor]) -> None:
         for_d = split_batch(batch, self._num_micro_batches("discriminator"))

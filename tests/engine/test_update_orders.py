@@ -13,9 +13,12 @@ from plain_loop import (
     ORDERS,
     Plain,
     Steps,
+    alternating,
     alternating_with_leftovers,
     assert_engine_is_plain,
     assert_same_state,
+    only_discriminator,
+    only_discriminator_in_two_of_three,
     only_generator,
     run_plain,
     simultaneous,
@@ -31,6 +34,14 @@ WARM_UP = (Stage("warm-up", discriminator=False, iterations=5), Stage("adversari
 MODES: dict[str, tuple[tuple[Stage, ...], Steps]] = {
     **{name: ((stage,), lambda number, step=step: step) for name, (stage, step) in (ORDERS | ALONE).items()},
     "alternating, leftover gradients": ((LEFTOVERS,), lambda number: alternating_with_leftovers),
+    "alternating, G every third batch": (
+        (Stage(update="alternating", generator_every=3),),
+        only_discriminator_in_two_of_three,
+    ),
+    "two stages, G every second batch": (
+        (WARM_UP[0], Stage(update="alternating", generator_every=2)),
+        lambda number: only_generator if number < 5 else alternating if number % 2 == 0 else only_discriminator,
+    ),
     "two stages": (WARM_UP, lambda number: only_generator if number < 5 else simultaneous),
 }
 

@@ -18,7 +18,7 @@ FINE = {
 }
 STAGES: dict[str, list[dict[str, object]]] = {
     "simultaneous": [{"update": "simultaneous"}],
-    "alternating": [{"update": "alternating", "d_steps": 2}],
+    "alternating": [{"update": "alternating", "d_steps": 2, "generator_every": 2}],
     "warm-up, then leftover gradients": [WARM_UP, {"update": "alternating", "leftover_gradients": True}],
     "generator first": [{"update": "generator_first"}],
     "generator first, recomputed": [{"update": "generator_first", "recompute": True}],

@@ -115,6 +115,10 @@ def alternating_thrice(plain: Plain, batch: Batch) -> None:
     alternating(plain, batch, d_steps=3)
 
 
+def only_discriminator_in_two_of_three(number: int) -> Step:
+    return alternating if number % 3 == 2 else only_discriminator
+
+
 def alternating_with_leftovers(plain: Plain, batch: Batch) -> None:
     """D's gradients are cleared after its step, so that its next update contains that of the generator's loss."""
     prediction = plain.predict(batch)

@@ -39,6 +39,7 @@ CLIPPED = Training(clip_generator=0.3, clip_discriminator=0.05, channels_last=Fa
 SIMULTANEOUS = (Stage(),)
 ALTERNATING = (Stage(update="alternating"),)
 THRICE = (Stage(update="alternating", d_steps=3),)
+EVERY_THIRD = (Stage(update="alternating", generator_every=3),)
 LEFTOVERS = (Stage(update="alternating", leftover_gradients=True),)
 GENERATOR_FIRST = (Stage(update="generator_first"),)
 ONLY_G = (Stage(discriminator=False),)
@@ -49,6 +50,7 @@ ORDERS = {
     "simultaneous": SIMULTANEOUS,
     "alternating": ALTERNATING,
     "alternating, D thrice": THRICE,
+    "alternating, G every third batch": EVERY_THIRD,
     "alternating, leftover gradients": LEFTOVERS,
     "generator first": GENERATOR_FIRST,
     "generator first, recomputed": (Stage(update="generator_first", recompute=True),),
