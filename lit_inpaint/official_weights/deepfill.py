@@ -66,6 +66,55 @@ _FUSE = "stage2.contextual_attention.fuse_weight"
 _SPECTRAL = {"weight": "parametrizations.weight.original", "bias": "bias", "weight_u": "parametrizations.weight.0._u"}
 
 
+def load_v1(
+    generator: nn.Module,
+    public_generator: Mapping[str, Tensor],
+    critics: nn.Module,
+    public_critics: Mapping[str, Tensor] | None,
+    variant: str,
+) -> None:
+    """Load daa233's weights, or the code's under daa233's names, into the networks of `DeepFillV1`.
+
+    Args:
+        generator: of `DeepFillV1`.
+        public_generator: state dict of `Generator`.
+        critics: of `DeepFillV1`.
+        public_critics: state dicts of `LocalDis` and `GlobalDis` in one, their names after "localD." and "globalD."; None
+            leaves the critics unchanged.
+        variant: of `DeepFillV1`.
+
+    Raises:
+        UserError: weights of another network, or a variant whose padding is not that of the weights.
+    """
+    if V1_LAYERS[0] + ".weight" not in public_generator:
+        hint = "; they are DeepFill v2's: DeepFillV2.load_official" if _is_v2(public_generator) else ""
+        raise UserError(f"these are not weights of daa233's Generator, whose first is called {V1_LAYERS[0]}.weight{hint}")
+    if variant == "paper":
+        raise UserError(
+            "these weights were trained with zero padding, and variant 'paper' pads by reflection: load them into "
+            "DeepFillV1(variant='port'), or the public code's into DeepFillV1(variant='official', channels='bgr')"
+        )
+    ours = _our_layers(generator, V1_LAYERS)
+    parts = [("daa233's generator does not fit this DeepFillV1", generator, rename(public_generator, ours.get))]
+    if public_critics is not None:
+        renamed = rename(public_critics, _our_critic_name)
+        parts.append(("daa233's localD and globalD do not fit the critics of this DeepFillV1", critics, renamed))
+    load_renamed(parts)
+
+
+def _is_v2(state: Mapping[str, Tensor]) -> bool:
+    return "xconv1.conv.weight" in state or "stage1.conv1.conv.weight" in state
+
+
+def _our_critic_name(name: str) -> str | None:
+    match = re.fullmatch(r"(local|global)D\.(?:dis_conv_module\.conv(\d)\.conv|linear)\.(weight|bias)", name)
+    if match is None:
+        return None
+    part, number, kind = match.groups()
+    critic = "of_box" if part == "local" else "of_image"
+    return f"{critic}.to_score.{kind}" if number is None else f"{critic}.layers.{int(number) - 1}.conv.{kind}"
+
+
 def load_v2(
     generator: nn.Module,
     public_generator: Mapping[str, Tensor],
@@ -92,7 +141,7 @@ def load_v2(
         UserError: weights of another network or variant.
     """
     tf = "xconv1.conv.weight" in public_generator
-    if not tf and "stage1.conv1.conv.weight" not in public_generator:
+    if not _is_v2(public_generator):
         raise UserError(
             "these are not weights of nipponjo's DeepFill v2, whose first is called conv1.conv.weight (networks_tf.py) or "
             "stage1.conv1.conv.weight (networks.py)" + _hint(public_generator)

@@ -1,6 +1,7 @@
 """One file per paper; each holds one `Inpainter`."""
 
 from lit_inpaint.papers.context_encoder import ContextEncoder
+from lit_inpaint.papers.deepfill_v1 import DeepFillV1
 from lit_inpaint.papers.deepfill_v2 import DeepFillV2
 from lit_inpaint.papers.deepgin import DeepGIN
 from lit_inpaint.papers.edgeconnect import EdgeConnect
@@ -16,6 +17,7 @@ __all__ = [
     "GLCIC",
     "PEPSI",
     "ContextEncoder",
+    "DeepFillV1",
     "DeepFillV2",
     "DeepGIN",
     "EdgeConnect",

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -45,6 +46,7 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
 from lit_inpaint.nets.contextual_attention import patch_attention, require_patch_grid, subsample_nearest
 from lit_inpaint.nets.padding import PaddedConv2d, Padding
+from lit_inpaint.nets.two_stage import decoder, dilated, encoder
 from lit_inpaint.official_weights import deepfill as official_weights
 from lit_inpaint.schedules import Value
 from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
@@ -107,29 +109,11 @@ def _init(conv: nn.Conv2d) -> None:
     nn.init.zeros_(conv.bias)
 
 
-def encoder(c_in: int, widths: tuple[int, int, int, int, int], padding: Padding) -> list[nn.Module]:
-    """Five gated convolutions down to a quarter of the size."""
-    geometry = ((5, 1), (3, 2), (3, 1), (3, 2), (3, 1))
-    channels = pairwise((c_in, *widths))
-    return [GatedConv(a, b, kernel, stride, 1, padding) for (a, b), (kernel, stride) in zip(channels, geometry, strict=True)]
-
-
-def dilated(width: int, dilations: tuple[int, ...], padding: Padding) -> list[nn.Module]:
-    """A gated convolution, then dilated ones."""
-    return [GatedConv(width, width, 3, 1, dilation, padding) for dilation in (1, *dilations)]
-
-
-def decoder(c_in: int, c: int, padding: Padding) -> nn.Sequential:
-    """Gated convolutions, twice upsampling by 2, then a plain convolution to RGB and tanh."""
-    layers: list[nn.Module] = []
-    widths = (c_in, 4 * c, 4 * c, 2 * c, 2 * c, c, c // 2)
-    for number, (a, b) in enumerate(pairwise(widths)):
-        if number in (2, 4):
-            layers.append(nn.UpsamplingNearest2d(scale_factor=2))
-        layers.append(GatedConv(a, b, 3, 1, 1, padding))
-    to_rgb = PaddedConv2d(c // 2, 3, 3, padding=padding)
-    _init(to_rgb.conv)
-    return nn.Sequential(*layers, to_rgb, nn.Tanh())
+def to_rgb(width: int, padding: Padding) -> nn.Sequential:
+    """A plain convolution to RGB, then tanh."""
+    layer = PaddedConv2d(width, 3, 3, padding=padding)
+    _init(layer.conv)
+    return nn.Sequential(layer, nn.Tanh())
 
 
 class DeepFillV2Generator(nn.Module):
@@ -145,23 +129,25 @@ class DeepFillV2Generator(nn.Module):
     def __init__(self, width: int, dilations: tuple[int, ...], attention_scale: float, variant: Variant) -> None:
         super().__init__()
         c, padding = width // 2, _padding(variant)
+        gated = partial(GatedConv, padding=padding)
         self.attention_scale = attention_scale
         self.variant = variant
         self.coarse = nn.Sequential(
-            *encoder(5, (c, 2 * c, 2 * c, 4 * c, 4 * c), padding),
-            *dilated(4 * c, dilations, padding),
-            decoder(4 * c, c, padding),
+            *encoder(gated, 5, (c, 2 * c, 2 * c, 4 * c, 4 * c)),
+            *dilated(gated, 4 * c, dilations),
+            *decoder(gated, 4 * c, c),
+            to_rgb(c // 2, padding),
         )
         self.dilated_branch = nn.Sequential(
-            *encoder(3, (c, c, 2 * c, 2 * c, 4 * c), padding),
-            *dilated(4 * c, dilations, padding),
+            *encoder(gated, 3, (c, c, 2 * c, 2 * c, 4 * c)),
+            *dilated(gated, 4 * c, dilations),
         )
         self.attention_branch = nn.Sequential(
-            *encoder(3, (c, c, 2 * c, 4 * c, 4 * c), padding),
-            GatedConv(4 * c, 4 * c, 3, 1, 1, padding, rectify=True),
+            *encoder(gated, 3, (c, c, 2 * c, 4 * c, 4 * c)),
+            gated(4 * c, 4 * c, 3, 1, 1, rectify=True),
         )
-        self.after_attention = nn.Sequential(*(GatedConv(4 * c, 4 * c, 3, 1, 1, padding) for _ in range(2)))
-        self.decoder = decoder(8 * c, c, padding)
+        self.after_attention = nn.Sequential(*(gated(4 * c, 4 * c, 3, 1, 1) for _ in range(2)))
+        self.decoder = nn.Sequential(*decoder(gated, 8 * c, c), to_rgb(c // 2, padding))
 
     def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Complete images; sides are multiples of 8.

@@ -48,6 +48,7 @@ from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.engine.poisson_blending import poisson_blend
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import at_least_float32, bce_fake, bce_real, non_saturating_generator
+from lit_inpaint.nets.hole_crops import crop_windows, windows_around_holes
 from lit_inpaint.official_weights import glcic as official_weights
 from lit_inpaint.schedules import Value
 from lit_inpaint.settings import Adadelta, OptimizerSettings, Stage, Training
@@ -55,8 +56,6 @@ from lit_inpaint.types import Batch, Prediction, Terms, composite
 
 Variant = Literal["paper", "official"]
 Blending = Literal["none", "poisson"]
-Windows = list[tuple[int, int]]
-"""Row and column at which the crop of each image starts."""
 
 _STRIDE = 4  # of the feature map
 
@@ -176,37 +175,6 @@ class ContextDiscriminator(nn.Module):
         return logits
 
 
-def windows_around_holes(mask: Tensor, side: int, anywhere: bool) -> Windows:
-    """Place a crop around the bounding box of each image's hole, within the image.
-
-    Args:
-        mask: (B, 1, H, W), 1 = hole; without a hole, the box is the image.
-        side: of the crops, at most H and W.
-        anywhere: at a random place among those that contain the box, or that the box contains; otherwise centered on it.
-    """
-    starts = []
-    for axis in (3, 2):
-        hole = mask.amax(dim=(1, axis)) > 0.5
-        length = hole.shape[1]
-        hole = hole.int()
-        first, last = hole.argmax(dim=1), length - 1 - hole.flip(1).argmax(dim=1)
-        if anywhere:
-            ends = torch.stack([first, last + 1 - side]).clamp(0, length - side)
-            low, high = ends.amin(dim=0), ends.amax(dim=0)
-            start = low + (torch.rand(len(low), device=low.device) * (high - low + 1)).long().clamp(max=high - low)
-        else:
-            start = ((first + last + 1 - side) // 2).clamp(0, length - side)
-        starts.append(start)
-    rows, columns = torch.stack(starts).tolist()
-    return list(zip(rows, columns, strict=True))
-
-
-def cut_out(image: Tensor, windows: Windows, side: int) -> Tensor:
-    """Crop each image (B, C, H, W) at its window, to (B, C, side, side)."""
-    crops = [one[:, row : row + side, column : column + side] for one, (row, column) in zip(image, windows, strict=True)]
-    return torch.stack(crops)
-
-
 # The paper ------------------------------------------------------------------------------------------------------------------
 
 
@@ -319,7 +287,7 @@ class GLCIC(Inpainter):
                 f"GLCIC's discriminator takes {size}x{size} images, and these are {height}x{width}; set --data.size {size}, "
                 f"or --model.size {width} --model.local_size {width // 2}"
             )
-        logits: Tensor = self.discriminator(image, cut_out(image, windows_around_holes(mask, side, anywhere), side))
+        logits: Tensor = self.discriminator(image, crop_windows(image, windows_around_holes(mask, side, anywhere), side))
         return logits
 
     def load_official(self, generator: Mapping[str, Tensor], discriminator: Mapping[str, Tensor] | None = None) -> list[str]:

@@ -21,6 +21,10 @@ NOTES: Mapping[str, str] = MappingProxyType(
             "Published by LPI-Net's authors: parameters and file of one of two generators. They are the edge generator's, with "
             "10,761,089 = 10.26 x 2^20 parameters; the inpainting generator has 10,774,595."
         ),
+        "CA": (
+            "Both generators together. LPI-Net's authors print 2.9 (x2), but their file of 13.8 MB holds 3.6 M parameters: those of "
+            "both generators. 2.9 x 2^20 is the count of neither, 1.4 and 2.2 x 10^6."
+        ),
         "PConv": (
             "Published by LPI-Net's authors, of an unofficial implementation. 393 x 10^6 bytes are 12 per parameter, as "
             "for weights and both moments of Adam; the file here holds the weights alone."

@@ -42,6 +42,14 @@ EDGECONNECT = tuple(
 )
 GLCIC = tuple(replace(stage, iterations=length) for stage, length in zip(STAGES, (6, 4, 10), strict=True))
 CURVES: dict[str, Callable[[], Inpainter]] = {
+    "deepfill_v1": partial(
+        papers.DeepFillV1,
+        size=32,
+        local_size=16,
+        width=8,
+        critic_width=8,
+        stages=(Stage("adversarial", update="alternating", generator_every=2),),
+    ),
     "deepfill_v2": partial(
         papers.DeepFillV2,
         width=8,

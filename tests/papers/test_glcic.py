@@ -18,7 +18,7 @@ from lit_inpaint.engine.poisson_blending import poisson_blend
 from lit_inpaint.errors import UserError
 from lit_inpaint.nets.cpu.layer_swap import use_fast_cpu_layers
 from lit_inpaint.papers import GLCIC
-from lit_inpaint.papers.glcic import STAGES, Weights, cut_out, windows_around_holes
+from lit_inpaint.papers.glcic import STAGES, Weights
 from lit_inpaint.settings import Adadelta, Adam, Stage
 from lit_inpaint.types import Batch, Prediction, composite
 
@@ -174,28 +174,6 @@ def test_load_official_is_strict(tmp_path: Path) -> None:
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_windows_contain_the_hole() -> None:
-    mask = torch.zeros(4, 1, 40, 60)
-    mask[0, :, 10:14, 20:28] = 1
-    mask[1, :, :3, 57:] = 1  # in a corner
-    mask[2, :, 2:38, 10] = 1  # taller than the crop
-    assert windows_around_holes(mask, 16, anywhere=False) == [(4, 16), (0, 44), (12, 2), (12, 22)]
-    torch.manual_seed(0)
-    rows, columns = ({one[axis] for one in draws} for draws in [many(mask[:1])] for axis in (0, 1))
-    assert (rows, columns) == (set(range(11)), set(range(12, 21)))
-    assert set(many(mask[1:2])) == {(0, 44)}
-    assert {row for row, _ in many(mask[2:3])} == set(range(2, 23))
-    rows, columns = ({one[axis] for one in draws} for draws in [many(mask[3:])] for axis in (0, 1))
-    assert (rows, columns) == (set(range(25)), set(range(45))), "without a hole anywhere"
-    image = torch.rand(4, 3, 40, 60)
-    crops = cut_out(image, [(4, 16), (0, 44), (12, 2), (12, 22)], 16)
-    assert torch.equal(crops[2], image[2, :, 12:28, 2:18])
-
-
-def many(mask: Tensor) -> list[tuple[int, int]]:
-    return windows_around_holes(mask.expand(600, -1, -1, -1), 16, anywhere=True)
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
