@@ -66,14 +66,18 @@ def main(argv: list[str]) -> int:
 def _gallery_from_grid(run: RunRecord) -> Gallery:
     from lit_inpaint.reporting.sample_grids import cut_grid, read_grid
     from lit_inpaint.reporting.worst_and_best import Gallery, worst_and_best
+    from lit_inpaint.visualization.grids import read_scores
 
     if not run.samples:
         return Gallery((), (), "There are no grids in samples/; --images N completes validation samples.")
     step, path = run.samples[-1]
-    examples = cut_grid(read_grid(path))
+    grid, scores = read_grid(path), read_scores(path)
+    if not scores:
+        return Gallery((), (), f"{path.name} records no scores of its rows; --images N completes validation samples.")
+    examples = cut_grid(grid, scores)
     if len(examples) < 2:
         return Gallery((), (), "The last grid does not show two square samples; --images N completes validation samples.")
-    note = f"Of the {len(examples)} samples in the grid of step {step:,}, measured on it; --images N takes the whole set."
+    note = f"Of the {len(examples)} samples in the grid of step {step:,}, by PSNR in full size; --images N takes the whole set."
     return Gallery(*worst_and_best(examples, _NUM_FROM_GRID), note)
 
 

@@ -84,7 +84,7 @@ def test_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = [attrs for tag, attrs in page.tags if tag == "img" and attrs.get("data-step")]
     assert [(image["data-step"], "hidden" in image) for image in images] == [("10", True), ("20", True), ("30", False)]
     assert len(page.with_class("div", "compare")) == 4
-    assert page.text.index("row 4 of the grid") < page.text.index("row 3 of the grid") < page.text.index("row 1 of the grid")
+    assert page.text.index("image 3") < page.text.index("image 2") < page.text.index("image 0")
     assert best((tmp_path / "out" / "report.html").read_text()) == ["22.50", "7.500"]
     assert re.search(r"1 run in .*report.html, \d\.\d MB", capsys.readouterr().out)
 

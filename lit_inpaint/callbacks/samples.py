@@ -10,9 +10,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from lit_inpaint.errors import UserError
-from lit_inpaint.metrics import psnr
+from lit_inpaint.metrics import psnr, round_uint8
 from lit_inpaint.types import composite
-from lit_inpaint.visualization.grids import GridRow, draw_grid, evenly_spaced, overlay_mask
+from lit_inpaint.visualization.grids import GridRow, draw_grid, evenly_spaced, overlay_mask, save_grid
 
 FIRST_COLUMN, LAST_COLUMNS = "masked input", ("output", "composite", "target")
 
@@ -21,7 +21,8 @@ class SampleGrids(Callback):
     """Draws one row for each of `count` validation samples: masked input, stages of the prediction, output, composite, target.
 
     The stages are those of `Prediction.stages` that are images, such as coarse outputs and edges. The samples are evenly spaced
-    over the validation set and the same at every validation.
+    over the validation set and the same at every validation. The files hold each row's name, mask ratio and PSNR too, of the
+    composite in 8 bits; see `visualization.grids.read_scores`.
 
     Args:
         folder: for the PNG files.
@@ -40,12 +41,13 @@ class SampleGrids(Callback):
         self.every = every
         self._rows: list[GridRow] = []
         self._stages: list[str] = []
+        self._scores: list[dict[str, str | float]] = []
         self._index = 0
         self._selected: frozenset[int] = frozenset()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Select the samples, among those of rank 0."""
-        self._rows, self._index = [], 0
+        self._rows, self._scores, self._index = [], [], 0
         draws = trainer.is_global_zero and self._is_due(trainer.global_step)
         total = len(cast(Any, trainer.val_dataloaders).sampler) if draws else 0
         self._selected = frozenset(evenly_spaced(total, self.count))
@@ -60,7 +62,10 @@ class SampleGrids(Callback):
             i = index - start
             image, mask, output = batch["image"][i], batch["mask"][i], outputs["image"][i].float()
             completed = composite(image[None], output[None].clamp(0, 1), mask[None])
-            label = f"{batch['name'][i]}\nmask ratio {float(mask.mean()):.0%}\n{float(psnr(completed, image[None])):.1f} dB"
+            name, ratio = batch["name"][i], float(mask.mean())
+            decibels = float(psnr(round_uint8(completed), round_uint8(image[None])))
+            label = f"{name}\nmask ratio {ratio:.0%}\n{decibels:.1f} dB"
+            self._scores.append({"name": name, "mask_ratio": ratio, "psnr": decibels})
             stages = [outputs[name][i].float() for name in self._stages]
             images = [overlay_mask(image, mask), *stages, output, completed[0], image]
             self._rows.append(GridRow(label, [x.cpu() for x in images]))
@@ -73,7 +78,7 @@ class SampleGrids(Callback):
         columns = (FIRST_COLUMN, *(name.replace("_", " ") for name in self._stages), *LAST_COLUMNS)
         grid = draw_grid(self._rows, columns, title=f"{type(pl_module).__name__}, step {step}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        grid.save(self.folder / f"step_{step:07d}.png")
+        save_grid(grid, self.folder / f"step_{step:07d}.png", self._scores)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("val/samples", [grid], step=step)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from torchvision.transforms.functional import to_tensor
 
 from lit_inpaint.errors import UserError
-from lit_inpaint.metrics import psnr
 from lit_inpaint.reporting.worst_and_best import Example
 
 _BACKGROUND = (0xF2, 0xF2, 0xF2)  # between the cells of `visualization.grids.draw_grid`
@@ -46,13 +44,15 @@ def read_grid(path: Path) -> Image.Image:
         raise UserError(f"cannot read the sample grid {path} ({error}); delete it to have a report without it") from None
 
 
-def cut_grid(grid: Image.Image) -> list[Example]:
+def cut_grid(grid: Image.Image, scores: Sequence[Mapping[str, str | float]]) -> list[Example]:
     """Cut a grid drawn by `callbacks.SampleGrids` into its samples, along the background between its cells.
 
-    PSNR is measured on the images as drawn. It is exact where images were enlarged by whole multiples, as small ones are.
+    Args:
+        grid: the whole image.
+        scores: of its rows, from `visualization.grids.read_scores`: the cells are of another size than the images.
 
     Returns:
-        One example for each row; none if cells are not square or the layout is another.
+        One example for each row; none if cells are not square, the layout is another, or the rows have no scores.
     """
     pixels = np.asarray(grid)
     drawn = (pixels != np.array(_BACKGROUND, dtype=np.uint8)).any(axis=-1)
@@ -63,11 +63,12 @@ def cut_grid(grid: Image.Image) -> list[Example]:
         return []
     columns = [columns[0], *columns[1 - _COLUMNS :]]
     rows = [span for span in _spans(drawn[:, columns[0][0] :].any(axis=1)) if span[1] - span[0] == side]
+    if len(rows) != len(scores):
+        return []
     examples = []
-    for number, (top, bottom) in enumerate(rows, start=1):
+    for (top, bottom), row in zip(rows, scores, strict=True):
         cells = [grid.crop((left, top, right, bottom)) for left, right in columns]
-        completed, target = (to_tensor(cell)[None] for cell in cells[2:])
-        examples.append(Example(f"row {number} of the grid", {"psnr": float(psnr(completed, target))}, *cells))
+        examples.append(Example(str(row["name"]), {name: float(row[name]) for name in ("psnr", "mask_ratio")}, *cells))
     return examples
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -56,8 +57,8 @@ class Gallery(NamedTuple):
 
 
 def worst_and_best(examples: Sequence[Example], count: int) -> tuple[list[Example], list[Example]]:
-    """At most `count` examples from each end by PSNR, the extreme ones first; none is in both."""
-    ordered = sorted(examples, key=lambda example: example.scores["psnr"])
+    """At most `count` examples from each end by PSNR, the extreme ones first; none is in both. NaN is the worst."""
+    ordered = sorted(examples, key=lambda example: (not math.isnan(psnr := example.scores["psnr"]), psnr))
     count = min(count, len(ordered) // 2)
     return ordered[:count], ordered[len(ordered) - count :][::-1]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
 from lit_inpaint.types import Batch
@@ -20,6 +22,7 @@ HEADER_HEIGHT = 26
 FONT = ImageFont.load_default(size=14)
 BACKGROUND = "#f2f2f2"
 
+_SCORES_KEY = "lit_inpaint:rows"  # of the text chunk
 _CELL = 160  # displayed side of an image in pixels: small ones are enlarged to whole multiples, large ones reduced
 _LABEL_WIDTH = 170
 
@@ -100,6 +103,24 @@ def draw_grid(rows: Sequence[GridRow], columns: Sequence[str], title: str = "") 
             page.paste(cell, (_LABEL_WIDTH + number * (width + GAP) + (width - cell.width) // 2, y))
         y += height + GAP
     return page
+
+
+def save_grid(grid: Image.Image, path: Path, scores: Sequence[Mapping[str, str | float]]) -> None:
+    """Write a grid as PNG, with the scores of each row in a text chunk: an image drawn smaller has other scores."""
+    chunk = PngImagePlugin.PngInfo()
+    chunk.add_text(_SCORES_KEY, json.dumps([dict(row) for row in scores]))
+    grid.save(path, format="PNG", pnginfo=chunk)
+
+
+def read_scores(path: Path) -> list[dict[str, str | float]]:
+    """Read the scores that `save_grid` wrote for each row; empty for any other image.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with Image.open(path) as image:
+        text = image.info.get(_SCORES_KEY)
+    return [] if text is None else [dict(row) for row in json.loads(text)]
 
 
 def to_pil(image: Tensor) -> Image.Image:

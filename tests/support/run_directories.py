@@ -9,11 +9,13 @@ from PIL import Image
 
 from lit_inpaint.callbacks.samples import FIRST_COLUMN, LAST_COLUMNS
 from lit_inpaint.types import composite
-from lit_inpaint.visualization.grids import GridRow, draw_grid, overlay_mask
+from lit_inpaint.visualization.grids import GridRow, draw_grid, overlay_mask, save_grid
 
 STEPS = (10, 20, 30)
 SCORES = {"val/psnr": 20.25, "val/ssim": 0.625, "val/l1": 4.75, "val/10-20%/psnr": 23.5, "val/20-30%/psnr": 19.125}
 """Validation metrics before the first step; each rises by a thousandth per step."""
+GRID_SCORES = [{"name": f"image {number}", "mask_ratio": 0.24, "psnr": 30.0 - number} for number in range(4)]
+"""Scores in the files of sample grids."""
 HEADER = ["step", *SCORES, "train/generator", "train/discriminator", "train/lr_generator", "train/stage"]
 
 
@@ -52,7 +54,7 @@ def write_run(run: Path, lr: float = 1e-3, offset: float = 0.0, manifest: str = 
         gain = step / 1000 + offset
         lines.append(",".join([str(step), *(str(value + gain) for value in SCORES.values()), "", "", "", ""]))
         lines.append(",".join([str(step), *[""] * len(SCORES), str(1 / step), str(step / 64), str(lr), "adversarial"]))
-        sample_grid(step).save(run / "samples" / f"step_{step:07d}.png")
+        save_grid(sample_grid(step), run / "samples" / f"step_{step:07d}.png", GRID_SCORES)
     (run / "metrics.csv").write_text("\n".join(lines) + "\n")
     rows = [
         {"method": method, "protocol": "lpi", "bucket": bucket, "metric": metric, "value": value, "n": n, "manifest": manifest}
