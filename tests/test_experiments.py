@@ -30,7 +30,11 @@ TESTED_ONLY = {
 """Beginnings of experiments whose networks another one trains: DeepGIN's table 2, LaMa's test masks."""
 LAMA = {"width": 4, "blocks": 1, "discriminator_width": 4, "segmentation": "random", "weights.segmentation_perceptual": 0}
 SMALL = {  # further options for a quick run: sizes that are part of a network, widths, no downloaded weights
-    "deepfill": ["--model.width", "8", "--model.discriminator_width", "8"],
+    "deepfill_v1": [
+        *("--model.size", "32", "--model.local_size", "16", "--model.width", "4", "--model.discriminator_width", "4"),
+        *("--model.stages", "[{update: alternating, generator_every: 2}]"),
+    ],
+    "deepfill_v2": ["--model.width", "4", "--model.discriminator_width", "4"],
     "context": [
         *("--model.size", "32", "--model.width", "4", "--model.bottleneck", "16", "--data.masks.size", "16"),
         *("--data.val_masks", "[{class_path: lit_inpaint.masks.Center, init_args: {size: 16}}]"),
@@ -68,6 +72,7 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_these_are_all_experiments() -> None:
     assert EXPERIMENTS == [
+        "benchmark/deepfill_v1",
         "benchmark/deepfill_v2",
         "benchmark/deepgin",
         "benchmark/edgeconnect",
@@ -79,6 +84,12 @@ def test_these_are_all_experiments() -> None:
         "benchmark/wavemix",
         "context_encoder_places2",
         "context_encoder_places2_official",
+        "deepfill_v1_celeba",
+        "deepfill_v1_celebahq",
+        "deepfill_v1_places2",
+        "deepfill_v2_celeba",
+        "deepfill_v2_celebahq",
+        "deepfill_v2_places2",
         "deepgin_ade20k",
         "deepgin_celebahq",
         "deepgin_celebahq_coarse",
@@ -155,6 +166,7 @@ def test_the_protocol_is_the_papers() -> None:
     protocols = {name: check(load_experiment(name)).protocol for name in EXPERIMENTS}
     of_paper = {
         "context": "lpi",
+        "deepfill": "lpi",
         "deepgin": "deepgin",
         "edgeconnect": "lpi",
         "glcic": "lpi",
@@ -212,10 +224,11 @@ def test_states_lpi_nets_settings(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_trains_two_steps_on_any_folder(name: str, images: Path, masks: Path, tmp_path: Path) -> None:
-    run, paper = tmp_path / "run", name.removeprefix("benchmark/").split("_")[0]
+    run, short = tmp_path / "run", name.removeprefix("benchmark/")
+    small = next((options for paper, options in SMALL.items() if short.startswith(paper)), [])
     options = ["--data.root", str(images), "--data.size", "32", "--data.batch_size", "2", "--data.workers", "0"]
     options += ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1"]
-    options += ["--trainer.enable_progress_bar", "false", "--wandb.mode", "disabled", *SMALL.get(paper, [])]
+    options += ["--trainer.enable_progress_bar", "false", "--wandb.mode", "disabled", *small]
     if name.endswith("nvidia_masks"):
         options += ["--data.masks.root", str(masks)]
     assert fit.main(["--experiment", name, "--run_dir", str(run), *options]) == 0

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from lit_inpaint.evaluation.method_labels import name_published
 from lit_inpaint.evaluation.published_rows import MARK
 from lit_inpaint.metrics import ALL, OUTSIDE, DistributionScore, Protocol, ScoreRow
 from lit_inpaint.published import PublishedTable
@@ -126,7 +127,8 @@ def build_table(
                 if any(metric in figures for metric in metrics):
                     texts = [_printed(table, figures, metric) for metric in metrics]
                     table_name = f" ({table.name})" if len(published) > 1 else ""
-                    lines.append(MethodLine(f"{method}{table_name} {MARK}", tuple(map(Cell, texts)), published=True))
+                    name = f"{name_published(method, methods)}{table_name} {MARK}"
+                    lines.append(MethodLine(name, tuple(map(Cell, texts)), published=True))
         sections.append(Section(label, n, tuple(lines)))
     return Table(title, columns, tuple(sections), tuple(notes))
 

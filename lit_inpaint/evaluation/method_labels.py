@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, cast
 
+from lit_inpaint import papers
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import MaskSource
@@ -34,6 +35,21 @@ def describe_checkpoint(path: Path, model: Inpainter, step: int | None) -> dict[
         "seed": model.seed,
         "parameters": sum(parameter.numel() for parameter in model.generator.parameters()),
     }
+
+
+def name_published(method: str, labels: Iterable[str]) -> str:
+    """Name a published method in a table with evaluated ones: with our class, such as "CA (DeepFillV1)", if its name is unlike.
+
+    Args:
+        method: as its paper prints it.
+        labels: of the evaluated methods; a class that is not among them is not added.
+    """
+    exported = [getattr(papers, name) for name in papers.__all__]
+    for paper in (paper.__name__ for paper in exported if method in getattr(paper, "published_as", ())):
+        unlike = method.casefold() not in paper.casefold() and paper.casefold() not in method.casefold()
+        if unlike and any(label.split()[0] == paper for label in labels):
+            return f"{method} ({paper})"
+    return method
 
 
 def label_checkpoints(models: Sequence[Inpainter], paths: Sequence[Path]) -> list[str]:

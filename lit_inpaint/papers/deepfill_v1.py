@@ -284,7 +284,7 @@ class DeepFillV1(Inpainter):
         size: side of the training images in pixels. Only the critics depend on it; the generator takes any size.
         local_size: side of the boxes around the holes.
         width: channels of the first layer, even; the other widths are multiples of it.
-        critic_width: channels of the critics' first layers.
+        discriminator_width: channels of the critics' first layers.
         dilations: of the dilated convolutions.
         attention_scale: factor inside the attention's softmax.
         gamma: of the spatial discount; None: the variant's.
@@ -311,7 +311,7 @@ class DeepFillV1(Inpainter):
         size: int = 256,
         local_size: int = 128,
         width: int = 32,
-        critic_width: int = 64,
+        discriminator_width: int = 64,
         dilations: tuple[int, ...] = (2, 4, 8, 16),
         attention_scale: float = 10.0,
         gamma: float | None = None,
@@ -333,7 +333,7 @@ class DeepFillV1(Inpainter):
         self.size = size
         self.local_size = local_size
         self.generator = DeepFillV1Generator(width, dilations, attention_scale, variant)
-        self.discriminator = Critics(size, local_size, critic_width, variant)
+        self.discriminator = Critics(size, local_size, discriminator_width, variant)
         discount = discount_weights(local_size, _GAMMA[variant] if gamma is None else gamma)
         self.register_buffer("discount", discount, persistent=False)
         self.discount: Tensor

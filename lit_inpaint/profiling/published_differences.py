@@ -22,8 +22,8 @@ NOTES: Mapping[str, str] = MappingProxyType(
             "10,761,089 = 10.26 x 2^20 parameters; the inpainting generator has 10,774,595."
         ),
         "CA": (
-            "Both generators together. LPI-Net's authors print 2.9 (x2), but their file of 13.8 MB holds 3.6 M parameters: those of "
-            "both generators. 2.9 x 2^20 is the count of neither, 1.4 and 2.2 x 10^6."
+            "Both generators together. LPI-Net's authors print 2.9 (x2), but their file of 13.8 MB holds 3.6 M parameters: "
+            "those of both generators. 2.9 x 2^20 is the count of neither, 1.4 and 2.2 x 10^6."
         ),
         "PConv": (
             "Published by LPI-Net's authors, of an unofficial implementation. 393 x 10^6 bytes are 12 per parameter, as "

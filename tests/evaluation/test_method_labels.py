@@ -2,7 +2,7 @@
 
 import pytest
 
-from lit_inpaint.evaluation.method_labels import label_masks, variant_of
+from lit_inpaint.evaluation.method_labels import label_masks, name_published, variant_of
 from lit_inpaint.masks import Boxes, Center, FreeForm, MaskRatio, MaskSource, Mixture, RandomFlipRot90
 from lit_inpaint.papers import PEPSI, DeepGIN, PConv, UNet, WaveMix
 
@@ -47,3 +47,19 @@ def test_a_narrower_network_is_no_published_variant() -> None:
     others = UNet(widths=(8, 16)), DeepGIN(width=4), PConv(width=8, levels=3), PEPSI(size=32, width=8), WaveMix(modules=1)
     for model in others:
         assert variant_of(model) is None, type(model).__name__
+
+
+@pytest.mark.parametrize(
+    ("method", "labels", "expected"),
+    [
+        ("CA", ["LPINet", "DeepFillV1"], "CA (DeepFillV1)"),
+        ("CA", ["DeepFillV1 second run"], "CA (DeepFillV1)"),
+        ("CA", ["LPINet"], "CA"),
+        ("DeepFillv1", ["DeepFillV1"], "DeepFillv1"),
+        ("LPI", ["LPINet"], "LPI"),
+        ("SPDResBlk-MSSA", ["DeepGIN"], "SPDResBlk-MSSA (DeepGIN)"),
+        ("Nobody", ["DeepFillV1"], "Nobody"),
+    ],
+)
+def test_published_methods_are_named_with_our_class(method: str, labels: list[str], expected: str) -> None:
+    assert name_published(method, labels) == expected

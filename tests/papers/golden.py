@@ -47,7 +47,7 @@ CURVES: dict[str, Callable[[], Inpainter]] = {
         size=32,
         local_size=16,
         width=8,
-        critic_width=8,
+        discriminator_width=8,
         stages=(Stage("adversarial", update="alternating", generator_every=2),),
     ),
     "deepfill_v2": partial(

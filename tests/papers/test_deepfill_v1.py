@@ -22,7 +22,7 @@ from lit_inpaint.settings import Adam, Stage
 from lit_inpaint.types import Batch, Terms
 
 TOLERANCE = 2e-5
-SMALL = {"size": 32, "local_size": 16, "width": 8, "critic_width": 8}
+SMALL = {"size": 32, "local_size": 16, "width": 8, "discriminator_width": 8}
 OF_GENERATOR = {"l1", "coarse_l1", "ae", "coarse_ae", "adversarial"}
 
 
