@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _EPILOG = """
 White marks holes in the mask files; gray values are thresholded at one half. The mask of x.jpg is x.png or x_mask.png in the
 mask folder; a single mask file applies to all images. Edge maps are x.png or x_edges.png in a folder of their own; they count
-in the holes only. Images may have any size; pixels outside the holes keep their exact values. Results are 8-bit RGB PNG files with
-the names of the images.
+in the holes only. Images may have any size; pixels outside the holes keep their exact values. Results are 8-bit RGB PNG files
+with the names of the images.
 """
 
 

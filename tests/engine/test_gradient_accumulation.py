@@ -25,7 +25,9 @@ def test_micro_batches_are_the_batch_in_order(samples: int, count: int) -> None:
     assert len(micro_batches) == min(count, samples)
     assert max(sizes) - min(sizes) <= 1
     assert sum(sizes) == samples
-    for key in ("image", "mask"):
+    batch["edges"] = batch["mask"].flip(-1)
+    micro_batches = split_batch(batch, count)
+    for key in ("image", "mask", "edges"):
         assert torch.equal(torch.cat([micro.batch[key] for micro in micro_batches]), batch[key])
     assert [name for micro in micro_batches for name in micro.batch["name"]] == batch["name"]
     assert [micro.fraction for micro in micro_batches] == pytest.approx([size / samples for size in sizes])

@@ -48,6 +48,14 @@ def test_a_function_of_weight_0_is_neither_called_nor_logged() -> None:
     assert total("generator", {"l1": scalar(2.0), "style": never}, style=0.0)[1] == {"l1": 2.0, "generator": 6.0}
 
 
+def test_a_term_of_another_stage_is_neither_added_nor_logged() -> None:
+    loss, log = total("generator", {"l1": scalar(2.0), "style": None})
+    assert float(loss) == 6
+    assert log.keys() == {"l1", "generator"}
+    with pytest.raises(ValueError, match="has nothing to learn from"):
+        total("generator", {"l1": None, "style": None})
+
+
 def test_a_computed_term_of_weight_0_is_logged() -> None:
     """It is there anyway."""
     assert total("generator", {"l1": scalar(2.0), "style": scalar(9.0)}, style=0.0)[1] == {

@@ -37,8 +37,10 @@ DEEPGIN = (
     ),
     Stage("main", update="generator_first", fresh_optimizers=True),
 )
-EDGECONNECT = tuple(
-    replace(stage, iterations=5, generator_optimizer=None, discriminator_optimizer=None) for stage in edgeconnect.STAGES
+NO_VGG = {"perceptual": 0.0, "style": 0.0}
+EDGECONNECT = tuple(  # VGG-19 in double precision takes most of the time: for two steps
+    replace(stage, iterations=length, weights=weights, generator_optimizer=None, discriminator_optimizer=None)
+    for stage, length, weights in zip(edgeconnect.STAGES, (6, 2, 6, 6), ({}, {}, NO_VGG, NO_VGG), strict=True)
 )
 GLCIC = tuple(replace(stage, iterations=length) for stage, length in zip(STAGES, (6, 4, 10), strict=True))
 CURVES: dict[str, Callable[[], Inpainter]] = {
