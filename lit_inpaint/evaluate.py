@@ -98,7 +98,7 @@ def main(argv: list[str]) -> int:
     published, published_notes = select_tables(protocol.paper, options.published, data, options.split)
     title = f"{options.split} images of {type(data).__name__}, {data.val_transform.describe(data.size)}"
     notes = comparison_text.describe_evaluation(result, data, manifest)
-    metrics = [metric.name for metric in protocol.metrics] + [name.partition("=")[0] for name in options.metrics]
+    metrics = [metric.name for metric in protocol.metrics] + [name.partition("=")[0] for name in options.metrics or ()]
     notes += [*published_notes, *metric_notes(published, metrics), *extra.notes, *result.notes()]
     doubts = [*trained_images, *(line for one in results.values() for line in one.notes())]
     notes += doubts
@@ -125,7 +125,8 @@ def _parser() -> CommandParser:
     results = "folders of images that other programs completed, with their names in the table"
     parser.add_argument("--results", metavar="NAME=DIR", nargs="+", default=[], help=results)
     parser.add_argument("--experiment", metavar="NAME|FILE", help="evaluate on the data of this experiment")
-    parser.add_argument("--protocol", metavar="NAME", help="metrics, buckets and rounding (default: the experiment's)")
+    protocol = f"(default: the experiment's or the first checkpoint's, else {inputs.DEFAULT_PROTOCOL})"
+    parser.add_argument("--protocol", metavar="NAME", help=f"metrics, buckets and rounding {protocol}")
     metrics = "fid kid lpips_alex lpips_vgg lpips_squeeze psnr_hole l1_hole; NAME=FILE: with the network's weights in FILE"
     parser.add_argument("--metrics", metavar="NAME", nargs="+", help=f"columns beside the protocol's: {metrics}")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="images to evaluate on (default: test)")

@@ -60,7 +60,6 @@ def _train(
 ) -> int:
     import torch
 
-    from lit_inpaint.callbacks.validation_metrics import ValidationMetrics
     from lit_inpaint.cluster.launch_summary import describe_batch_size, experiment_batch_size, print_launch_summary
     from lit_inpaint.engine.tf32 import set_tf32
     from lit_inpaint.evaluation.evaluator import set_up
@@ -98,7 +97,7 @@ def _train(
         messages = init_from(model, checked.init_from) if checked.init_from is not None and step is None else []
         protocol = find_protocol(checked.protocol)
         # Before the run directory is created: a missing image folder leaves nothing behind.
-        set_up(data, "fit", (ValidationMetrics().protocol, protocol))
+        set_up(data, "fit", (protocol,))
         if resume is not None:
             check_same_images(resume.splits, data, run.path)
         if checked.trainer.limit_val_batches != 0:
@@ -106,7 +105,9 @@ def _train(
         if launch.is_global_zero:
             run.lock()
         timeout = options.watchdog_timeout
-        run_trainer = RunTrainer(run, launch, signals, model, data, config, trainer_args, objects.wandb, timeout, step)
+        run_trainer = RunTrainer(
+            run, launch, signals, model, data, config, trainer_args, protocol, objects.wandb, timeout, step
+        )
         trainer = run_trainer.fit(config_yaml, messages)
         if trainer.is_global_zero:
             evaluate_final_weights(trainer, model, data, run, protocol, checked.baselines, signals.check_deadline)

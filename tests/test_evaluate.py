@@ -142,6 +142,19 @@ def test_other_protocols(checkpoint: Path, tmp_path: Path, protocol: str, capsys
     assert "†" not in printed
 
 
+def test_the_default_protocol_is_that_of_the_experiment_or_the_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    content = read_checkpoint(checkpoint)
+    content["lit_inpaint"]["config"]["protocol"] = "wavemix"
+    torch.save(content, tmp_path / "copy.ckpt")
+    assert {row["protocol"] for row in run(tmp_path / "copy.ckpt", tmp_path)["rows"]} == {"wavemix"}
+    (tmp_path / "pepsi.yaml").write_text("base: lpi_demo.yaml\nprotocol: pepsi\n")
+    experiment = ("--experiment", str(tmp_path / "pepsi.yaml"), "--data.size", "32")
+    assert {row["protocol"] for row in run(tmp_path / "copy.ckpt", tmp_path, *experiment)["rows"]} == {"pepsi"}
+    assert {row["protocol"] for row in run(tmp_path / "copy.ckpt", tmp_path, *experiment, "--protocol", "lpi")["rows"]} == {
+        "lpi"
+    }
+
+
 def test_extra_metrics(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = run(checkpoint, tmp_path, "--metrics", "l1_hole", "psnr", "lpips_alex_random_weights", "--baselines", "mean")["rows"]
     values = {(row["method"], row["metric"]): row["value"] for row in rows if row["bucket"] == "all"}

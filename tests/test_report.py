@@ -108,6 +108,26 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert best((tmp_path / "out" / "report.html").read_text()) == ["22.88", "7.125"]
 
 
+def test_the_loss_curve_has_training_validation_and_changes_of_rate(tmp_path: Path) -> None:
+    """As in the report on partial convolutions: its stages differ in the learning rate."""
+    run, lines = tmp_path / "one", ["step,val/psnr,val_loss/generator,train/generator,train/lr_generator"]
+    write_run(run)
+    for step in range(1, 41):
+        validated = f"{20 + step / 40},{2 / step}" if step % 10 == 0 else ","
+        lines.append(f"{step},{validated},{1 / step},{2e-4 if step < 20 else 5e-5 if step < 30 else 2.5e-5}")
+    (run / "metrics.csv").write_text("\n".join(lines) + "\n")
+    page = report_page(tmp_path, str(run))
+    (curve,) = [about for about in page.data if "lines" in about and about["lines"][0]["points"][0] == [1, 1.0]]
+    assert [line["name"] for line in curve["lines"]] == ["one", "one, validation"]
+    assert curve["lines"][1]["points"] == [[step, pytest.approx(2 / step)] for step in (10, 20, 30, 40)]
+    html = (tmp_path / "out" / "report.html").read_text()
+    figure = html[html.index("generator, sum of weighted terms") :].partition("</figure>")[0]
+    assert re.findall(r">(rate [\d.e-]+)<", figure) == ["rate 5e-05", "rate 2.5e-05"]
+    assert figure.count('class="change"') == 2
+    assert re.search(r'class="line c0 dashed" d="M', figure)
+    assert "val_loss" not in page.text[: page.text.index("Training")], "the metrics of the validation are not losses"
+
+
 def test_an_unfinished_run(tmp_path: Path) -> None:
     run = write_run(tmp_path / "one", finished=False)
     with (run / "metrics.csv").open("a") as file:

@@ -6,14 +6,17 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_inpaint.errors import UserError
+from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.storage.atomic_write import atomic_write
+
+Mode = Literal["max", "min"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -37,28 +40,31 @@ class RunCheckpoint(Checkpoint):
     Args:
         folder: for both files.
         every_n_steps: batches between two saves of `last.ckpt`.
-        monitor: logged value that `best.ckpt` maximizes; a callback before this one must log it.
+        monitor: logged value that chooses `best.ckpt`; a callback before this one must log it.
+        mode: whether the max or the min of `monitor` is the best.
 
     Attributes:
         validation_due: whether a validation that was due at the newest `last.ckpt` has not ended yet.
-        best_value: max of the monitored value so far, None before the first validation.
+        best_value: best monitored value so far, None before the first validation.
         best_step: step of `best.ckpt`.
 
     Raises:
         UserError: `every_n_steps` is below 1.
     """
 
-    def __init__(self, folder: Path, every_n_steps: int = 500, monitor: str = "val/psnr") -> None:
+    def __init__(self, folder: Path, every_n_steps: int = 500, monitor: str = "val/psnr", mode: Mode = "max") -> None:
         if every_n_steps < 1:
             raise UserError(f"checkpoint_every is {every_n_steps}, it must be at least 1")
         self.last = folder / "last.ckpt"
         self.best = folder / "best.ckpt"
         self.every_n_steps = every_n_steps
         self.monitor = monitor
+        self.mode = mode
         self.best_value: float | None = None
         self.best_step: int | None = None
         self.validation_due = False
         self._saved_step: int | None = None
+        self._warned = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -74,13 +80,24 @@ class RunCheckpoint(Checkpoint):
             return
         self.validation_due = False
         value = float(trainer.callback_metrics.get(self.monitor, math.nan))
-        if not math.isnan(value) and (self.best_value is None or value > self.best_value):
+        if self.monitor not in trainer.callback_metrics and not self._warned:
+            self._warned = True
+            rank_zero_warn(
+                f"best_metric: nothing logged {self.monitor} in this validation, so best.ckpt stays as it is"
+                + did_you_mean(self.monitor, list(trainer.callback_metrics))
+            )
+        if self._is_best(value):
             self.best_value, self.best_step = value, trainer.global_step
             self._save(trainer, self.best)
             if trainer.is_global_zero:
                 _link_or_copy(self.best, self.last)
         else:
             self._save(trainer, self.last)
+
+    def _is_best(self, value: float) -> bool:
+        if math.isnan(value) or self.best_value is None:
+            return not math.isnan(value)
+        return value > self.best_value if self.mode == "max" else value < self.best_value
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last step."""
@@ -111,12 +128,14 @@ class RunCheckpoint(Checkpoint):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value and step so far, and whether a validation is due."""
-        return {"best_value": self.best_value, "best_step": self.best_step, "validation_due": self.validation_due}
+        """Return the best value and step so far, of which logged value, and whether a validation is due."""
+        best = {"best_value": self.best_value, "best_step": self.best_step, "monitor": f"{self.mode} {self.monitor}"}
+        return {**best, "validation_due": self.validation_due}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best value and step."""
-        self.best_value, self.best_step = state_dict["best_value"], state_dict["best_step"]
+        """Restore the best value and step, unless they are of another logged value."""
+        if state_dict.get("monitor", "max val/psnr") == f"{self.mode} {self.monitor}":
+            self.best_value, self.best_step = state_dict["best_value"], state_dict["best_step"]
         self.validation_due = state_dict.get("validation_due", False)
 
 

@@ -8,7 +8,7 @@ import importlib
 import inspect
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from lit_inpaint.config.error_messages import RESERVED_TRAINER_ARGS, constructor_error, format_config_error
 from lit_inpaint.config.load_yaml import Config
@@ -35,7 +35,23 @@ def build_parser() -> ArgumentParser:
     parser.add_subclass_arguments(Inpainter, "model", required=True, help="the paper and its hyperparameters")
     parser.add_subclass_arguments(InpaintingData, "data", required=True, help="images, masks and batches")
     parser.add_class_arguments(Trainer, "trainer", skip=set(RESERVED_TRAINER_ARGS), instantiate=False)
-    parser.add_argument("--protocol", type=str, default="lpi", help="metrics and mask-ratio buckets of the final evaluation")
+    parser.add_argument(
+        "--protocol", type=str, default="lpi", help="metrics and mask-ratio buckets of validation and evaluation"
+    )
+    parser.add_argument("--validation_loss", type=bool, default=True, help="log the generator's losses on the validation set")
+    parser.add_argument(
+        "--best_metric",
+        type=str | None,
+        default=None,
+        help="logged value that chooses checkpoints/best.ckpt, such as val/ssim or val_loss/generator; null: the protocol's "
+        "PSNR, else its first metric",
+    )
+    parser.add_argument(
+        "--best_mode",
+        type=Literal["max", "min"] | None,
+        default=None,
+        help="whether best.ckpt has the max or the min of best_metric; null: the better end of a metric of the protocol",
+    )
     parser.add_argument("--tf32", type=bool, default=True, help="train with TF32 products on GPUs that have it")
     parser.add_argument("--ema", type=float | None, default=None, help="decay of the generator's EMA; null for none")
     parser.add_argument("--checkpoint_every", type=int, default=500, help="batches between two saves of checkpoints/last.ckpt")

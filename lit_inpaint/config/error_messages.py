@@ -13,6 +13,9 @@ _SECTIONS = ("experiment", "seed", "init_from", "model", "data", "trainer")
 TOP = (
     *_SECTIONS,
     "protocol",
+    "validation_loss",
+    "best_metric",
+    "best_mode",
     "tf32",
     "ema",
     "checkpoint_every",

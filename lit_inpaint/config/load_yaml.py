@@ -214,7 +214,7 @@ def _is_text(section: list[str], owner: str, key: str) -> bool:
     """Whether a setting accepts `str` (or `str | None`) and nothing else."""
     cls: object = None
     if not section:
-        return key in ("experiment", "init_from", "protocol")
+        return key in ("experiment", "init_from", "protocol", "best_metric")
     if section == ["trainer"]:
         from lightning.pytorch import Trainer
 

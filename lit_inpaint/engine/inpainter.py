@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -74,6 +74,8 @@ class Inpainter(LightningModule):
         published_in: the file of those tables in `lit_inpaint.published`, if not named like the paper's module.
         seed: of the randomness inside training steps; saved in the checkpoint.
         mean_logits: `d_real` and `d_fake`, the discriminator's mean logits in its last update; detached scalars for the log.
+        measures_validation_loss: whether validation computes the generator's losses too.
+        validation_losses: those of the last validation batch, unweighted by term, and weighted in sum under "generator".
     """
 
     generator: nn.Module
@@ -102,6 +104,8 @@ class Inpainter(LightningModule):
         self.training_settings = training
         self.seed = 0
         self.mean_logits: dict[str, Tensor] = {}
+        self.measures_validation_loss = False
+        self.validation_losses: dict[str, Tensor] = {}
         self._stages = stages
         self._stage_schedule: StageSchedule | None = None
         self._current_span: StageSpan | None = None
@@ -497,7 +501,31 @@ class Inpainter(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the raw prediction and its stages, for the callbacks that compute metrics and draw samples."""
         prediction = cast(Prediction, self(batch["image"], batch["mask"]))
+        if self.measures_validation_loss:
+            self.validation_losses = self._validation_losses(batch, prediction, batch_idx)
         return {"image": prediction.image, **prediction.stages}
+
+    def _validation_losses(self, batch: Batch, prediction: Prediction, batch_idx: int) -> dict[str, Tensor]:
+        """Compute the generator's losses with the weights of the last trained batch.
+
+        Returns none in a stage without the generator, and, with a warning, if the losses need what a batch or a prediction has
+        in training only.
+        """
+        iteration = max(self.trainer.global_step - 1, 0)
+        if not self.stage_schedule.at(iteration).stage.generator:
+            return {}
+        losses: dict[str, Tensor] = {}
+        torch.manual_seed(_derive_seed(self.seed, iteration, self.global_rank, batch_idx))
+        weights = self.stage_schedule.weights(self.weights, iteration)
+        try:
+            self._loss_weighter.total("generator", self.generator_losses(batch, prediction), weights, 1.0, losses)
+        except KeyError as error:
+            rank_zero_warn(
+                f"no validation loss of {type(self).__name__}: its losses need {error}, which exists in training only"
+            )
+            self.measures_validation_loss = False
+            return {}
+        return losses
 
     @final
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:

@@ -101,6 +101,11 @@ class Protocol:
         """Labels of the buckets in a table; "all" where there are none."""
         return tuple(bucket.label for bucket in self.buckets) or ("all",)
 
+    @property
+    def main_metric(self) -> Metric:
+        """The PSNR of the whole image, which nearly all protocols have; else the first metric."""
+        return next((metric for metric in self.metrics if metric.name == "psnr"), self.metrics[0])
+
     def require_size(self, size: int, where: str | None = None) -> None:
         """Check that images are large enough for all metrics.
 

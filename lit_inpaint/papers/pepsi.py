@@ -308,7 +308,7 @@ class RegionEnsembleDiscriminator(nn.Module):
 class PEPSI(Inpainter):
     """PEPSI, PEPSI with depthwise-separable convolutions, Diet-PEPSI.
 
-    `Prediction.stages["coarse"]` is the image of the coarse path, which runs in training mode only.
+    `Prediction.stages["coarse"]` is the image of the coarse path, which runs for the losses only.
 
     Args:
         separable: depthwise-separable convolutions in encoder, decoder and RED.
@@ -362,7 +362,9 @@ class PEPSI(Inpainter):
         """Map image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the raw output."""
         height, width = image.shape[-2:]
         image, mask = pad_to_multiple(image, mask, _STRIDE, min_side=3 * _STRIDE)  # a 3x3 patch of features
-        outputs = self.generator(_to_signed(empty_holes(image, mask)), 1 - mask, coarse=self.training)
+        outputs = self.generator(
+            _to_signed(empty_holes(image, mask)), 1 - mask, coarse=self.training or self.measures_validation_loss
+        )
         completed, *coarse = ((output[..., :height, :width] + 1) / 2 for output in outputs)
         return Prediction(completed, {"coarse": coarse[0]} if coarse else {})
 

@@ -16,11 +16,12 @@ _MAX_DOTS = 40
 
 
 class Line(NamedTuple):
-    """One line of a chart: its name in the legend, its color number and its points."""
+    """One line of a chart: its name in the legend, its color number, its points, and whether it is dashed."""
 
     name: str
     color: int
     points: Points
+    dashed: bool = False
 
 
 class DrawnLine(NamedTuple):
@@ -46,9 +47,11 @@ class Chart:
         title: above the chart.
         lines: values that are not finite, or beyond 1e300, leave gaps.
         unit: of the values; empty for a pure number.
+        marks: (step, text) of vertical lines.
 
     Attributes:
         lines: as SVG.
+        marks: (x, side of the text, text) of vertical lines.
         x_ticks: (x, label) of the steps.
         y_ticks: (y, label) of the values.
         data: steps and values for the script; None in a gap.
@@ -57,7 +60,7 @@ class Chart:
     width, height = 480, 250
     left, right, top, bottom = 62, 466, 10, 220
 
-    def __init__(self, title: str, lines: Sequence[Line], unit: str = "") -> None:
+    def __init__(self, title: str, lines: Sequence[Line], unit: str = "", marks: Sequence[tuple[int, str]] = ()) -> None:
         self.title = title
         self.unit = unit
         lines = [line._replace(points=_downsample(line.points)) for line in lines]
@@ -67,6 +70,9 @@ class Chart:
         self._low, self._high = min(values) - margin, max(values) + margin
         self._first, self._last = min([0, *steps]), max([1, *steps])
         self.lines = [self._draw(line) for line in lines]
+        middle = (self._first + self._last) / 2
+        inside = [mark for mark in marks if self._first <= mark[0] <= self._last]
+        self.marks = [(self._x(step), "end" if step > middle else "start", text) for step, text in inside]
         self.x_ticks = [(self._x(step), f"{step:,.0f}") for step in _ticks(self._first, self._last, 6) if step == round(step)]
         self.y_ticks = [(self._y(value), _tick_label(value)) for value in _ticks(self._low, self._high, 5)]
         self.data = {
@@ -95,7 +101,7 @@ class Chart:
                 dots.append((self._x(step), self._y(value)))
                 path += command + ",".join(dots[-1])
             command = "L" if is_finite(value) else "M"
-        css = f"c{line.color % COLORS}" + (" dashed" if line.color >= COLORS else "")
+        css = f"c{line.color % COLORS}" + (" dashed" if line.dashed or line.color >= COLORS else "")
         return DrawnLine(line.name, css, path, dots if len(line.points) <= _MAX_DOTS else ())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lit_inpaint.metrics import ScoreRow
 
 WEBP_QUALITY = 85
+_MAX_CHANGES = 8  # of the learning rate that are marked in a chart
 _METRICS = {metric.name: metric for protocol in reversed(PROTOCOLS) for metric in protocol.metrics}  # the first one wins
 _UNITS = {name: metric.unit for name, metric in _METRICS.items()}
 _BATCH_TITLES = {
@@ -160,12 +162,34 @@ def _training_charts(runs: Sequence[RunRecord]) -> dict[str, list[Chart]]:
             if own := [name for name in schedules if name.startswith(prefix)]:
                 curves = [(name.removeprefix(prefix), runs[0].curves[f"train/{name}"]) for name in own]
                 schedule_charts.append(Chart(title, [Line(name, number, curve) for number, (name, curve) in enumerate(curves)]))
+    changes = _rate_changes(runs)
     return {
-        "Losses of both players": [Chart(f"{name}, sum of weighted terms", _lines(runs, f"train/{name}")) for name in players],
-        "Loss terms": [Chart(name, _lines(runs, f"train/{name}")) for name in terms],
+        "Losses of both players": [
+            Chart(f"{name}, sum of weighted terms", _loss_lines(runs, name), marks=changes) for name in players
+        ],
+        "Loss terms": [Chart(name, _loss_lines(runs, name), marks=changes) for name in terms],
         "Learning rates and loss weights": schedule_charts,
         "Batches": [Chart(title, _lines(runs, f"train/{name}")) for name, title in _BATCH_TITLES.items() if name in names],
     }
+
+
+def _loss_lines(runs: Sequence[RunRecord], name: str) -> list[Line]:
+    """A loss of training batches, and dashed that of the validation set, of all runs that have it."""
+    validation = [line._replace(name=f"{line.name}, validation", dashed=True) for line in _lines(runs, f"val_loss/{name}")]
+    return [*_lines(runs, f"train/{name}"), *validation]
+
+
+def _rate_changes(runs: Sequence[RunRecord]) -> list[tuple[int, str]]:
+    """First logged step and value of each learning rate of the generator after the first, if it is the same in all runs.
+
+    Empty for a rate that changes all the time, as in a schedule.
+    """
+    found = []
+    for run in runs:
+        points = run.curves.get("train/lr_generator", ())
+        pairs = itertools.pairwise(points)
+        found.append([(step, f"rate {value:g}") for (_, before), (step, value) in pairs if value != before])
+    return found[0] if all(changes == found[0] for changes in found) and len(found[0]) <= _MAX_CHANGES else []
 
 
 def _final_tables(runs: Sequence[RunRecord]) -> list[FinalTable]:

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 
 from lit_inpaint import callbacks
+from lit_inpaint.callbacks.save_checkpoints import Mode
 from lit_inpaint.cluster.agree_on_run_dir import cleanup
 from lit_inpaint.cluster.checkpoint_on_signal import GracefulShutdown
 from lit_inpaint.cluster.launch_info import LaunchInfo
@@ -22,8 +23,9 @@ from lit_inpaint.data.split_record import summarize_record
 from lit_inpaint.engine.ddp_strategy import exit_together, validate_strategy
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.engine.sync_batchnorm import SyncBatchNorm
-from lit_inpaint.errors import UserError
+from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.loggers import CSVLogger, Wandb, tensorboard_logger
+from lit_inpaint.metrics import Protocol
 from lit_inpaint.profiling.macs import count_params_macs
 from lit_inpaint.runs.choose_run_dir import inherited_by_children
 from lit_inpaint.runs.environment_snapshot import LaunchRecord, RunInCheckpoint, environment_info
@@ -42,6 +44,7 @@ class RunTrainer:
         data: the data module, set up.
         config: the complete configuration, as plain data.
         trainer_args: keyword arguments of Lightning's Trainer, and `sync_batchnorm`.
+        protocol: metrics and mask-ratio buckets of validation.
         wandb: settings of Weights & Biases.
         watchdog_timeout: seconds without progress after which the watchdog ends the run, 0 for none.
         step: number of trained batches in the checkpoint to resume from, None for a new run.
@@ -59,6 +62,7 @@ class RunTrainer:
         data: InpaintingData,
         config: dict[str, Any],
         trainer_args: dict[str, Any],
+        protocol: Protocol,
         wandb: Wandb,
         watchdog_timeout: float,
         step: int | None,
@@ -70,7 +74,8 @@ class RunTrainer:
         loggers: list[Logger] = [self.csv, *([self.wandb] if self.wandb is not None else [])]
         if config["tensorboard"]:
             loggers.append(tensorboard_logger(run.path, step))
-        self.checkpoint = callbacks.RunCheckpoint(run.checkpoints, config["checkpoint_every"])
+        best_metric, best_mode = choose_best(config["best_metric"], config["best_mode"], protocol)
+        self.checkpoint = callbacks.RunCheckpoint(run.checkpoints, config["checkpoint_every"], best_metric, best_mode)
         self.shutdown = GracefulShutdown(self.checkpoint, signals, requeued=current_job() is not None)
         self.watchdog = Watchdog(run.ranks, watchdog_timeout, run.last)
         self.record = RunInCheckpoint(config, data)
@@ -78,7 +83,7 @@ class RunTrainer:
         ordered: list[Callback] = [
             # EMA weights are swapped in before the callbacks that evaluate or draw, and out before those that save.
             *([callbacks.GeneratorEMA(ema)] if ema is not None else []),
-            callbacks.ValidationMetrics(),
+            callbacks.ValidationMetrics(protocol, losses=config["validation_loss"]),
             callbacks.SampleGrids(run.samples, config["num_samples"], config["sample_every"]),
             callbacks.TrainingLog(),
             callbacks.NaNGuard(run.nan),
@@ -143,6 +148,33 @@ class RunTrainer:
         """Finish the W&B run; `failed` is its exit code."""
         if self.wandb is not None:
             self.wandb.finish(failed, self.checkpoint.best, self.checkpoint.best_step)
+
+
+def choose_best(name: str | None, mode: Mode | None, protocol: Protocol) -> tuple[str, Mode]:
+    """Complete the settings `best_metric` and `best_mode`: the logged value that chooses `best.ckpt`, and its better end.
+
+    Args:
+        name: None: the protocol's main metric over all samples.
+        mode: None: the direction of the metric; of losses the min.
+        protocol: of the validation, which logs `val/<metric>` and `val/<bucket>/<metric>`.
+
+    Raises:
+        UserError: the direction of a value that no protocol has is not given.
+    """
+    name = name or f"val/{protocol.main_metric.name}"
+    if mode is None and name.startswith("val_loss/"):
+        mode = "min"
+    group, _, metric = name.rpartition("/")
+    known = {one.name: one for one in protocol.metrics}
+    if mode is None and group.startswith("val") and metric in known:
+        mode = "max" if known[metric].higher_is_better else "min"
+    if mode is None:
+        names = [f"val/{one}" for one in known]
+        raise UserError(
+            f"best_metric {name} is no metric of the protocol {protocol.name}{did_you_mean(name, names, show_all=True)} If a "
+            "callback of yours logs it, set best_mode to max or min"
+        )
+    return name, mode
 
 
 def _trainer(

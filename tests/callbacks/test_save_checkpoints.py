@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from lit_inpaint.callbacks import AtomicCheckpointIO, RunCheckpoint
+from lit_inpaint.callbacks.save_checkpoints import Mode
 from lit_inpaint.errors import UserError
+from lit_inpaint.metrics import find_protocol
+from lit_inpaint.runs.build_trainer import choose_best
 
 
 class FakeTrainer:
@@ -70,6 +73,43 @@ def test_the_best_value_is_kept_over_interruptions(tmp_path: Path) -> None:
     assert torch.load(tmp_path / "best.ckpt")["step"] == 7
     assert torch.load(tmp_path / "last.ckpt")["step"] == 7
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_the_monitored_value_may_be_a_minimum(tmp_path: Path) -> None:
+    callback = RunCheckpoint(tmp_path, 100, "val/psnr", "min")
+    trainer = FakeTrainer(callback, validate=1)
+    for value in (20.0, float("nan"), 18.0, 19.0):
+        trainer.batches(1)
+        trainer.validated(value)
+    assert torch.load(tmp_path / "best.ckpt")["step"] == 3
+    other = RunCheckpoint(tmp_path, 100, "val/ssim")
+    other.load_state_dict(callback.state_dict())
+    assert other.best_value is None, "a resumed run with another metric has no best checkpoint yet"
+
+
+def test_a_value_that_is_never_logged_is_named(tmp_path: Path) -> None:
+    callback = RunCheckpoint(tmp_path, 100, "val/pnsr")
+    trainer = FakeTrainer(callback, validate=1)
+    trainer.batches(1)
+    with pytest.warns(UserWarning, match=r"nothing logged val/pnsr .* did you mean 'val/psnr'"):
+        trainer.validated(20.0)
+    assert not (tmp_path / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name", "mode", "chosen"),
+    [
+        ("lpi", None, None, ("val/psnr", "max")),
+        ("edgeconnect", None, None, ("val/psnr_gray", "max")),
+        ("pepsi", None, None, ("val/psnr", "max")),
+        ("lpi", "val/l1", None, ("val/l1", "min")),
+        ("lpi", "val/10-20%/ssim", None, ("val/10-20%/ssim", "max")),
+        ("lpi", "val_loss/generator", None, ("val_loss/generator", "min")),
+        ("lpi", "own/score", "min", ("own/score", "min")),
+    ],
+)
+def test_the_default_of_the_best_metric(protocol: str, name: str | None, mode: Mode | None, chosen: tuple[str, str]) -> None:
+    assert choose_best(name, mode, find_protocol(protocol)) == chosen
 
 
 def test_a_new_last_does_not_change_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

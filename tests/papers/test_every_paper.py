@@ -1,7 +1,9 @@
 """Every paper: the output depends on known pixels and the mask alone; runs resume; load_official's errors."""
 
 import inspect
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -61,6 +63,24 @@ def test_a_run_resumed_within_each_stage_equals_the_uninterrupted_one(name: str,
         states.append(model.state_dict())
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_generators_losses_exist_in_validation_too(name: str, batch: Batch) -> None:
+    """They need nothing that only batches and predictions of the training have."""
+    torch.manual_seed(0)
+    model = MODELS[name]()
+    batch = fit_masks(name, batch)
+    validation = Batch(image=batch["image"], mask=batch["mask"], name=batch["name"])
+    terms = model.generator_losses(batch, model(batch["image"], batch["mask"]))
+    model.eval().measures_validation_loss = True
+    with torch.no_grad():
+        prediction = model(validation["image"], validation["mask"])
+        losses = model.generator_losses(validation, prediction)
+        assert losses.keys() == terms.keys()
+        for term in losses.values():
+            with suppress(UserError):  # a loss network without its file of weights
+                assert float(term() if callable(term) else term) < math.inf
 
 
 @pytest.mark.parametrize("name", ["lpi_net", "pepsi", "unet"])

@@ -28,6 +28,12 @@ def test_gaps() -> None:
     assert Chart("loss", [Line("run", 0, ((0, NAN),))]).lines[0].path == ""
 
 
+def test_marks_are_vertical_lines_with_the_text_inside() -> None:
+    marks = [(20, "rate 0.1"), (80, "rate 0.01"), (500, "never")]
+    chart = Chart("loss", [Line("run", 0, ((0, 1.0), (100, 3.0)))], marks=marks)
+    assert chart.marks == [("142.8", "start", "rate 0.1"), ("385.2", "end", "rate 0.01")]
+
+
 def test_more_lines_than_colors_are_dashed() -> None:
     chart = Chart("loss", [Line(f"run {number}", number, ((0, 1.0),)) for number in range(9)])
     assert [line.css for line in chart.lines[-2:]] == ["c7", "c0 dashed"]

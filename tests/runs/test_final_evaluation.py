@@ -1,5 +1,6 @@
 """Final evaluation of a run: its protocol is a setting, and its table has all samples."""
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -38,7 +39,8 @@ def test_samples_outside_all_buckets_are_in_the_table(
 
 def test_the_protocol_is_a_setting(tiny_experiment: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    assert fit.main([*tiny_experiment, *OPTIONS, *SMALL_HOLE, "--run_dir", str(run), "--protocol", "pepsi"]) == 0
+    options = [*OPTIONS, *SMALL_HOLE, "--trainer.val_check_interval", "1", "--protocol", "pepsi"]
+    assert fit.main([*tiny_experiment, *options, "--run_dir", str(run)]) == 0
     printed = capsys.readouterr().out
     assert "Protocol pepsi: PEPSI, the public code's evaluation" in printed
     assert "validation set, 64 px" in printed
@@ -46,6 +48,10 @@ def test_the_protocol_is_a_setting(tiny_experiment: list[str], tmp_path: Path, c
     assert {(row["protocol"], row["bucket"], row["n"]) for row in rows} == {("pepsi", "all", 2)}
     assert {row["metric"] for row in rows} == {"psnr_local", "psnr", "ssim_luma"}
     assert "protocol: pepsi" in (run / "config.yaml").read_text()
+    with (run / "metrics.csv").open(newline="") as file:
+        logged = {name for row in csv.DictReader(file) for name in row if name.startswith("val/")}
+    assert logged == {"val/psnr_local", "val/psnr", "val/ssim_luma"}, "the validation in training has the same metrics"
+    assert "step 1: PSNR_LOCAL " in printed
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,11 @@ def test_the_protocol_is_a_setting(tiny_experiment: list[str], tmp_path: Path, c
         (["--protocol", "pepsy"], r"^protocol: there is no protocol 'pepsy'; there are lpi, .*; did you mean 'pepsi'\?$"),
         (["--data.size", "8"], "^protocol lpi: ssim needs images of at least 11x11 pixels, these are 8x8; set --data.size 11"),
         (["--protocol", "edgeconnect", "--data.size", "50"], "ssim_gray_51 needs images of at least 51x51 pixels"),
+        (
+            ["--best_metric", "val/pnsr"],
+            "^best_metric val/pnsr is no metric .*; did you mean 'val/psnr'.* set best_mode to max or",
+        ),
+        (["--best_mode", "upwards"], "^best_mode: expected one of .*'max', 'min'.*, got 'upwards'"),
     ],
 )
 def test_mistakes_leave_nothing_behind(options: list[str], message: str, tiny_experiment: list[str], tmp_path: Path) -> None:

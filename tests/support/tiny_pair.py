@@ -174,7 +174,7 @@ def fit(case: Case, world: int) -> dict[str, Any]:
     trainer = make_trainer(
         STEPS,
         *callbacks,
-        ValidationMetrics(),
+        ValidationMetrics(losses=True),
         recorder,
         devices=world,
         precision=case.precision,
