@@ -21,7 +21,8 @@ _LOW, _HIGH = 0.1, 0.2  # of the gradient's magnitude: scikit-image's and kornia
 
 def to_gray(image: Tensor) -> Tensor:
     """Convert RGB (B, 3, H, W) to gray (B, 1, H, W) by ITU-R 709, rounded as in scikit-image's `rgb2gray`."""
-    return (image * image.new_tensor(_GRAY).view(3, 1, 1)).sum(dim=1, keepdim=True)
+    weights = torch.cat([image.new_full((1, 1, 1), weight) for weight in _GRAY])  # not copied from the host, as `new_tensor` is
+    return (image * weights).sum(dim=1, keepdim=True)
 
 
 @dataclass(frozen=True)

@@ -163,8 +163,8 @@ def subsample_nearest(x: Tensor, factor: int, align_corners: bool) -> Tensor:
     for dim in (2, 3):
         count = x.shape[dim] // factor
         step = (x.shape[dim] - 1) / max(count - 1, 1)
-        indices = [int(position * step + 0.5) for position in range(count)]
-        x = x.index_select(dim, torch.tensor(indices, device=x.device))
+        positions = torch.arange(count, dtype=torch.float64, device=x.device)  # not a list, which would be copied to the GPU
+        x = x.index_select(dim, (positions * step + 0.5).long())
     return x
 
 

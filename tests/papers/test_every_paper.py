@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from golden import CURVES, fit_masks
+from host_reads import CountInBatches, count_host_reads
 from tiny_gan import loader, make_trainer
 from torch import nn
+from torch.utils.data import DataLoader
 
 from lit_inpaint import papers
 from lit_inpaint.engine.inpainter import Inpainter
@@ -119,3 +121,15 @@ def test_fast_cpu_layers_keep_names_values_and_outputs(name: str, batch: Batch) 
     assert model.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_training_step_reads_nothing_from_the_device(name: str, batch: Batch) -> None:
+    """A value that is read makes a GPU idle until the host has started the next kernels."""
+    counter = CountInBatches(count_host_reads, first=2, last=3)
+    model = MODELS[name]()
+    batch = fit_masks(name, batch)
+    if model.edge_detector is not None:
+        batch = {**batch, "edges": model.edge_detector(batch["image"])}  # as loaders do
+    make_trainer(4, counter).fit(model, DataLoader([batch] * 4, batch_size=None))
+    assert counter.found == {}

@@ -1,4 +1,4 @@
-"""Count what would make the host wait for a GPU: values read from tensors, and collective calls between processes."""
+"""Count what would make the host wait for a GPU: values read from tensors, tensors of Python numbers, and collective calls between processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Scalars(TorchDispatchMode):
         self.found = found
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.lift_fresh.default):
             _count(self.found)
         return func(*args, **(kwargs or {}))
 
@@ -40,7 +40,11 @@ def _count(found: Counter[str]) -> None:
 
 @contextmanager
 def count_host_reads(found: Counter[str]) -> Iterator[None]:
-    """Count values read from tensors by `float`, `.item()`, `.cpu()` and the like, by file and function, into `found`."""
+    """Count what waits for a device, by file and function, into `found`.
+
+    These are values read from tensors by `float`, `.item()`, `.cpu()` and the like, and new tensors of Python numbers, also in an
+    index, which are copied to the device.
+    """
 
     def spy(original: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:
