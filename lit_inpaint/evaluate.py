@@ -130,8 +130,8 @@ def _parser() -> CommandParser:
     metrics = "fid kid lpips_alex lpips_vgg lpips_squeeze psnr_hole l1_hole; NAME=FILE: with the network's weights in FILE"
     parser.add_argument("--metrics", metavar="NAME", nargs="+", help=f"columns beside the protocol's: {metrics}")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="images to evaluate on (default: test)")
-    baselines = "in the same table: mean, telea, navier_stokes (without NAME these three), biharmonic (slow), all"
-    parser.add_argument("--baselines", metavar="NAME", nargs="*", help=f"classical methods {baselines}")
+    baselines = "mean, telea, navier_stokes (without NAME these three), biharmonic (slow), patchmatch, fsr, all"
+    parser.add_argument("--baselines", metavar="NAME", nargs="*", help=f"classical methods: {baselines}")
     published = "(default: those of the same data set, masks and size), or none"
     parser.add_argument("--published", metavar="TABLE", nargs="+", help=f"tables of the paper to show {published}")
     parser.add_argument("--grid", metavar="FILE.png", help=f"draw the completions of {GRID_ROWS} images by all methods")

@@ -1,12 +1,34 @@
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from lit_inpaint.errors import UserError
-from lit_inpaint.evaluation.baselines import BASELINES, Baseline, biharmonic, find_baselines, mean_fill, navier_stokes, telea
+from lit_inpaint.evaluation.baselines import (
+    BASELINES,
+    NAMES,
+    Baseline,
+    biharmonic,
+    find_baselines,
+    find_method,
+    frequency_selective,
+    mean_fill,
+    missing_package,
+    navier_stokes,
+    patchmatch,
+    telea,
+)
 from lit_inpaint.types import composite
 
-FUNCTIONS = [pytest.param(function, id=label) for label, function in find_baselines(["all"]).items()]
+FUNCTIONS = [
+    pytest.param(function, id=label, marks=pytest.mark.skipif(bool(missing), reason=str(missing)))
+    for name, (label, function) in NAMES.items()
+    for missing in [missing_package(name)]
+]
 
 
 @pytest.fixture
@@ -28,9 +50,53 @@ def test_find_baselines() -> None:
     assert expected == BASELINES
     assert list(find_baselines([]).items()) == list(expected)
     assert find_baselines(["biharmonic", "mean"]) == {"Mean fill": mean_fill, "Biharmonic": biharmonic}
-    assert list(find_baselines(["all"])) == [*dict(expected), "Biharmonic"]
-    with pytest.raises(UserError, match=r"no 'biharmonik'.*navier_stokes, biharmonic, all; did you mean 'biharmonic'"):
+    with pytest.raises(UserError, match=r"no 'biharmonik'.*navier_stokes, biharmonic, .*all; did you mean 'biharmonic'"):
         find_baselines(["telea", "biharmonik"])
+    assert find_method("telea") == ("OpenCV Telea", telea)
+    with pytest.raises(UserError, match=r"--method: there is no 'telia'.*did you mean 'telea'"):
+        find_method("telia")
+
+
+def test_missing_packages_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("lit_inpaint.evaluation.baselines.find_spec", lambda name: None)
+    monkeypatch.delattr(cv2, "xphoto", raising=False)
+    with pytest.raises(UserError, match=r"^patchmatch needs PyPatchMatch; run pip install 'lit_inpaint\[patchmatch\]'$"):
+        find_baselines(["telea", "patchmatch"])
+    with pytest.raises(UserError, match=r"^fsr needs OpenCV with its contrib modules; run pip install .*opencv-contrib"):
+        find_method("fsr")
+    assert list(find_baselines(["all"])) == [*dict(BASELINES), "Biharmonic"]
+    assert capsys.readouterr().err.startswith(
+        "note: --baselines all leaves out patchmatch and fsr: patchmatch needs PyPatchMatch;"
+    )
+
+
+def test_installed_packages_are_used(monkeypatch: pytest.MonkeyPatch, image: torch.Tensor, mask: torch.Tensor) -> None:
+    """Stand-ins record what they get: 8-bit images, hole 1 for one, known 255 and BGR for the other."""
+    calls = []
+
+    def patches(pixels: np.ndarray, hole: np.ndarray, patch_size: int) -> np.ndarray:
+        calls.append((pixels, hole, patch_size))
+        return np.where(hole[..., None] == 1, 9, pixels).astype(np.uint8)
+
+    def frequencies(source: np.ndarray, known: np.ndarray, target: np.ndarray, method: str) -> None:
+        calls.append((source[..., ::-1], 1 - known // 255, method))
+        target[:] = np.where(known[..., None] == 255, source, (1, 2, 3))
+
+    monkeypatch.setitem(sys.modules, "patchmatch", SimpleNamespace(inpaint=patches, __spec__=object()))
+    monkeypatch.setattr(cv2, "xphoto", SimpleNamespace(inpaint=frequencies, INPAINT_FSR_FAST="fast"), raising=False)
+    assert list(find_baselines(["patchmatch", "fsr"])) == ["PatchMatch", "OpenCV FSR_FAST"]
+    hole = (mask > 0.5).expand_as(image)
+    found = patchmatch(image, mask)
+    assert torch.equal(found[hole], torch.full_like(found[hole], 9) / 255)
+    found = frequency_selective(image, mask)
+    for channel, value in enumerate((3, 2, 1)):
+        assert (found[:, channel][hole[:, channel]] == value / 255).all()
+    assert [options for *_, options in calls] == [3, 3, "fast", "fast"]
+    for number, (pixels, holes, _) in enumerate(calls):
+        assert pixels.dtype == holes.dtype == np.uint8
+        assert (holes == mask[number % 2, 0].numpy()).all()
+        known = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[~hole[number % 2]]
+        assert torch.equal(known, (image[number % 2][~hole[number % 2]] * 255).round().byte())
 
 
 @pytest.mark.parametrize("baseline", FUNCTIONS)
