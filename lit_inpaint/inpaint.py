@@ -1,4 +1,7 @@
-"""Inpaint image files: `python -m lit_inpaint.inpaint --checkpoint FILE --images DIR --masks DIR --output DIR`."""
+"""Inpaint image files: `python -m lit_inpaint.inpaint --checkpoint FILE --images DIR --masks DIR --output DIR`.
+
+`--method NAME` in place of the checkpoint uses a classical method.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lit_inpaint.engine.inpainter import Inpainter
+    from lit_inpaint.evaluation.baselines import ClassicalMethod
 
 _EPILOG = """
 White marks holes in the mask files; gray values are thresholded at one half. The mask of x.jpg is x.png or x_mask.png in the
@@ -35,21 +39,27 @@ def main(argv: list[str]) -> int:
     import torch
 
     from lit_inpaint.data.pair_inpaint_inputs import check_pairs, pair_inputs, read_edges, read_pairs
+    from lit_inpaint.evaluation.baselines import ClassicalMethod, find_method
     from lit_inpaint.runs.checkpoint_file import load
 
+    _check_method(options)
     edges = None if options.edges is None else Path(options.edges)
     pairs = pair_inputs(Path(options.images), Path(options.masks), output, edges)
-    model = load(options.checkpoint)
-    if edges is not None:
-        model.require_edges()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if options.method is not None:
+        method: Inpainter | ClassicalMethod = find_method(options.method)
+    else:
+        method = model = load(options.checkpoint).to(device)
+        if edges is not None:
+            model.require_edges()
+        if options.blend:
+            model.blending = "poisson"
     white_is_hole = not options.black_is_hole
     ratios = check_pairs(pairs, white_is_hole, options.max_hole)
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device)
     for pair, image, mask in read_pairs(pairs, white_is_hole, "inpainting"):
         try:
-            result = complete(model, image, mask, device, read_edges(pair, image))
+            result = complete(method, image, mask, device, read_edges(pair, image))
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not isinstance(error, torch.OutOfMemoryError) and "memory" not in str(error):
                 raise
@@ -60,15 +70,18 @@ def main(argv: list[str]) -> int:
         with write_output(pair.output) as part:
             result.save(part, format="PNG")
     count = f"{len(pairs)} image{'s' * (len(pairs) > 1)}"
-    print(f"{count} inpainted by {type(model).__name__}, mean mask ratio {sum(ratios) / len(ratios):.1%}, in {output}")
+    name = method.label if isinstance(method, ClassicalMethod) else type(method).__name__
+    print(f"{count} inpainted by {name}, mean mask ratio {sum(ratios) / len(ratios):.1%}, in {output}")
     return 0
 
 
-def complete(model: Inpainter, image: Tensor, mask: Tensor, device: torch.device, edges: Tensor | None = None) -> Image:
+def complete(
+    method: Inpainter | ClassicalMethod, image: Tensor, mask: Tensor, device: torch.device, edges: Tensor | None = None
+) -> Image:
     """Inpaint one image.
 
     Args:
-        model: a paper, on `device`.
+        method: a paper, on `device`, or a classical method.
         image: (3, H, W) uint8.
         mask: (1, H, W) float, exactly 0 or 1, 1 = hole.
         device: device to compute on.
@@ -80,14 +93,19 @@ def complete(model: Inpainter, image: Tensor, mask: Tensor, device: torch.device
     from PIL import Image as Pillow
 
     given = None if edges is None else edges[None].to(device)
-    completed = model.complete(image[None].to(device).float() / 255, mask[None].to(device), given)
+    completed = method.complete(image[None].to(device).float() / 255, mask[None].to(device), given)
     pixels = (completed[0] * 255).round().byte()  # exact for bytes: x / 255 * 255 rounds to x
     return Pillow.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser("inpaint", "Fill the holes of images with a trained network.", _EPILOG)
-    parser.add_argument("--checkpoint", metavar="FILE", required=True, help="checkpoint (.ckpt) of a run")
+    parser = CommandParser("inpaint", "Fill the holes of images with a trained network, or by a classical method.", _EPILOG)
+    parser.add_argument("--checkpoint", metavar="FILE", help="checkpoint (.ckpt) of a run")
+    methods = "mean, telea, navier_stokes, biharmonic, patchmatch, fsr (the last two need optional packages)"
+    parser.add_argument("--method", metavar="NAME", help=f"a classical method in place of a checkpoint: {methods}")
+    parser.add_argument(
+        "--blend", action="store_true", help="adapt the colors of filled holes to their edges (Poisson blending)"
+    )
     parser.add_argument("--images", metavar="FILE|DIR", required=True, help="an image, or a folder of images")
     parser.add_argument("--masks", metavar="FILE|DIR", required=True, help="a mask, or a folder with a mask for each image")
     edges = "an edge map (white lines), or a folder with one for each image: what EdgeConnect draws in the holes"
@@ -102,6 +120,14 @@ def _parser() -> CommandParser:
         help="maximum mask ratio (default 0.6: higher values suggest an inverted mask)",
     )
     return parser
+
+
+def _check_method(options: argparse.Namespace) -> None:
+    if (options.checkpoint is None) == (options.method is None):
+        raise UserError("give --checkpoint FILE or --method NAME, one of the two (--help lists the methods)")
+    for name in ("edges", "blend"):
+        if options.method is not None and getattr(options, name):
+            raise UserError(f"--{name} goes with --checkpoint; a classical method has no use for it")
 
 
 def _ratio(text: str) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tiny_gan import make_trainer
 
+import lit_inpaint
 from lit_inpaint import inpaint
 from lit_inpaint.errors import UserError
 from lit_inpaint.papers import EdgeConnect
@@ -284,3 +285,34 @@ def test_as_a_command(checkpoint: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("1 image inpainted by LPINet, mean mask ratio 25.0%")
+
+
+def test_a_classical_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = noise(tmp_path / "x.png", (40, 30)).copy()
+    where = hole(tmp_path / "mask.png", (40, 30))
+    places = ["--images", str(tmp_path / "x.png"), "--masks", str(tmp_path / "mask.png"), "--output", str(tmp_path / "out")]
+    assert inpaint.main(["--method", "mean", *places]) == 0
+    assert "1 image inpainted by Mean fill, mean mask ratio 25.0%" in capsys.readouterr().out
+    pixels[where] = (pixels[~where].mean(axis=0) + 0.5).astype(np.uint8)
+    assert (completed(tmp_path / "out" / "x.png") == pixels).all()
+    for options, message in (
+        ([], "give --checkpoint FILE or --method NAME, one of the two"),
+        (["--method", "mean", "--checkpoint", "x.ckpt"], "one of the two"),
+        (["--method", "maen"], r"--method: there is no 'maen'.*did you mean 'mean'"),
+        (["--method", "mean", "--blend"], "--blend goes with --checkpoint"),
+    ):
+        with pytest.raises(UserError, match=message):
+            inpaint.main([*options, *places])
+
+
+def test_blending(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    noise(tmp_path / "x.png", (40, 30))
+    where = hole(tmp_path / "mask.png", (40, 30))
+    assert run("x.png", "mask.png", output="plain") == run("x.png", "mask.png", "--blend", output="blended") == 0
+    plain, blended = (completed(tmp_path / name / "x.png") for name in ("plain", "blended"))
+    assert (plain[~where] == blended[~where]).all()
+    assert (plain[where] != blended[where]).any()
+    model = lit_inpaint.load(checkpoint)
+    image, mask = torch.from_numpy(np.asarray(Image.open(tmp_path / "x.png")).copy()).permute(2, 0, 1), torch.from_numpy(where)
+    model.blending = "poisson"
+    assert (blended == (model.complete(image, mask)[0] * 255).round().byte().permute(1, 2, 0).numpy()).all()

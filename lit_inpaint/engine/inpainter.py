@@ -42,6 +42,7 @@ from lit_inpaint.engine.ddp_strategy import broadcast_buffers, broadcast_buffers
 from lit_inpaint.engine.freezing import ModuleFreezer, find_modules, frozen
 from lit_inpaint.engine.global_step import count_batch, stop_counting_optimizer_steps
 from lit_inpaint.engine.gradient_accumulation import MicroBatch, concat_predictions, slice_prediction, split_batch
+from lit_inpaint.engine.poisson_blending import poisson_blend
 from lit_inpaint.engine.training_stages import StageSchedule, StageSpan, assign_optimizers
 from lit_inpaint.engine.weighted_loss import LossWeighter
 from lit_inpaint.errors import UserError, did_you_mean
@@ -70,6 +71,7 @@ class Inpainter(LightningModule):
         modes: values of `Stage.mode` that `training_forward` and the losses know; empty for papers without modes.
         edge_detector: loaders compute `batch["edges"]` of training batches with it; None: the paper uses no edges.
         subsample_above: `predict` completes images with a longer side by subsampling them to squares of this side; None: never.
+        blending: post-processing of `complete`: none, or Poisson blending of the filled holes into the image.
         published_as: names of the variants in the paper's tables and the arguments that make them.
         published_in: the file of those tables in `lit_inpaint.published`, if not named like the paper's module.
         seed: of the randomness inside training steps; saved in the checkpoint.
@@ -84,6 +86,7 @@ class Inpainter(LightningModule):
     modes: ClassVar[tuple[str, ...]] = ()
     edge_detector: CannyEdges | None = None
     subsample_above: int | None = None
+    blending: Literal["none", "poisson"] = "none"
     published_as: ClassVar[dict[str, dict[str, object]]] = {}
     published_in: ClassVar[str | None] = None
 
@@ -557,6 +560,8 @@ class Inpainter(LightningModule):
             output = self.predict(image, mask)
         else:
             output = self.predict_with_edges(image, mask, complete_edges(edges, image))
+        if self.blending == "poisson":
+            output = poisson_blend(image, output, mask)
         return composite(image, output.clamp(0, 1).to(image.dtype), mask)
 
     def predict(self, image: Tensor, mask: Tensor) -> Tensor:

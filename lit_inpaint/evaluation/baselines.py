@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -14,6 +16,7 @@ from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
 from lit_inpaint.errors import UserError, did_you_mean
+from lit_inpaint.types import composite
 
 Baseline = Callable[[Tensor, Tensor], Tensor]
 """(image (B, 3, H, W) in [0, 1], mask (B, 1, H, W), 1 = hole) -> prediction (B, 3, H, W) in [0, 1], to be composited."""
@@ -116,10 +119,12 @@ def frequency_selective(image: Tensor, mask: Tensor) -> Tensor:
         (B, 3, H, W) multiples of 1/255; mid-gray if no pixel is known.
     """
 
+    contrib = cast(Any, cv2).xphoto
+
     def fill(pixels: Pixels, hole: Pixels) -> Pixels:
         filled = np.zeros_like(pixels)
         known = 255 * (1 - hole)  # this method's mask is that of the known pixels
-        cv2.xphoto.inpaint(np.ascontiguousarray(pixels[..., ::-1]), known, filled, cv2.xphoto.INPAINT_FSR_FAST)
+        contrib.inpaint(np.ascontiguousarray(pixels[..., ::-1]), known, filled, contrib.INPAINT_FSR_FAST)
         return filled[..., ::-1]
 
     return _with_uint8(image, mask, fill)
@@ -165,8 +170,25 @@ def find_baselines(names: Sequence[str]) -> dict[str, Baseline]:
     return dict(baseline for name, baseline in NAMES.items() if name in names or "all" in names)
 
 
-def find_method(name: str) -> tuple[str, Baseline]:
-    """Look up one classical method by name: its label and its function.
+@dataclass(frozen=True)
+class ClassicalMethod:
+    """A baseline that completes images as a paper does.
+
+    Attributes:
+        label: in tables and messages.
+        fill: the baseline.
+    """
+
+    label: str
+    fill: Baseline
+
+    def complete(self, image: Tensor, mask: Tensor, edges: Tensor | None = None) -> Tensor:
+        """Fill the holes, as `Inpainter.complete`; `edges` are not used."""
+        return composite(image, self.fill(image, mask), mask)
+
+
+def find_method(name: str) -> ClassicalMethod:
+    """Look up one classical method by name.
 
     Raises:
         UserError: unknown name; lists the closest and all names. Or a package is missing; names it.
@@ -174,7 +196,7 @@ def find_method(name: str) -> tuple[str, Baseline]:
     if name not in NAMES:
         raise UserError(f"--method: there is no {name!r}{did_you_mean(name, list(NAMES), show_all=True)}")
     require_installed(name)
-    return NAMES[name]
+    return ClassicalMethod(*NAMES[name])
 
 
 def require_installed(name: str) -> None:
@@ -188,7 +210,8 @@ def missing_package(name: str) -> str | None:
     if name == "patchmatch" and find_spec("patchmatch") is None:
         return "patchmatch needs PyPatchMatch; run pip install 'lit_inpaint[patchmatch]'"
     if name == "fsr" and not hasattr(cv2, "xphoto"):
-        return "fsr needs OpenCV with its contrib modules; run pip install --force-reinstall --no-deps opencv-contrib-python-headless"
+        command = "pip install --force-reinstall --no-deps opencv-contrib-python-headless"
+        return f"fsr needs OpenCV with its contrib modules; run {command}"
     return None
 
 
@@ -197,7 +220,7 @@ def _with_opencv(image: Tensor, mask: Tensor, method: int) -> Tensor:
     return _with_uint8(image, mask, lambda pixels, hole: cv2.inpaint(pixels, hole, _RADIUS, method))
 
 
-def _with_uint8(image: Tensor, mask: Tensor, fill: Callable[[Pixels, Pixels], Pixels]) -> Tensor:
+def _with_uint8(image: Tensor, mask: Tensor, fill: Callable[[Pixels, Pixels], NDArray[Any]]) -> Tensor:
     """Apply `fill` to the bytes (H, W, 3) of each image and its mask (H, W), 1 = hole; mid-gray if no pixel is known."""
     emptied = torch.where(mask > 0.5, _GRAY, image)
     images = (emptied.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -45,7 +45,6 @@ from torch import Tensor, nn
 
 from lit_inpaint.engine.any_size import pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
-from lit_inpaint.engine.poisson_blending import poisson_blend
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import at_least_float32, bce_fake, bce_real, non_saturating_generator
 from lit_inpaint.nets.hole_crops import crop_windows, windows_around_holes
@@ -255,11 +254,6 @@ class GLCIC(Inpainter):
         emptied = image * (1 - mask) + self.mean_color.to(image.dtype) * mask
         output = at_least_float32(self.generator(torch.cat([emptied, mask], dim=1))).sigmoid()
         return Prediction(output[..., :height, :width])
-
-    def predict(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Return the output (B, 3, H, W) for images of any size, its holes blended into the image if `blending` says so."""
-        output = super().predict(image, mask)
-        return poisson_blend(image, output, mask) if self.blending == "poisson" else output
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute eq. 2 and the adversarial term of eq. 4."""

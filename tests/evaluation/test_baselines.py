@@ -12,6 +12,7 @@ from lit_inpaint.evaluation.baselines import (
     BASELINES,
     NAMES,
     Baseline,
+    ClassicalMethod,
     biharmonic,
     find_baselines,
     find_method,
@@ -52,7 +53,7 @@ def test_find_baselines() -> None:
     assert find_baselines(["biharmonic", "mean"]) == {"Mean fill": mean_fill, "Biharmonic": biharmonic}
     with pytest.raises(UserError, match=r"no 'biharmonik'.*navier_stokes, biharmonic, .*all; did you mean 'biharmonic'"):
         find_baselines(["telea", "biharmonik"])
-    assert find_method("telea") == ("OpenCV Telea", telea)
+    assert find_method("telea") == ClassicalMethod("OpenCV Telea", telea)
     with pytest.raises(UserError, match=r"--method: there is no 'telia'.*did you mean 'telea'"):
         find_method("telia")
 
