@@ -63,7 +63,7 @@ def _train(
     from lit_inpaint.cluster.launch_summary import describe_batch_size, experiment_batch_size, print_launch_summary
     from lit_inpaint.engine.tf32 import set_tf32
     from lit_inpaint.evaluation.evaluator import set_up
-    from lit_inpaint.metrics import find_protocol
+    from lit_inpaint.metrics import find_protocol, load_metrics
     from lit_inpaint.runs.build_trainer import RunTrainer
     from lit_inpaint.runs.checkpoint_file import read_resume_point
     from lit_inpaint.runs.choose_run_dir import choose_run_dir, released
@@ -86,6 +86,8 @@ def _train(
                 print(f"{run.path} is complete ({run.finished_steps} steps); raise --trainer.max_steps to train on")
             return 0
 
+        extra = load_metrics(checked.metrics)  # missing weights are an error before any file is listed
+        protocol = extra.extend(find_protocol(checked.protocol))
         torch.manual_seed(checked.seed)  # for the initial weights
         objects = check_settings.build(checked)
         model, data = cast("Inpainter", objects.model), cast("InpaintingData", objects.data)
@@ -95,7 +97,6 @@ def _train(
         print_launch_summary(launch, devices, trainer_args, checked.tf32, batch, model, run.path, resumes)
         # Before anything copies or wraps the weights. A resumed run has its own; the file may be gone by then.
         messages = init_from(model, checked.init_from) if checked.init_from is not None and step is None else []
-        protocol = find_protocol(checked.protocol)
         # Before the run directory is created: a missing image folder leaves nothing behind.
         set_up(data, "fit", (protocol,))
         if resume is not None:
@@ -104,13 +105,14 @@ def _train(
             check_validation_size(data, devices.processes)
         if launch.is_global_zero:
             run.lock()
-        timeout = options.watchdog_timeout
+        timeout, own = options.watchdog_timeout, (objects.callbacks, objects.loggers)
         run_trainer = RunTrainer(
-            run, launch, signals, model, data, config, trainer_args, protocol, objects.wandb, timeout, step
+            run, launch, signals, model, data, config, trainer_args, protocol, objects.wandb, *own, timeout, step
         )
         trainer = run_trainer.fit(config_yaml, messages)
         if trainer.is_global_zero:
-            evaluate_final_weights(trainer, model, data, run, protocol, checked.baselines, signals.check_deadline)
+            methods = (extra.distribution, checked.baselines)
+            evaluate_final_weights(trainer, model, data, run, protocol, *methods, signals.check_deadline)
             run.finish(trainer.global_step)
     return 0
 

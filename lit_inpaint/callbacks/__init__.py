@@ -6,7 +6,7 @@ from lit_inpaint.callbacks.nan_guard import NaNGuard
 from lit_inpaint.callbacks.progress import RunProgress
 from lit_inpaint.callbacks.samples import SampleGrids
 from lit_inpaint.callbacks.save_checkpoints import AtomicCheckpointIO, RunCheckpoint
-from lit_inpaint.callbacks.training_log import TrainingLog
+from lit_inpaint.callbacks.training_log import TrainingLog, log
 from lit_inpaint.callbacks.validation_metrics import ValidationMetrics
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "SampleGrids",
     "TrainingLog",
     "ValidationMetrics",
+    "log",
 ]

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def build_parser() -> ArgumentParser:
     """Parser with every setting that a `config.yaml` may hold, its type and default."""
     from jsonargparse import ArgumentParser
-    from lightning.pytorch import Trainer
+    from lightning.pytorch import Callback, Trainer
+    from lightning.pytorch.loggers import Logger
 
     from lit_inpaint.data import InpaintingData
     from lit_inpaint.engine.inpainter import Inpainter
@@ -38,6 +39,14 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--protocol", type=str, default="lpi", help="metrics and mask-ratio buckets of validation and evaluation"
     )
+    parser.add_argument(
+        "--metrics",
+        type=list[str],
+        default=[],
+        help="metrics beside the protocol's, as for `evaluate --metrics`: names, or import paths of your own",
+    )
+    parser.add_argument("--callbacks", type=list[Callback], default=[], help="your own callbacks, beside those of lit_inpaint")
+    parser.add_argument("--loggers", type=list[Logger], default=[], help="your own loggers, beside those of lit_inpaint")
     parser.add_argument("--validation_loss", type=bool, default=True, help="log the generator's losses on the validation set")
     parser.add_argument(
         "--best_metric",
@@ -142,7 +151,7 @@ def _check_groups(checked: Namespace) -> None:
 
 
 def build(config: Namespace) -> Namespace:
-    """Build `.model`, `.data` and `.wandb` of a checked configuration; the trainer's options stay plain.
+    """Build `.model`, `.data`, `.wandb`, `.callbacks` and `.loggers` of a checked configuration; the rest stays plain.
 
     Raises:
         UserError: a constructor rejects its arguments.

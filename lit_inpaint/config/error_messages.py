@@ -13,6 +13,9 @@ _SECTIONS = ("experiment", "seed", "init_from", "model", "data", "trainer")
 TOP = (
     *_SECTIONS,
     "protocol",
+    "metrics",
+    "callbacks",
+    "loggers",
     "validation_loss",
     "best_metric",
     "best_mode",
@@ -30,7 +33,9 @@ TOP = (
 _INTERNAL = "lit_inpaint sets it"
 _PER_PLAYER = "use model.training.clip_generator or model.training.clip_discriminator"
 RESERVED_TRAINER_ARGS = {
-    **dict.fromkeys(("logger", "callbacks", "default_root_dir", "plugins", "enable_checkpointing"), _INTERNAL),
+    "callbacks": "list yours under callbacks, at the top level; they are added to lit_inpaint's",
+    "logger": "list yours under loggers, at the top level; they are added to lit_inpaint's",
+    **dict.fromkeys(("default_root_dir", "plugins", "enable_checkpointing"), _INTERNAL),
     **dict.fromkeys(("use_distributed_sampler", "enable_autolog_hparams", "reload_dataloaders_every_n_epochs"), _INTERNAL),
     **dict.fromkeys(("gradient_clip_val", "gradient_clip_algorithm"), _PER_PLAYER),
     "accumulate_grad_batches": "it does not exist for two optimizers; raise data.batch_size",

@@ -75,8 +75,11 @@ def evaluation_config(
         first = next(iter(checkpoints.values()))
         if first.config is None:
             raise UserError(f"{first.path} contains no data configuration; name --experiment NAME")
-        require_trusted(first.config, first.path)
-        return {key: first.config[key] for key in ("model", "data", "seed", "protocol") if key in first.config}
+        used: load_yaml.Config = {
+            key: first.config[key] for key in ("model", "data", "seed", "protocol") if key in first.config
+        }
+        require_trusted(used, first.path)
+        return used
     if not options:
         raise UserError("without a checkpoint, name the images: --experiment NAME, or --data.root DIR (--data.… for the rest)")
     # A configuration is checked as a whole, so it needs a model; that is not built.

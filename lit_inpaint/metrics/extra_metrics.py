@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.metrics.distribution_metric import DistributionMetric
@@ -60,12 +61,16 @@ def load_metrics(names: Sequence[str]) -> ExtraMetrics:
     """Look up metrics by name and load the weights they need.
 
     Args:
-        names: each a name, or NAME=FILE for one with a network: FILE then holds the network's weights, in the published form.
+        names: each a name, or NAME=FILE for one with a network: FILE then holds the network's weights, in the published form. A
+            name with a dot is the import path of a `Metric`, of a subclass of `DistributionMetric`, or of a function without
+            arguments that returns one of both.
 
     Raises:
         UserError: unknown name, with the closest one; a metric without a network has a file; or weights are missing or broken.
     """
     files: dict[str, Path | None] = {}
+    imported = [_import_metric(name) for name in names if "." in name.partition("=")[0]]
+    names = [name for name in names if "." not in name.partition("=")[0]]
     known = [*NAMES, *(name + _RANDOM for name in (*_LPIPS, *_DISTRIBUTION))]
     for text in names:
         name, has_file, file = text.partition("=")
@@ -79,9 +84,31 @@ def load_metrics(names: Sequence[str]) -> ExtraMetrics:
     for network in lpips:
         network.require_weights()
     per_image = {network.name: _lpips_metric(network) for network in lpips}
-    build = _distribution_metrics({name: file for name, file in files.items() if name.removesuffix(_RANDOM) in _DISTRIBUTION})
+    build = _distribution_metrics(
+        {name: file for name, file in files.items() if name.removesuffix(_RANDOM) in _DISTRIBUTION},
+        [make for make in imported if not isinstance(make, Metric)],
+    )
     notes = [f"{name}: the network's weights are those of {file}" for name, file in files.items() if file is not None]
-    return ExtraMetrics(tuple((own | per_image)[name] for name in files if name in own | per_image), build, tuple(notes))
+    chosen = [(own | per_image)[name] for name in files if name in own | per_image]
+    return ExtraMetrics((*chosen, *(one for one in imported if isinstance(one, Metric))), build, tuple(notes))
+
+
+def _import_metric(path: str) -> Metric | Callable[[], DistributionMetric]:
+    """Import a metric of the user's own: one of single images, or a function that builds one of the whole set."""
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+        metric = found() if callable(found) and not isinstance(found, Metric) else found
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"--metrics {path}: {error}; give the import path of a lit_inpaint.metrics.Metric") from None
+    if isinstance(metric, DistributionMetric):
+        return cast(Callable[[], DistributionMetric], found)
+    if not isinstance(metric, Metric):
+        raise UserError(
+            f"--metrics {path} is {type(metric).__name__}; expected a lit_inpaint.metrics.Metric, a subclass of "
+            "DistributionMetric, or a function without arguments that returns one of them"
+        )
+    return metric
 
 
 def load_protocol_metrics(protocol: Protocol) -> ExtraMetrics:
@@ -105,15 +132,17 @@ def _lpips_metric(lpips: LPIPS) -> Metric:
     return Metric(lpips.name, lpips, unit="", higher_is_better=False, min_size=_LPIPS_MIN_SIZE, version=version)
 
 
-def _distribution_metrics(files: Mapping[str, Path | None]) -> DistributionMetrics | None:
-    """Builder of the metrics of the whole set, by name with their files; those with the same weights share the features."""
-    if not files:
+def _distribution_metrics(
+    files: Mapping[str, Path | None], own: Sequence[Callable[[], DistributionMetric]]
+) -> DistributionMetrics | None:
+    """Builder of the metrics of the whole set: by name with their files, where the same weights share features, and `own`."""
+    if not files and not own:
         return None
     chosen = [(_DISTRIBUTION[name.removesuffix(_RANDOM)], _weights(name, file)) for name, file in files.items()]
     features = {weights: InceptionFeatures(weights) for _, weights in chosen}
 
     def build() -> tuple[DistributionMetric, ...]:
-        return tuple(metric(features[weights]) for metric, weights in chosen)
+        return (*(metric(features[weights]) for metric, weights in chosen), *(make() for make in own))
 
     for metric in build():
         metric.require_weights()

@@ -46,6 +46,8 @@ class RunTrainer:
         trainer_args: keyword arguments of Lightning's Trainer, and `sync_batchnorm`.
         protocol: metrics and mask-ratio buckets of validation.
         wandb: settings of Weights & Biases.
+        own_callbacks: of the user; Lightning calls them after those that measure and draw, and before those that save.
+        own_loggers: of the user; they get all numbers and, at the start, the configuration.
         watchdog_timeout: seconds without progress after which the watchdog ends the run, 0 for none.
         step: number of trained batches in the checkpoint to resume from, None for a new run.
 
@@ -64,6 +66,8 @@ class RunTrainer:
         trainer_args: dict[str, Any],
         protocol: Protocol,
         wandb: Wandb,
+        own_callbacks: Sequence[Callback],
+        own_loggers: Sequence[Logger],
         watchdog_timeout: float,
         step: int | None,
     ) -> None:
@@ -74,6 +78,8 @@ class RunTrainer:
         loggers: list[Logger] = [self.csv, *([self.wandb] if self.wandb is not None else [])]
         if config["tensorboard"]:
             loggers.append(tensorboard_logger(run.path, step))
+        loggers += own_loggers
+        self.own_loggers, self.config = own_loggers, config
         best_metric, best_mode = choose_best(config["best_metric"], config["best_mode"], protocol)
         self.checkpoint = callbacks.RunCheckpoint(run.checkpoints, config["checkpoint_every"], best_metric, best_mode)
         self.shutdown = GracefulShutdown(self.checkpoint, signals, requeued=current_job() is not None)
@@ -87,6 +93,7 @@ class RunTrainer:
             callbacks.SampleGrids(run.samples, config["num_samples"], config["sample_every"]),
             callbacks.TrainingLog(),
             callbacks.NaNGuard(run.nan),
+            *own_callbacks,
             self.record,
             *([callbacks.RunProgress()] if progress_bar else []),
             *([callbacks.LogMACs(*_count_params_macs(model, data.size))] if step is None else []),
@@ -139,6 +146,8 @@ class RunTrainer:
         print(self.data.describe())
         print(f"Run directory: {self.run.path}" + (f", resumed at step {self.step}" if self.step is not None else ""))
         print(*messages, sep="\n", end="\n" if messages else "")
+        for logger in self.own_loggers:
+            logger.log_hyperparams(self.config)
         if self.wandb is not None:
             processes = self.trainer.world_size
             batch = {"processes": processes, "effective_batch": self.data.batch_size * processes}

@@ -11,7 +11,7 @@ from lit_inpaint.evaluation.baselines import BASELINES
 from lit_inpaint.evaluation.comparison_tables import build_table, print_table
 from lit_inpaint.evaluation.comparison_text import describe_comparison, describe_evaluation
 from lit_inpaint.evaluation.evaluator import Completion, apply_subsampling, evaluate
-from lit_inpaint.metrics import Protocol
+from lit_inpaint.metrics import DistributionMetrics, Protocol
 from lit_inpaint.runs.checkpoint_file import load
 from lit_inpaint.runs.run_dir import RunDir
 from lit_inpaint.storage.output_files import write_json, write_output
@@ -29,6 +29,7 @@ def evaluate_final_weights(
     data: InpaintingData,
     run: RunDir,
     protocol: Protocol,
+    distribution: DistributionMetrics | None,
     baselines: bool,
     check_deadline: Callable[[], None],
 ) -> None:
@@ -40,6 +41,7 @@ def evaluate_final_weights(
         data: the data module.
         run: the run directory.
         protocol: metrics and mask-ratio buckets.
+        distribution: builds metrics of all samples together, None for none.
         baselines: also evaluate classical methods.
         check_deadline: called before each completion; may raise to stop the evaluation.
     """
@@ -49,7 +51,7 @@ def evaluate_final_weights(
     name = type(model).__name__
     methods = {name: apply_subsampling(protocol, final.complete), **(dict(BASELINES) if baselines else {})}
     methods = {name: _with_deadline(method, check_deadline) for name, method in methods.items()}
-    scores = evaluate(methods, data.val_dataloader(), protocol, device)
+    scores = evaluate(methods, data.val_dataloader(), protocol, device, distribution)
     rows = scores.rows()
     manifest = data.manifest("val")
     with write_output(run.manifest) as part:
@@ -57,7 +59,8 @@ def evaluate_final_weights(
     images = f"{type(data).__name__}: {data.images().note}"
     write_json(run.final_evaluation, {"images": images, "rows": [{**row, "manifest": manifest.digest} for row in rows]})
     title = f"{name} after {trainer.global_step} steps, validation set, {data.val_transform.describe(data.size)}"
-    print_table(build_table(rows, protocol, title, describe_evaluation(scores, data, manifest)))
+    columns = next(iter(scores.distribution_scores.values()), ())
+    print_table(build_table(rows, protocol, title, describe_evaluation(scores, data, manifest), columns))
     for line in [*scores.notes(), *describe_comparison(rows, protocol, name)]:
         print(line)
     print(f"\nRun directory: {run.path}")

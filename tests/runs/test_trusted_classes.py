@@ -1,5 +1,7 @@
 """A paper outside the package, in a module of the user's own, works through every command."""
 
+import csv
+import json
 import os
 import subprocess
 import sys
@@ -10,14 +12,22 @@ import torch
 import yaml
 from PIL import Image
 
+from lit_inpaint.errors import UserError
+from lit_inpaint.metrics import load_metrics
+
 PAPER = '''
 from dataclasses import dataclass
+from pathlib import Path
 
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers.logger import DummyLogger
 from torch import nn
 
+from lit_inpaint.callbacks import log
 from lit_inpaint.data import Folder
 from lit_inpaint.engine import Inpainter
 from lit_inpaint.masks import Center
+from lit_inpaint.metrics import DistributionMetric, Metric, l1
 from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
 from lit_inpaint.types import Prediction
 
@@ -30,6 +40,62 @@ class Weights:
 @dataclass(frozen=True)
 class OwnMask(Center):
     """A mask source of the user."""
+
+
+class OwnCallback(Callback):
+    def __init__(self, number: int = 1) -> None:
+        self.number = number
+
+    def on_validation_epoch_end(self, trainer, pl_module) -> None:
+        pl_module.log("own/number", float(self.number))  # Lightning counts steps from 0
+        log(trainer, {"own/twice": 2.0 * self.number})
+
+    def state_dict(self):
+        return {"number": self.number}
+
+
+class OwnLogger(DummyLogger):
+    """A logger of the user, into a text file."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__()
+        self.file = file
+
+    def _write(self, line: str) -> None:
+        with Path(self.file).open("a") as file:
+            file.write(line + "\\n")
+
+    def log_hyperparams(self, params, *args, **kwargs) -> None:
+        self._write(f"width {params['model']['init_args']['width']}")
+
+    def log_metrics(self, metrics, step=None) -> None:
+        self._write(f"{step} {' '.join(sorted(metrics))}")
+
+
+BLUE = Metric("blue", lambda prediction, target: l1(prediction[:, 2:], target[:, 2:]), unit="%", higher_is_better=False)
+
+
+class OwnSetMetric(DistributionMetric):
+    """The number of completions."""
+
+    def __init__(self) -> None:
+        super().__init__("own_count", min_images=1)
+
+    def require_weights(self) -> None:
+        pass
+
+    def update(self, prediction, target) -> None:
+        self.sample_count += len(prediction)
+
+    def update_features(self, prediction, target) -> None:
+        pass
+
+    def compute(self):
+        self.num_samples = self.num_images = int(self.sample_count)
+        return self.sample_count.double()
+
+    def compute_distance(self):
+        raise NotImplementedError
 
 
 class OwnData(Folder):
@@ -77,6 +143,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "init_args": {"root": "images", "size": 32, "batch_size": 2, "workers": 0, "val_masks": [mask]},
         },
         "trainer": {"max_steps": 2, "val_check_interval": 2, "enable_progress_bar": False},
+        "callbacks": [{"class_path": "own_module.OwnCallback", "init_args": {"number": 7}}],
+        "loggers": [{"class_path": "own_module.OwnLogger", "init_args": {"file": "logged.txt"}}],
+        "metrics": ["own_module.BLUE", "own_module.OwnSetMetric", "psnr_hole"],
+        "best_metric": "val/blue",
         "wandb": {"mode": "disabled"},
         "ema": 0.9,
     }
@@ -93,6 +163,49 @@ def command(folder: Path, name: str, *options: str, trusted: str = "") -> subpro
 
 
 CHECKPOINT = "run/checkpoints/last.ckpt"
+
+
+@pytest.mark.xdist_group("own paper")
+def test_callbacks_loggers_and_metrics_add_to_ours(folder: Path) -> None:
+    """Validation, best.ckpt, the final evaluation, `evaluate` and `report` have them; ours stay."""
+    with (folder / "run" / "metrics.csv").open(newline="") as file:
+        rows = [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+    (validation,) = [row for row in rows if "val/psnr" in row]
+    assert {"val/blue", "val/psnr_hole", "val/ssim", "val_loss/generator"} <= validation.keys()
+    assert validation["step"] == "2"
+    assert [(row["step"], float(row["own/number"])) for row in rows if "own/number" in row] == [("1", 7.0)]
+    assert [(row["step"], float(row["own/twice"])) for row in rows if "own/twice" in row] == [("2", 14.0)]
+    logged = (folder / "logged.txt").read_text().splitlines()
+    assert logged[0] == "width 4"
+    assert any(line.startswith("2 ") and "val/blue" in line and "val/psnr" in line for line in logged)
+    content = torch.load(folder / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert content["callbacks"]["OwnCallback"] == {"number": 7}
+    assert content["callbacks"]["RunCheckpoint"]["best_value"] == pytest.approx(float(validation["val/blue"]), rel=1e-6)
+    final = json.loads((folder / "run" / "final_evaluation.json").read_text())["rows"]
+    values = {row["metric"]: row["value"] for row in final if row["bucket"] == "all"}
+    assert values["own_count"] == 2
+    assert values["blue"] > 0
+    evaluated = command(
+        folder, "evaluate", "--checkpoint", CHECKPOINT, "--experiment", "own.yaml", "--metrics", "own_module.BLUE", "ssim"
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "BLUE" in evaluated.stdout
+    reported = command(folder, "report", "run", "--output", "page.html", trusted="own_module")
+    assert reported.returncode == 0, reported.stderr
+    assert "BLUE" in (folder / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing.metric", "--metrics nothing.metric: No module named 'nothing'; give the import path"),
+        ("lit_inpaint.metrics.nothing", "--metrics lit_inpaint.metrics.nothing: module .* has no attribute 'nothing'"),
+        ("lit_inpaint.metrics.ALL", "--metrics lit_inpaint.metrics.ALL is str; expected a lit_inpaint.metrics.Metric"),
+    ],
+)
+def test_a_wrong_import_path_is_one_line(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_metrics([name])
 
 
 @pytest.mark.xdist_group("own paper")
