@@ -76,7 +76,7 @@ def test_a_file_of_another_network_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"other\.pth is not torchvision's SqueezeNet 1\.1 \(ImageNet\), for LPIPS$"):
         load_metrics([f"lpips_squeeze={file}"])
     file.write_bytes(b"text")
-    with pytest.raises(UserError, match=r"other\.pth cannot be read; give a state dict of torch\.save;"):
+    with pytest.raises(UserError, match=r"other\.pth cannot be read; give a state dict, as \.safetensors or of torch\.save;"):
         load_metrics([f"lpips_squeeze={file}"])
 
 
