@@ -40,6 +40,7 @@ from lit_inpaint.engine.any_size import predict_any_size
 from lit_inpaint.engine.checkpoint_metadata import describe_weights
 from lit_inpaint.engine.ddp_strategy import broadcast_buffers, broadcast_buffers_in_forward, no_sync, validate_strategy
 from lit_inpaint.engine.freezing import ModuleFreezer, find_modules, frozen
+from lit_inpaint.engine.fused_adam import use_fused_adam
 from lit_inpaint.engine.global_step import count_batch, stop_counting_optimizer_steps
 from lit_inpaint.engine.gradient_accumulation import MicroBatch, concat_predictions, slice_prediction, split_batch
 from lit_inpaint.engine.poisson_blending import poisson_blend
@@ -458,10 +459,11 @@ class Inpainter(LightningModule):
             )
 
     def on_train_start(self) -> None:
-        """End the run with its last stage; compile the generator if `training.compile` is set."""
+        """End the run with its last stage, prepare the optimizers, compile the generator if `training.compile` is set."""
         length, loop = self.stage_schedule.length, self.trainer.fit_loop.epoch_loop
         if length is not None and (loop.max_steps < 0 or length < loop.max_steps):
             loop.max_steps = length
+        use_fused_adam(self.trainer.optimizers)
         if self.training_settings.compile:
             self.generator.compile()  # in place: the names of the weights stay
 

@@ -1,4 +1,4 @@
-"""Count what would make the host wait for a GPU: values read from tensors, tensors of Python numbers, and collective calls between processes."""
+"""Count what makes the host wait for a GPU: values read from tensors, tensors of Python numbers, collective calls."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def _count(found: Counter[str]) -> None:
 def count_host_reads(found: Counter[str]) -> Iterator[None]:
     """Count what waits for a device, by file and function, into `found`.
 
-    These are values read from tensors by `float`, `.item()`, `.cpu()` and the like, and new tensors of Python numbers, also in an
-    index, which are copied to the device.
+    These are values read from tensors by `float`, `.item()`, `.cpu()` and the like, and new tensors of Python numbers, also in
+    an index, which are copied to the device.
     """
 
     def spy(original: Callable[..., Any]) -> Callable[..., Any]:
