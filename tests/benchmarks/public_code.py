@@ -1,9 +1,10 @@
 """Compare networks with the public code that they follow: speed, and whether the outputs are equal.
 
-    python tests/benchmarks/public_code.py --gin DIR --pconv DIR --wavemix DIR [--only NAME] [--modes MODE ...] [--rounds 5]
+    python tests/benchmarks/public_code.py --deepfill DIR --gin DIR --pconv DIR --wavemix DIR [--only NAME] [--modes MODE ...] [--rounds 5]
 
 Each DIR is a clone of one of these repositories; the script reads the given commit:
 
+    git clone https://github.com/nipponjo/deepfillv2-pytorch                           4899fd3  model/networks.py
     git clone https://github.com/rlct1/gin                                             cfcef5d  models/networks.py
     git clone https://github.com/naoto0804/pytorch-inpainting-with-partial-conv        8d64e7e  net.py
     git clone https://github.com/remag2069/WaveMix-Inpainting                          97b502f  suppliment.py
@@ -36,7 +37,7 @@ from torch import Tensor, nn
 
 from lit_inpaint.config.entry_point import tune_malloc
 from lit_inpaint.engine.inpainter import Inpainter
-from lit_inpaint.papers import DeepGIN, PConv, WaveMix
+from lit_inpaint.papers import DeepFillV2, DeepGIN, PConv, WaveMix
 from lit_inpaint.types import composite
 
 sys.path.append(str(Path(__file__).parents[1] / "papers"))
@@ -84,6 +85,11 @@ def wavemix(clone: Path) -> nn.Module:
     return network
 
 
+def deepfill(clone: Path) -> nn.Module:
+    network: nn.Module = module_of(clone, "4899fd38a9eb4008b1dc0edad7a0c4169521f618", "model/networks.py").Generator()
+    return network
+
+
 def run_deepgin(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
     return list(network(image * (1 - mask) + mask, mask)[1:])
 
@@ -91,6 +97,16 @@ def run_deepgin(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]
 def run_lit_inpaint_deepgin(model: Inpainter, image: Tensor, mask: Tensor) -> list[Tensor]:
     prediction = model(image, mask)
     return [prediction.image, prediction.stages["coarse"], prediction.stages["low_resolution"]]
+
+
+def run_deepfill(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
+    emptied, ones = (2 * image - 1) * (1 - mask), torch.ones_like(mask)
+    return [(output + 1) / 2 for output in network(torch.cat([emptied, ones, mask], dim=1), mask)]
+
+
+def run_lit_inpaint_deepfill(model: Inpainter, image: Tensor, mask: Tensor) -> list[Tensor]:
+    prediction = model(image, mask)
+    return [prediction.stages["coarse"], prediction.image]
 
 
 def run_pconv(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
@@ -124,6 +140,9 @@ class Case(NamedTuple):
 
 
 CASES = {
+    "deepfill": Case(
+        deepfill, lambda: DeepFillV2(variant="port"), run_deepfill, run_lit_inpaint_deepfill, 256, 2, "deepfillv2"
+    ),
     "gin": Case(deepgin, DeepGIN, run_deepgin, run_lit_inpaint_deepgin, 256, 2, "deepgin_generator"),
     "pconv": Case(
         pconv, lambda: PConv(levels=7), run_pconv, lambda m, x, k: [m(x, k).image], 256, 2, "pconv_unet_naoto_layers7"
@@ -136,6 +155,9 @@ CASES = {
 
 def weights_of(fixture: str) -> dict[str, Tensor]:
     metadata = parity.metadata(fixture)
+    if "state" in metadata:
+        rows = [row for row in metadata["state"] if row[3] != "constant"]  # such as the identity that fuses scores
+        return parity.fill_roles(rows, metadata["gain"])
     rows = [row for row in metadata["state_dict"] if row[3] != "alias"]
     state = parity.fill_all(rows, rules=[tuple(rule) for rule in metadata["weight_fill"]["rules"]])
     for key, _, _, action, *_ in metadata["state_dict"]:
@@ -230,7 +252,7 @@ def main() -> int:
     parser.add_argument("--only", choices=CASES)
     parser.add_argument("--modes", nargs="+", choices=("inference", "training", "float32", "bfloat16"), default=[])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, help="batch size (default: 2 for gin and pconv, 4 for wavemix)")
+    parser.add_argument("--batch", type=int, help="batch size (default: 2 for deepfill, gin and pconv, 4 for wavemix)")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     modes = [mode for mode in MODES if all(any(word in mode for word in pair & {*options.modes} or pair) for pair in PAIRS)]
