@@ -45,6 +45,7 @@ from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
 from lit_inpaint.nets.contextual_attention import patch_attention, require_patch_grid, subsample_nearest
+from lit_inpaint.nets.cpu.contiguous_halves import contiguous_halves
 from lit_inpaint.nets.padding import PaddedConv2d, Padding
 from lit_inpaint.nets.two_stage import decoder, dilated, encoder
 from lit_inpaint.official_weights import deepfill as official_weights
@@ -93,7 +94,7 @@ class GatedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c_in, H, W) to (B, c_out, H / stride, W / stride)."""
-        feature, gate = self.conv(x).chunk(2, dim=1)
+        feature, gate = contiguous_halves(self.conv(x))
         gated: Tensor = (relu(feature) if self.rectify else elu(feature)) * gate.sigmoid()
         return gated
 
