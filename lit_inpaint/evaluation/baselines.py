@@ -118,7 +118,6 @@ def frequency_selective(image: Tensor, mask: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W) multiples of 1/255; mid-gray if no pixel is known.
     """
-
     contrib = cast(Any, cv2).xphoto
 
     def fill(pixels: Pixels, hole: Pixels) -> Pixels:

@@ -161,6 +161,7 @@ class ContextEncoder(Inpainter):
         if not 0 <= overlap < size // 4:
             raise UserError(f"ContextEncoder: overlap is {overlap}; it takes 0 to {size // 4 - 1} pixels at size {size}")
         self.size = size
+        self._masks_checked = False  # of the first training batch
         self.generator = ContextEncoderGenerator(size, width, bottleneck)
         self.discriminator = CenterDiscriminator(size, discriminator_width)
         center, inner = torch.zeros(1, 1, size, size), torch.zeros(1, 1, size, size)
@@ -195,6 +196,7 @@ class ContextEncoder(Inpainter):
                 f"ContextEncoder fills only the central {self.size // 2}x{self.size // 2} of {self.size}x{self.size} pixels, "
                 f"and a mask has holes outside; use masks inside it, such as --data.val_masks '{center}'"
             )
+        self._masks_checked |= self.training
         emptied = torch.where(torch.maximum(mask, self.inner) > 0.5, self.fill_color.to(image.dtype), image)
         try:
             features = self.generator(_to_signed(emptied))
