@@ -61,6 +61,7 @@ def _train(
     import torch
 
     from lit_inpaint.cluster.launch_summary import describe_batch_size, experiment_batch_size, print_launch_summary
+    from lit_inpaint.engine.check_shapes import check_shapes
     from lit_inpaint.engine.tf32 import set_tf32
     from lit_inpaint.evaluation.evaluator import set_up
     from lit_inpaint.metrics import find_protocol, load_metrics
@@ -101,6 +102,8 @@ def _train(
         set_up(data, "fit", (protocol,))
         if resume is not None:
             check_same_images(resume.splits, data, run.path)
+        for size, batch_size in data.train_shapes():
+            check_shapes(model, size, batch_size, checked.trainer.max_steps)
         if checked.trainer.limit_val_batches != 0:
             check_validation_size(data, devices.processes)
         if launch.is_global_zero:

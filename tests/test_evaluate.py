@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -366,6 +367,21 @@ def test_a_grid_of_all_methods(checkpoint: Path, tmp_path: Path, capsys: pytest.
 
 
 SIZES = {"landscape": (520, 140), "odd": (61, 41), "portrait": (90, 150)}  # width x height
+
+
+def test_file_names_that_are_not_utf_8_keep_their_bytes(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in (b"M\xfcller.png", "Größe.png".encode()):
+        Image.new("RGB", (32, 32), (len(name), 0, 0)).save(folder / "x.png")
+        (folder / "x.png").rename(folder / os.fsdecode(name))
+    (tmp_path / "list.txt").write_bytes(b"M\xfcller.png\n" + "Größe.png\n".encode())
+    options = ["--data.class_path", "ListFile", "--data.root", str(folder), "--data.test", str(tmp_path / "list.txt")]
+    outputs = [str(tmp_path / "out" / f"t.{suffix}") for suffix in ("json", "csv", "md", "tex")]
+    argv = ["--checkpoint", str(checkpoint), *QUICK, *options, "--data.size", "32", "--output", *outputs]
+    assert evaluate.main([*argv, "--grid", str(tmp_path / "out" / "grid.png")]) == 0
+    assert b"\nM\xfcller #0," in (tmp_path / "out" / "t.images.csv").read_bytes()
+    assert b"\nM\xfcller #0," in (tmp_path / "out" / "t.manifest.csv").read_bytes()
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ def check(config: Config) -> Namespace:
     """
     from jsonargparse import ArgumentError
 
+    _check_text(config, "")
     config = copy.deepcopy(config)  # jsonargparse changes its input
     data = config.get("data")
     if isinstance(data, dict) and isinstance(data.get("init_args", {}), dict):
@@ -97,7 +98,23 @@ def check(config: Config) -> Namespace:
         raise UserError(format_config_error(str(error))) from None
     _check_groups(checked)
     _check_protocol(checked.protocol)
+    _check_seed(checked.seed)
     return checked
+
+
+def _check_text(value: object, key: str) -> None:
+    """Reject paths whose bytes are not UTF-8: no YAML file can hold them."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_text(item, f"{key}.{name}".strip("."))
+    elif isinstance(value, list):
+        for item in value:
+            _check_text(item, key)
+    elif isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        name = key.replace(".init_args", "")
+        raise UserError(
+            f"{name} {value!r} has bytes that are not UTF-8, which a configuration cannot hold; rename it or link to it"
+        )
 
 
 def _state_defaults(model: object) -> None:
@@ -135,6 +152,13 @@ def _check_protocol(name: str) -> None:
         find_protocol(name)
     except UserError as error:
         raise UserError(f"protocol: {error}") from None
+
+
+def _check_seed(seed: int) -> None:
+    from lit_inpaint.data.rng import MAX_SEED
+
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"seed is {seed}, it must be from 0 to {MAX_SEED}")
 
 
 def _check_groups(checked: Namespace) -> None:

@@ -78,13 +78,15 @@ def _expand(value: object) -> object:
     return str(user_path(value)) if isinstance(value, str) and value.startswith("~") else value
 
 
-def whole_number(minimum: int) -> Callable[[str], int]:
-    """Make a type for `add_argument`: an integer of at least `minimum`."""
+def whole_number(minimum: int, maximum: int = 2**63 - 1) -> Callable[[str], int]:
+    """Make a type for `add_argument`: an integer from `minimum` to `maximum`."""
 
     def parse(text: str) -> int:
         number = int(text) if text.strip().lstrip("+-").isdecimal() else None
         if number is None or number < minimum:
             raise argparse.ArgumentTypeError(f"expected a whole number of at least {minimum}, got {text!r}")
+        if number > maximum:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at most {maximum}, got {text!r}")
         return number
 
     return parse

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import io
 import os
 import sys
 import warnings
@@ -14,7 +15,12 @@ from lit_inpaint.errors import UserError
 
 
 def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Run a command's `main` and exit: status 2 with one line for a user's mistake or a full disk, 130 for Ctrl-C."""
+    """Run a command's `main` and exit: status 2 with one line for a user's mistake or a full disk, 130 for Ctrl-C.
+
+    Characters that the terminal's encoding does not have are printed as escapes.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main(sys.argv[1:]) or 0)
     except UserError as mistake:

@@ -17,6 +17,7 @@ from lit_inpaint.data.image_source import ImageSource
 from lit_inpaint.data.inpainting_dataset import EvalDataset, MixDataset, Sample, TrainDataset, collate
 from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.manifest import Manifest
+from lit_inpaint.data.rng import MAX_SEED
 from lit_inpaint.data.samplers import EvalSampler, InfiniteSampler, MixSampler
 from lit_inpaint.data.shared_memory_collate import SharedBatch, SharedMemoryCollate
 from lit_inpaint.data.splits import Splits, random_subset
@@ -29,6 +30,8 @@ from lit_inpaint.masks import FreeForm, MaskRatio, MaskSource, PerImageMasks
 from lit_inpaint.storage.user_path import user_path
 from lit_inpaint.types import Batch, as_floats
 
+MAX_COUNT = 2**31 - 1
+"""Maximum of sizes and counts; the number of a sample is a product of several of them and of the number of images."""
 MAX_DEFAULT_WORKERS = 8
 """Maximum number of loader processes where `workers` is not given."""
 
@@ -151,7 +154,7 @@ class InpaintingData(LightningDataModule, ABC):
         self.workers = None if workers is None else _require_min(0, "workers", workers)
         self.on_bad_file = on_bad_file
         self.cache = defaults.cache if cache is None else cache
-        self.seed = _require_min(0, "seed", seed)
+        self.seed = _require_min(0, "seed", seed, MAX_SEED)
         self.mix = mix
         self._splits: Splits | None = None
         self._train_dataset: TrainDataset | None = None
@@ -293,6 +296,13 @@ class InpaintingData(LightningDataModule, ABC):
             )
         return self._splits
 
+    def train_shapes(self) -> list[tuple[int, int]]:
+        """Return the side of the images in pixels, and the number of samples, of each kind of training batch."""
+        return [
+            (self.size, self.batch_size),
+            *((folder.size, folder.batch_size) for folder in (self.mix.folders if self.mix else ())),
+        ]
+
     def mixed_images(self) -> list[ImageSource]:
         """List the images of each folder of `mix`; none without a `mix`. They are only trained on."""
         found: list[ImageSource] = []
@@ -386,7 +396,8 @@ class InpaintingData(LightningDataModule, ABC):
         return max(1, min(MAX_DEFAULT_WORKERS, available_cores() // (self.trainer.num_devices if self.trainer else 1)))
 
 
-def _require_min(minimum: int, name: str, value: int) -> int:
-    if value < minimum:
-        raise UserError(f"data.{name} is {value}, it must be at least {minimum}")
+def _require_min(minimum: int, name: str, value: int, maximum: int = MAX_COUNT) -> int:
+    if not minimum <= value <= maximum:
+        limit = f"at least {minimum}" if value < minimum else f"at most {maximum}"
+        raise UserError(f"data.{name} is {value}, it must be {limit}")
     return value

@@ -11,6 +11,9 @@ from enum import IntEnum
 import numpy as np
 import torch
 
+MAX_SEED = 2**64 - 1
+"""Largest seed."""
+
 
 class RngStream(IntEnum):
     """Purpose of a draw.

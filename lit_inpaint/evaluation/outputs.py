@@ -112,7 +112,7 @@ def write_outputs(
 
 def _write_text(path: Path, text: str) -> None:
     with write_output(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="surrogateescape")  # file names keep their bytes
 
 
 def _images_csv(result: EvaluationResult) -> str:

@@ -29,7 +29,7 @@ class CSVLogger(Logger):
         self._rows: list[dict[str, str]] = []
         self._columns = ["step"]
         if path.exists():
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
             reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))  # a crash may truncate the last row
             self._rows = [{key: value for key, value in row.items() if value} for row in reader]
             self._columns = list(reader.fieldnames or self._columns)
@@ -67,7 +67,7 @@ class CSVLogger(Logger):
             self._columns += new
             self._write_all()
         else:
-            with self.path.open("a", newline="") as file:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, self._columns).writerow(row)
 
     @rank_zero_only
@@ -78,7 +78,7 @@ class CSVLogger(Logger):
             self._write_all()
 
     def _write_all(self) -> None:
-        with atomic_write(self.path) as part, part.open("w", newline="") as file:
+        with atomic_write(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(self._rows)

@@ -31,6 +31,7 @@ from lit_inpaint.errors import UserError
 
 STEP = "trainer/global_step"
 """Axis of every chart: number of trained batches."""
+_MAX_TAG, _MAX_PROJECT, _NOT_IN_PROJECT = 64, 128, "/\\#?%:"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,15 @@ class Wandb:
         for name in ("init_timeout", "finish_timeout"):
             if getattr(self, name) <= 0:
                 raise UserError(f"wandb.{name} is {getattr(self, name)}; give a number of seconds above 0")
+        # The rules of W&B, which would refuse to start the run.
+        for tag in self.tags:
+            if not 1 <= len(tag) <= _MAX_TAG:
+                raise UserError(f"wandb.tags: {tag!r} has {len(tag)} characters; W&B takes tags of 1 to {_MAX_TAG}")
+        if len(self.project) > _MAX_PROJECT or not set(self.project).isdisjoint(_NOT_IN_PROJECT):
+            raise UserError(
+                f"wandb.project {self.project!r}: W&B takes names of up to {_MAX_PROJECT} characters without any of "
+                f"{' '.join(_NOT_IN_PROJECT)}"
+            )
 
     def logger(self, run_dir: Path, name: str, config: dict[str, Any]) -> WandbRun | None:
         """Create the logger of a run directory, None for mode "disabled"; it writes and connects only in `WandbRun.start`.

@@ -93,7 +93,7 @@ class RunDir:
         if not self.config.is_file():
             return None
         try:
-            config = yaml.safe_load(self.config.read_text())
+            config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UserError(f"cannot read {self.config} ({error}); name another --run_dir") from None
         return config if isinstance(config, dict) else None
@@ -107,7 +107,7 @@ class RunDir:
         self.lock()
         try:
             with atomic_write(self.config) as part:
-                part.write_text(config)
+                part.write_text(config, encoding="utf-8")
             self._finished.unlink(missing_ok=True)
         except OSError as error:
             raise _not_writable(self.path, error) from error

@@ -1,6 +1,9 @@
 import errno
+import io
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,3 +93,21 @@ def test_other_errors_of_the_system_keep_their_traceback() -> None:
 
     with pytest.raises(OSError, match="input/output error"):
         entry_point.run_command(broken)
+
+
+@pytest.mark.parametrize(("encoding", "printed"), [("ascii", b"dB \\u2026 \\udcfc"), ("utf-8", "dB … \\udcfc".encode())])
+def test_a_terminal_without_a_character_shows_an_escape(encoding: str, printed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table must not be lost after hours of evaluation, as its names are printed at the end."""
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding=encoding, write_through=True))
+    with pytest.raises(SystemExit):
+        entry_point.run_command(lambda argv: print("dB … \udcfc"))
+    assert output.getvalue().strip() == printed
+
+
+def test_a_setting_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    argv = [*TINY, "--run_dir", str(tmp_path / "run"), "--data.root", os.fsdecode(b"M\xfcller")]
+    with pytest.raises(
+        UserError, match=r"^data.root 'M\\udcfcller' has bytes that are not UTF-8, which a configuration cannot hold"
+    ):
+        fit.main(argv)
