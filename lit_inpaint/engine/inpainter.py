@@ -578,9 +578,8 @@ class Inpainter(LightningModule):
         """
         raise self._takes_no_edges()
 
-    @final
     def require_edges(self) -> None:
-        """Raise a `UserError` if `complete` takes no edges."""
+        """Raise a `UserError` if `complete` takes no edges; overridden where the paper's arguments decide."""
         if type(self).predict_with_edges is Inpainter.predict_with_edges:
             raise self._takes_no_edges()
 

@@ -23,6 +23,9 @@ Deviations and choices:
 - The code reads BGR. `channels="bgr"` gives this order to both networks, as the released weights need it.
 - Spectral norm: the gradient flows through sigma, as in the code. The port divides its stored weights at each call instead.
 - Real and completed images are one batch of the discriminator, as in the code: one power iteration for both.
+- `guidance` adds a channel of edges in the holes to the input of the coarse network and of the discriminator. When inpainting it
+  holds the user's sketch (`--edges`), or 0. The edges to train with are Canny's: weights of the paper's detector, HED, are not
+  at hand. The code reads edges from files and thresholds them.
 - Size and length: 256 pixels, batches of 16; the code trains until stopped.
 """
 
@@ -40,6 +43,7 @@ from torch import Tensor, nn
 from torch.nn.functional import elu, l1_loss, leaky_relu, relu
 from torch.nn.utils.parametrizations import spectral_norm
 
+from lit_inpaint.edges import CannyEdges
 from lit_inpaint.engine.any_size import pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
@@ -121,20 +125,25 @@ class DeepFillV2Generator(nn.Module):
     """Coarse and refinement network (figure 3).
 
     Args:
+        guidance: a channel of edges in the holes, such as a user's sketch; see the top of this file.
+        canny_sigma: standard deviation of the Gaussian filter of the edges to train with, in pixels; with guidance only.
         width: nominal channels of the first layer, of which gating leaves half; a multiple of 4.
         dilations: of the dilated convolutions of both networks.
         attention_scale: factor inside the attention's softmax.
+        guidance: a channel of edges in the input.
         variant: as in `DeepFillV2`.
     """
 
-    def __init__(self, width: int, dilations: tuple[int, ...], attention_scale: float, variant: Variant) -> None:
+    def __init__(
+        self, width: int, dilations: tuple[int, ...], attention_scale: float, guidance: bool, variant: Variant
+    ) -> None:
         super().__init__()
         c, padding = width // 2, _padding(variant)
         gated = partial(GatedConv, padding=padding)
         self.attention_scale = attention_scale
         self.variant = variant
         self.coarse = nn.Sequential(
-            *encoder(gated, 5, (c, 2 * c, 2 * c, 4 * c, 4 * c)),
+            *encoder(gated, 6 if guidance else 5, (c, 2 * c, 2 * c, 4 * c, 4 * c)),
             *dilated(gated, 4 * c, dilations),
             *decoder(gated, 4 * c, c),
             to_rgb(c // 2, padding),
@@ -150,17 +159,19 @@ class DeepFillV2Generator(nn.Module):
         self.after_attention = nn.Sequential(*(gated(4 * c, 4 * c, 3, 1, 1) for _ in range(2)))
         self.decoder = nn.Sequential(*decoder(gated, 8 * c, c), to_rgb(c // 2, padding))
 
-    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, mask: Tensor, edges: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Complete images; sides are multiples of 8.
 
         Args:
             image: (B, 3, H, W) in [-1, 1], holes 0.
             mask: (B, 1, H, W), 1 = hole.
+            edges: (B, 1, H, W), 1 = edge, known pixels 0; None without guidance.
 
         Returns:
             Coarse and refined image, (B, 3, H, W) in [-1, 1].
         """
-        coarse = self.coarse(torch.cat([image, torch.ones_like(mask), mask], dim=1))
+        guides = [] if edges is None else [edges]
+        coarse = self.coarse(torch.cat([image, *guides, torch.ones_like(mask), mask], dim=1))
         completed = torch.where(mask > 0.5, coarse, image)
         features, hole = self.attention_branch(completed), self._attention_mask(mask)
         aligned, fuse = self.variant != "port", self.variant != "port_tf"
@@ -185,13 +196,14 @@ class SNPatchGAN(nn.Module):
 
     Args:
         width: channels of the first layer.
+        guidance: a channel of edges in the input.
         variant: as in `DeepFillV2`.
     """
 
-    def __init__(self, width: int, variant: Variant) -> None:
+    def __init__(self, width: int, guidance: bool, variant: Variant) -> None:
         super().__init__()
         w = width
-        widths = (4, w, 2 * w, 4 * w, 4 * w, 4 * w, 4 * w)
+        widths = (5 if guidance else 4, w, 2 * w, 4 * w, 4 * w, 4 * w, 4 * w)
         self.layers = nn.ModuleList(PaddedConv2d(a, b, 5, 2, padding=_padding(variant)) for a, b in pairwise(widths))
         for layer in self.layers:
             assert isinstance(layer, PaddedConv2d)
@@ -199,7 +211,7 @@ class SNPatchGAN(nn.Module):
             spectral_norm(layer.conv)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map image and mask (B, 4, H, W) to scores (B, 4 width, ceil(H / 64), ceil(W / 64))."""
+        """Map image, mask and, with guidance, edges (B, 4 or 5, H, W) to scores (B, 4 width, ceil(H / 64), ceil(W / 64))."""
         for layer in self.layers:
             x = leaky_relu(layer(x), 0.2)
         return x
@@ -211,7 +223,7 @@ class SNPatchGAN(nn.Module):
 class DeepFillV2(Inpainter):
     """DeepFill v2.
 
-    `Prediction.stages["coarse"]` is the image of the coarse network.
+    `Prediction.stages["coarse"]` is the image of the coarse network; with guidance, `stages["edges"]` are the edges it got.
 
     Args:
         variant: "paper", "official" (public code), "port" or "port_tf" (to PyTorch); see the top of this file.
@@ -233,13 +245,15 @@ class DeepFillV2(Inpainter):
     generator: DeepFillV2Generator
     discriminator: SNPatchGAN
     multiple: ClassVar[int] = 8
-    published_as: ClassVar[dict[str, dict[str, object]]] = {"DeepFillv2": {"width": 48}}
+    published_as: ClassVar[dict[str, dict[str, object]]] = {"DeepFillv2": {"width": 48, "guidance": False}}
     published_in: ClassVar[str | None] = "deepgin"
 
     def __init__(
         self,
         variant: Variant = "paper",
         channels: Channels = "rgb",
+        guidance: bool = False,
+        canny_sigma: float = 2.0,
         width: int = 48,
         discriminator_width: int = 64,
         dilations: tuple[int, ...] = (2, 4, 8, 16),
@@ -255,17 +269,44 @@ class DeepFillV2(Inpainter):
             raise UserError(f"DeepFillV2: width={width}; gating and the last layer halve it, so give a multiple of 4")
         self.variant = variant
         self.channels = channels
-        self.generator = DeepFillV2Generator(width, dilations, attention_scale, variant)
-        self.discriminator = SNPatchGAN(discriminator_width, variant)
+        self.edge_detector = CannyEdges(canny_sigma) if guidance else None
+        self.generator = DeepFillV2Generator(width, dilations, attention_scale, guidance, variant)
+        self.discriminator = SNPatchGAN(discriminator_width, guidance, variant)
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Map image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the raw output; sides from 24 pixels."""
+        return self._predict_guided(image, mask, None if self.edge_detector is None else torch.zeros_like(mask))
+
+    def training_forward(self, batch: Batch) -> Prediction:
+        """Complete a batch, with guidance by the edges of the complete images."""
+        if self.edge_detector is None:
+            return self._predict_guided(batch["image"], batch["mask"], None)
+        edges = batch["edges"] if "edges" in batch else self.edge_detector(batch["image"])
+        return self._predict_guided(batch["image"], batch["mask"], edges)
+
+    def predict_with_edges(self, image: Tensor, mask: Tensor, edges: Tensor) -> Tensor:
+        """Return the raw output for images of any size, with the user's `edges` (B, 1, H, W) in the holes.
+
+        Raises:
+            UserError: the network has no guidance.
+        """
+        self.require_edges()
+        return self._predict_guided(image, mask, edges).image
+
+    def require_edges(self) -> None:
+        """Raise a `UserError` if the network has no guidance."""
+        if self.edge_detector is None:
+            raise UserError("this DeepFillV2 takes no edges; leave them out, or train with --model.guidance true")
+
+    def _predict_guided(self, image: Tensor, mask: Tensor, edges: Tensor | None) -> Prediction:
         height, width = image.shape[-2:]
         require_patch_grid(height, width, 2 * _STRIDE)
+        guide = None if edges is None else edges * mask
+        padded_guide = None if guide is None else pad_to_multiple(guide, mask, self.multiple)[0]
         image, mask = pad_to_multiple(image, mask, self.multiple)
-        coarse, refined = self.generator(self._signed(image) * (1 - mask), mask)
+        coarse, refined = self.generator(self._signed(image) * (1 - mask), mask, padded_guide)
         coarse, refined = (self._unsigned(output[..., :height, :width]) for output in (coarse, refined))
-        return Prediction(refined, {"coarse": coarse})
+        return Prediction(refined, {"coarse": coarse} if guide is None else {"coarse": coarse, "edges": guide})
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute the L1 terms of both networks and the adversarial term."""
@@ -273,13 +314,14 @@ class DeepFillV2(Inpainter):
         return {
             "l1": 2 * l1_loss(prediction.image, target),  # of [-1, 1]
             "coarse": 2 * l1_loss(prediction.stages["coarse"], target),
-            "adversarial": lambda: hinge_generator(self._scores(_composite(batch, prediction), batch["mask"])),
+            "adversarial": lambda: hinge_generator(self._scores(_composite(batch, prediction), *_guides(batch, prediction))),
         }
 
     def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute the hinge loss; real and completed images are one batch of the discriminator."""
         images = torch.cat([batch["image"], _composite(batch, prediction)])
-        real, fake = self._scores(images, torch.cat([batch["mask"], batch["mask"]])).chunk(2)
+        guides = (torch.cat([guide, guide]) for guide in _guides(batch, prediction))
+        real, fake = self._scores(images, *guides).chunk(2)
         return {
             "real": hinge_real(self.record_logits("real", real)),
             "fake": hinge_fake(self.record_logits("fake", fake)),
@@ -294,8 +336,8 @@ class DeepFillV2(Inpainter):
         rank_zero_info(f"Loaded nipponjo's weights of the generator{'' if discriminator is None else ' and discriminator'}")
         return dropped
 
-    def _scores(self, image: Tensor, mask: Tensor) -> Tensor:
-        scores: Tensor = self.discriminator(torch.cat([self._signed(image), mask], dim=1))
+    def _scores(self, image: Tensor, *guides: Tensor) -> Tensor:
+        scores: Tensor = self.discriminator(torch.cat([self._signed(image), *guides], dim=1))
         return scores
 
     def _signed(self, image: Tensor) -> Tensor:
@@ -305,6 +347,11 @@ class DeepFillV2(Inpainter):
     def _unsigned(self, image: Tensor) -> Tensor:
         """Rescale from [-1, 1] to [0, 1], to RGB."""
         return ((image.flip(1) if self.channels == "bgr" else image) + 1) / 2
+
+
+def _guides(batch: Batch, prediction: Prediction) -> list[Tensor]:
+    """Return what the discriminator gets beside images: the mask and any edges."""
+    return [batch["mask"], *(image for name, image in prediction.stages.items() if name == "edges")]
 
 
 def _composite(batch: Batch, prediction: Prediction) -> Tensor:

@@ -146,6 +146,48 @@ def test_width_no_multiple_of_4_raises() -> None:
         DeepFillV2(width=6)
 
 
+# Guidance -------------------------------------------------------------------------------------------------------------------
+
+
+def test_guidance_by_edges(batch: Batch) -> None:
+    """Edges of known pixels are ignored, and without a sketch the channel is 0."""
+    model = make(guidance=True).eval().double()
+    image, mask = batch["image"].double(), batch["mask"].double()
+    sketch = torch.zeros_like(mask)
+    sketch[:, :, 10:20, 4:12] = 1
+    plain = model.complete(image, mask)
+    with torch.no_grad():
+        drawn = model.complete(image, mask, sketch)
+        assert not torch.equal(drawn, plain)
+        assert torch.equal(model.complete(image, mask, torch.maximum(sketch, 1 - mask)), drawn)
+        assert torch.equal(model.complete(image, mask, torch.zeros_like(mask)), plain)
+        assert model.complete(image[..., :30, :29], mask[..., :30, :29], sketch[..., :30, :29]).shape == (2, 3, 30, 29)
+    with pytest.raises(UserError, match=r"^this DeepFillV2 takes no edges; .*--model\.guidance true$"):
+        make().complete(image.float(), mask.float(), sketch)
+
+
+def test_guided_training(batch: Batch) -> None:
+    """Both networks get the edges of the complete image in the holes, computed where the batch has none."""
+    model = make(guidance=True)
+    edges = model.edge_detector(batch["image"])
+    assert model.edge_detector.sigma == 2.0
+    (prediction, same) = (model.training_forward(one) for one in (batch, Batch(**batch, edges=edges)))
+    assert torch.equal(prediction.stages["edges"], edges * batch["mask"])
+    assert prediction.stages["edges"].any()
+    assert torch.equal(prediction.image, same.image)
+    seen: list[Tensor] = []
+    model.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        evaluated(model.generator_losses(batch, prediction))
+        evaluated(model.discriminator_losses(batch, prediction.detach()))
+    guides = torch.cat([batch["mask"], edges * batch["mask"]], dim=1)
+    assert torch.equal(seen[0][:, 3:], guides)
+    assert torch.equal(seen[1][:, 3:], torch.cat([guides, guides]))
+    outputs = Outputs()
+    make_trainer(2, outputs).fit(model, loader(make_batches(2, size=32)))
+    assert len(outputs.seen) == 2
+
+
 # Public weights -------------------------------------------------------------------------------------------------------------
 
 
