@@ -26,7 +26,7 @@ _EPILOG = """
 White marks holes in the mask files; gray values are thresholded at one half. The mask of x.jpg is x.png or x_mask.png in the
 mask folder; a single mask file applies to all images. Edge maps are x.png or x_edges.png in a folder of their own; they count
 in the holes only. Images may have any size; pixels outside the holes keep their exact values. Results are 8-bit RGB PNG files
-with the names of the images.
+with the names of the images. They keep the ICC profile, the resolution in dpi and the EXIF data.
 """
 
 
@@ -41,6 +41,7 @@ def main(argv: list[str]) -> int:
     from lit_inpaint.data.pair_inpaint_inputs import check_pairs, pair_inputs, read_edges, read_pairs
     from lit_inpaint.evaluation.baselines import ClassicalMethod, find_method
     from lit_inpaint.runs.checkpoint_file import load
+    from lit_inpaint.storage.image_decode import read_metadata
 
     _check_method(options)
     edges = None if options.edges is None else Path(options.edges)
@@ -68,7 +69,7 @@ def main(argv: list[str]) -> int:
                 f"not enough memory on {device} to inpaint {pair.image}, {size} pixels; use a smaller image"
             ) from None
         with write_output(pair.output) as part:
-            result.save(part, format="PNG")
+            result.save(part, format="PNG", **read_metadata(pair.image))
     count = f"{len(pairs)} image{'s' * (len(pairs) > 1)}"
     name = method.label if isinstance(method, ClassicalMethod) else type(method).__name__
     print(f"{count} inpainted by {name}, mean mask ratio {sum(ratios) / len(ratios):.1%}, in {output}")

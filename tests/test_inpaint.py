@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 from tiny_gan import make_trainer
 
 import lit_inpaint
@@ -252,6 +252,42 @@ def test_a_turned_photo(run: Run, tmp_path: Path) -> None:
         run("input.jpg", "raw.png")
     assert run("input.jpg", "seen.png") == 0
     assert completed(tmp_path / "out" / "input.png").shape == (40, 30, 3)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_color_profile_resolution_and_exif_are_kept(suffix: str, run: Run, tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Artist] = (1 if suffix == "tif" else 6), "N. N."
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.ExifImageWidth: 40, ExifTags.Base.ExifImageHeight: 30, ExifTags.Base.ISOSpeed: 400}
+    exif[ExifTags.IFD.GPSInfo] = {ExifTags.GPS.GPSLatitudeRef: "N"}
+    save = {"icc_profile": profile, "exif": exif.tobytes(), "dpi": (300, 150)}
+    Image.new("RGB", (40, 30), "red").save(tmp_path / f"input.{suffix}", **save)
+    hole(tmp_path / "mask.png", (40, 30) if suffix == "tif" else (30, 40))
+    assert run(f"input.{suffix}", "mask.png") == 0
+    with Image.open(tmp_path / "out" / "input.png") as image:
+        assert image.info["icc_profile"] == profile
+        found = image.getexif()
+        assert ExifTags.Base.Orientation not in found  # the pixels are turned
+        assert found[ExifTags.Base.Artist] == "N. N."
+        inner = found.get_ifd(ExifTags.IFD.Exif)
+        assert inner[ExifTags.Base.ISOSpeed] == 400
+        assert (inner[ExifTags.Base.ExifImageWidth], inner[ExifTags.Base.ExifImageHeight]) == image.size
+        assert found.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] == "N"
+        if suffix != "webp":  # it holds no resolution
+            assert image.info["dpi"] == pytest.approx((300, 150) if suffix == "tif" else (150, 300), rel=1e-3)
+
+
+def test_a_profile_of_other_colors_and_broken_metadata_are_left_out(run: Run, tmp_path: Path) -> None:
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[16:20] = b"CMYK"
+    Image.new("CMYK", (40, 30), (0, 255, 255, 0)).save(
+        tmp_path / "input.jpg", icc_profile=bytes(profile), exif=b"Exif\0\0broken"
+    )
+    hole(tmp_path / "mask.png", (40, 30))
+    assert run("input.jpg", "mask.png") == 0
+    with Image.open(tmp_path / "out" / "input.png") as image:
+        assert not image.info.keys() & {"icc_profile", "exif"}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,28 @@ _ROTATED_ORIENTATIONS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 _PNG_WIDTH, _PNG_HEIGHT, _PNG_DEPTH, _PNG_COLOR = slice(16, 20), slice(20, 24), 24, 25
 _TIFF_DEPTH = 258
+_ICC_COLORS = slice(16, 20)
+"""Bytes of an ICC profile that name the color space of the pixels."""
+_MAX_DPI = 100_000
+_DESCRIPTIVE_TAGS = frozenset(
+    [
+        ExifTags.Base.ImageDescription,
+        ExifTags.Base.Make,
+        ExifTags.Base.Model,
+        ExifTags.Base.Software,
+        ExifTags.Base.DateTime,
+        ExifTags.Base.Artist,
+        ExifTags.Base.HostComputer,
+        ExifTags.Base.Rating,
+        ExifTags.Base.Copyright,
+        ExifTags.Base.XPTitle,
+        ExifTags.Base.XPComment,
+        ExifTags.Base.XPAuthor,
+        ExifTags.Base.XPKeywords,
+        ExifTags.Base.XPSubject,
+    ]
+)
+"""EXIF tags of the picture and its camera."""
 _LOW_BYTE = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGB;16N": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B"}
 """Pillow's modes that read the low byte of each 16-bit value, by those that read the high byte."""
 
@@ -109,6 +131,32 @@ def read_pixels(path: str | Path) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGBA" if image.has_transparency_data else opaque))
 
 
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Read what Pillow's `save` takes to keep an image's colors, print size and description in a file of its RGB pixels.
+
+    Args:
+        path: as in `read_image`.
+
+    Returns:
+        `icc_profile` if it is one of RGB colors, `dpi` (horizontal, vertical), and `exif`. They fit the image as `read_image`
+        returns it: rotated by its orientation, which is left out. A thumbnail is left out too. Broken metadata is none.
+    """
+    with suppress(Exception), Image.open(path) as image:  # the pixels have been read; their description may be broken
+        exif, found = image.getexif(), dict[str, Any]()
+        rotated = exif.get(ExifTags.Base.Orientation, 1) in _ROTATED_ORIENTATIONS
+        width, height = (image.height, image.width) if rotated else (image.width, image.height)
+        profile = image.info.get("icc_profile")
+        if profile and profile[_ICC_COLORS] == b"RGB ":
+            found["icc_profile"] = profile
+        horizontal, vertical = map(float, image.info.get("dpi", (0, 0)))
+        if 0 < horizontal < _MAX_DPI and 0 < vertical < _MAX_DPI:
+            found["dpi"] = (vertical, horizontal) if rotated else (horizontal, vertical)
+        if encoded := _encode_exif(exif, width, height):
+            found["exif"] = encoded
+        return found
+    return {}
+
+
 def read_shape(path: str | Path) -> tuple[int, int]:
     """Read (H, W) of the image that `read_image` returns, from the file's header alone.
 
@@ -121,6 +169,21 @@ def read_shape(path: str | Path) -> tuple[int, int]:
 def decode_shape(content: bytes, location: str) -> tuple[int, int]:
     """Read (H, W) from the bytes of an image file; see `read_shape` and `decode_image`."""
     return _shape(BytesIO(content), location)
+
+
+def _encode_exif(exif: Image.Exif, width: int, height: int) -> bytes:
+    """Encode the tags that describe an image, not its file: a TIFF has those of its compression among them."""
+    kept = Image.Exif()
+    for tag, value in exif.items():
+        if tag in _DESCRIPTIVE_TAGS:
+            kept[tag] = value
+    for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if tags := dict(exif.get_ifd(folder)):
+            for tag, side in ((ExifTags.Base.ExifImageWidth, width), (ExifTags.Base.ExifImageHeight, height)):
+                if tag in tags:
+                    tags[tag] = side
+            kept[folder] = tags
+    return kept.tobytes() if len(kept) else b""
 
 
 def _read_bytes(path: str | Path) -> bytes:
