@@ -1,6 +1,6 @@
 """Compare networks with the public code that they follow: speed, and whether the outputs are equal.
 
-    python tests/benchmarks/public_code.py --deepfill DIR --gin DIR --pconv DIR --wavemix DIR
+    python tests/benchmarks/public_code.py --deepfill DIR --gin DIR --lama DIR --pconv DIR --wavemix DIR
         [--only NAME] [--modes MODE ...] [--rounds 5]
 
 Each DIR is a clone of one of these repositories; the script reads the given commit:
@@ -9,8 +9,9 @@ Each DIR is a clone of one of these repositories; the script reads the given com
     git clone https://github.com/rlct1/gin                                             cfcef5d  models/networks.py
     git clone https://github.com/naoto0804/pytorch-inpainting-with-partial-conv        8d64e7e  net.py
     git clone https://github.com/remag2069/WaveMix-Inpainting                          97b502f  suppliment.py
+    git clone https://github.com/advimman/lama                                         786f593  saicinpainting/training/modules/ffc.py
 
-The last one also needs pywavelets. Packages that its networks do not use (lpips, piqa, einops) are not needed.
+WaveMix also needs pywavelets. Packages that its networks do not use (lpips, piqa, einops) are not needed.
 
 Each implementation runs in a process of its own; the two run interleaved, and each measures its own processor time and wall
 time. The public code runs unchanged, in float32, even if lit_inpaint runs under bfloat16 autocast. lit_inpaint runs as in
@@ -38,7 +39,7 @@ from torch import Tensor, nn
 
 from lit_inpaint.config.entry_point import tune_malloc
 from lit_inpaint.engine.inpainter import Inpainter
-from lit_inpaint.papers import DeepFillV2, DeepGIN, PConv, WaveMix
+from lit_inpaint.papers import DeepFillV2, DeepGIN, LaMa, PConv, WaveMix
 from lit_inpaint.types import composite
 
 sys.path.append(str(Path(__file__).parents[1] / "papers"))
@@ -89,6 +90,23 @@ def wavemix(clone: Path) -> nn.Module:
 def deepfill(clone: Path) -> nn.Module:
     network: nn.Module = module_of(clone, "4899fd38a9eb4008b1dc0edad7a0c4169521f618", "model/networks.py").Generator()
     return network
+
+
+def lama(clone: Path) -> nn.Module:
+    """The released "big-lama" has 18 blocks, this network 9. The sigmoid at its end is in `run_lama`."""
+    package = "saicinpainting"
+    modules = [f"{package}.training.modules.{name}" for name in ("base", "spatial_transform", "squeeze_excitation")]
+    unused = (package, f"{package}.training", f"{package}.training.modules", f"{package}.utils", *modules)
+    module = module_of(clone, "786f5936b27fb3dacd2b1ad799e4de968ea697e7", f"{package}/training/modules/ffc.py", *unused)
+    edge, inner = ({"ratio_gin": ratio, "ratio_gout": ratio, "enable_lfu": False} for ratio in (0, 0.75))
+    network: nn.Module = module.FFCResNetGenerator(
+        4, 3, add_out_act=False, init_conv_kwargs=edge, downsample_conv_kwargs=edge, resnet_conv_kwargs=inner
+    )
+    return network
+
+
+def run_lama(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
+    return [torch.sigmoid(network(torch.cat([image * (1 - mask), mask], dim=1)))]
 
 
 def run_deepgin(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
@@ -148,6 +166,7 @@ CASES = {
     "pconv": Case(
         pconv, lambda: PConv(levels=7), run_pconv, lambda m, x, k: [m(x, k).image], 256, 2, "pconv_unet_naoto_layers7"
     ),
+    "lama": Case(lama, LaMa, run_lama, lambda m, x, k: [m(x, k).image], 256, 2, "lama_fourier"),
     "wavemix": Case(
         wavemix, lambda: WaveMix(variant="official"), run_wavemix, run_lit_inpaint_wavemix, 96, 4, "wavemix_history97b502f"
     ),
