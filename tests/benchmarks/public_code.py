@@ -9,7 +9,7 @@ Each DIR is a clone of one of these repositories; the script reads the given com
     git clone https://github.com/rlct1/gin                                             cfcef5d  models/networks.py
     git clone https://github.com/naoto0804/pytorch-inpainting-with-partial-conv        8d64e7e  net.py
     git clone https://github.com/remag2069/WaveMix-Inpainting                          97b502f  suppliment.py
-    git clone https://github.com/advimman/lama                                         786f593  saicinpainting/training/modules/ffc.py
+    git clone https://github.com/advimman/lama                                         786f593  …/training/modules/ffc.py
 
 WaveMix also needs pywavelets. Packages that its networks do not use (lpips, piqa, einops) are not needed.
 

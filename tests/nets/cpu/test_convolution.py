@@ -1,5 +1,6 @@
 """Convolutions whose weight gradient is computed in another layout equal torch's on every machine."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,32 @@ def test_outputs_and_gradients_equal_torchs(name: str, input_layout: torch.memor
         assert found is not None
         assert wanted is not None
         torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+@pytest.mark.parametrize(("c_out", "kernel", "padding"), [(3, 7, 3), (1, 4, 2), (4, (3, 5), (1, 0))])
+def test_few_outputs_equal_torchs(
+    c_out: int, kernel: Any, padding: Any, padding_mode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+    to_few = convolution._convolve_to_few
+    monkeypatch.setattr(convolution, "_convolve_to_few", lambda *arguments: used.append(True) or to_few(*arguments))
+    torch.manual_seed(0)
+    exact = nn.Conv2d(6, c_out, kernel, padding=padding, padding_mode=padding_mode).to(memory_format=torch.channels_last)
+    fast = copy.deepcopy(exact)
+    use_fast_cpu_layers(fast)
+    x = torch.randn(2, 6, 9, 12)
+    torch.testing.assert_close(fast(x), exact(x), rtol=1e-5, atol=1e-5)
+    for layer in (fast, exact):
+        layer(x).square().sum().backward()
+    assert fast.weight.grad is not None
+    torch.testing.assert_close(fast.weight.grad, exact.weight.grad, rtol=1e-4, atol=1e-4)
+    assert len(used) == 2
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        low = fast(x)
+        assert low.dtype == torch.bfloat16
+        error, usual = ((y.double() - exact.double()(x.double())).abs().max() for y in (low, exact.float()(x)))
+    assert error < 2 * usual, "sums of rows are in float32"
 
 
 @pytest.mark.parametrize("frozen", ["input", "weights", "all"])
