@@ -1,7 +1,7 @@
 """Let Adam and AdamW update all weights in one kernel on GPUs.
 
-PyTorch's default there needs a dozen kernels for every hundred weights, and the host computes a bias correction for each weight.
-Small images train no faster than the host starts kernels. On CPUs PyTorch's default stays, which is exact to the last bit.
+PyTorch's default there starts a kernel for each operation of the update, and the host computes a bias correction for each
+weight. Small images train no faster than the host starts kernels. On CPUs PyTorch's default stays.
 """
 
 from __future__ import annotations

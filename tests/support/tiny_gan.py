@@ -102,9 +102,9 @@ class Outputs(Callback):
         self.seen.append(dict(outputs))
 
 
-def make_tiny(seed: int = 0, **arguments: Any) -> TinyGAN:
-    """Make a `TinyGAN` whose weights depend on `seed` alone, which is also the seed of its run."""
+def make_tiny(seed: int = 0, paper: type[TinyGAN] = TinyGAN, **arguments: Any) -> TinyGAN:
+    """Make a `TinyGAN`, or a subclass, whose weights depend on `seed` alone, which is also the seed of its run."""
     torch.manual_seed(seed)
-    model = TinyGAN(**arguments)
+    model = paper(**arguments)
     model.seed = seed
     return model

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from host_reads import CountInBatches, count_collectives
@@ -28,7 +28,7 @@ from lit_inpaint.callbacks import GeneratorEMA, NaNGuard, RunCheckpoint, Validat
 from lit_inpaint.cluster.checkpoint_on_signal import GracefulShutdown
 from lit_inpaint.engine.sync_batchnorm import SyncBatchNorm
 from lit_inpaint.settings import Adam, Stage, Training
-from lit_inpaint.types import Batch
+from lit_inpaint.types import Batch, Prediction, Terms
 
 STEPS = 10
 WHOLE = 8  # samples in a batch of one process; each of two processes has half of them
@@ -74,6 +74,7 @@ class Case:
         ema: decay of the EMA; None: no EMA.
         eps: of Adam, which turns the noise of a zero gradient into a step of the size noise / (noise + eps).
         count_all_reduces: count the reductions of gradients.
+        penalty: the discriminator has an R1 gradient penalty, which differentiates twice.
         count_collectives: count all other collective calls in three batches, with the callbacks of `fit` that make them.
     """
 
@@ -85,7 +86,20 @@ class Case:
     ema: float | None = None
     eps: float = 1e-8
     count_all_reduces: bool = False
+    penalty: bool = False
     count_collectives: bool = False
+
+
+class Penalized(TinyGAN):
+    """The tiny paper with an R1 penalty, the mean squared gradient of the discriminator at real images."""
+
+    def discriminator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        terms = dict(super().discriminator_losses(batch, prediction))
+        image = batch["image"].clone().requires_grad_()
+        assert self.discriminator is not None
+        (gradient,) = torch.autograd.grad(self.discriminator(image).sum(), image, create_graph=True)
+        real = cast(Tensor, terms["real"])
+        return {**terms, "real": real + gradient.square().sum(dim=(1, 2, 3)).mean()}
 
 
 @dataclass
@@ -133,6 +147,7 @@ class Recorder(Callback):
 def make_model(case: Case) -> TinyGAN:
     adam = {"generator": 1e-2, "discriminator": 2e-2}
     model = make_tiny(
+        paper=Penalized if case.penalty else TinyGAN,
         stages=case.stages,
         training=case.training,
         generator_optimizer=Adam(lr=adam["generator"], betas=(0.5, 0.9), eps=case.eps),
