@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from lit_inpaint.data.image_cache import ImageCache
 from lit_inpaint.data.image_source import ImageSource
 from lit_inpaint.data.workers import available_cores
 from lit_inpaint.errors import UserError
@@ -36,7 +37,7 @@ class ImageStore:
     Args:
         source: at least one image.
         on_bad_file: `skip` or `stop`.
-        cache: keep verified images in memory, up to `CACHE_BYTES`. Forked workers share them.
+        cache: keep verified images in memory, up to `CACHE_BYTES`. Loader processes share them.
 
     Raises:
         UserError: no image can be read, or one cannot and `on_bad_file` is `stop`.
@@ -45,7 +46,7 @@ class ImageStore:
     def __init__(self, source: ImageSource, on_bad_file: OnBadFile, cache: bool) -> None:
         self.source = source
         self.on_bad_file = on_bad_file
-        self._decoded: dict[int, Tensor] = {}
+        self._decoded = ImageCache()
         if len(source) <= MAX_VERIFIED_FILES:
             self._verify(cache)
         self.source.name(0)  # computes the common prefix of all names before loader processes are forked, not in each
@@ -61,7 +62,8 @@ class ImageStore:
         Raises:
             UnreadableImageError: the message names the image.
         """
-        return self._decoded[index] if index in self._decoded else self.source.read(index)
+        cached = self._decoded.get(index)
+        return self.source.read(index) if cached is None else cached
 
     def read_or_next(self, index: int) -> tuple[Tensor, int]:
         """Return image `index` as `read` does, and its index, or the next readable image and that one's index.

@@ -33,6 +33,7 @@ class CSVLogger(Logger):
             reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))  # a crash may truncate the last row
             self._rows = [{key: value for key, value in row.items() if value} for row in reader]
             self._columns = list(reader.fieldnames or self._columns)
+        self._kinds = set(map(_kind, self._rows))
 
     @property
     def name(self) -> str:
@@ -58,10 +59,12 @@ class CSVLogger(Logger):
         """Append one row of numbers and text."""
         cells = {name: value if isinstance(value, str) else f"{float(value):.8g}" for name, value in metrics.items()}
         row = {"step": str(step), **cells}
+        kind = _kind(row)
+        repeated = kind in self._kinds
+        if repeated:  # a resumed run repeats a validation that a kill interrupted
+            self._rows = [old for old in self._rows if _kind(old) != kind]
+        self._kinds.add(kind)
         self._rows.append(row)
-        repeated = [old for old in self._rows[:-1] if old["step"] == row["step"] and old.keys() == row.keys()]
-        for old in repeated:  # a resumed run repeats a validation that a kill interrupted
-            self._rows.remove(old)
         new = [name for name in row if name not in self._columns]
         if new or repeated or not self.path.exists():
             self._columns += new
@@ -74,6 +77,7 @@ class CSVLogger(Logger):
     def rewind(self, step: int) -> None:
         """Drop the rows of later steps than `step`."""
         self._rows = [row for row in self._rows if int(row["step"]) <= step]
+        self._kinds = set(map(_kind, self._rows))
         if self.path.exists():
             self._write_all()
 
@@ -82,3 +86,8 @@ class CSVLogger(Logger):
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(self._rows)
+
+
+def _kind(row: dict[str, str]) -> tuple[str, frozenset[str]]:
+    """Return the step of a row and the names of its values: two rows with the same ones are of the same event."""
+    return row["step"], frozenset(row)

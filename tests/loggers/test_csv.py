@@ -1,5 +1,6 @@
 import csv
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -58,3 +59,21 @@ def test_a_truncated_row_is_dropped(tmp_path: Path) -> None:
 def test_no_file_without_a_row(tmp_path: Path) -> None:
     CSVLogger(tmp_path / "metrics.csv").rewind(-1)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_row_costs_the_same_whatever_was_logged_before(tmp_path: Path) -> None:
+    class Rows(list[dict[str, str]]):
+        """Fails when all rows are read."""
+
+        def __iter__(self) -> NoReturn:
+            raise AssertionError("all rows are read for one more")
+
+        def __getitem__(self, index: Any) -> NoReturn:
+            raise AssertionError("rows are read for one more")
+
+    log = CSVLogger(tmp_path / "metrics.csv")
+    log.log_metrics({"a": 1.0}, 1)
+    log._rows = Rows(log._rows)
+    for step in range(2, 5):
+        log.log_metrics({"a": 1.0}, step)
+    assert [row["step"] for row in read(log.path)] == ["1", "2", "3", "4"]
