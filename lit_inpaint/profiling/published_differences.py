@@ -16,6 +16,7 @@ NOTES: Mapping[str, str] = MappingProxyType(
             "The paper's 14 M is the output of torchsummary, which counts the last of 4 modules twice: 5 x 2.734 M = 13.67 M. "
             "Published images/s: 96x96, batches of 40, one NVIDIA 1080."
         ),
+        "LaMa": "Published images/s: 96x96, batches of 40, one NVIDIA 1080.",
         "Custom CNN": "Published images/s: 96x96, batches of 40, one NVIDIA 1080.",
         "EdgeConnect": (
             "Published by LPI-Net's authors: parameters and file of one of two generators. They are the edge generator's, with "
