@@ -14,8 +14,8 @@ from lit_inpaint.runs.trusted_classes import trust
 
 _EPILOG = """
 FILE holds a state dict (.pth, .safetensors), or a checkpoint with one inside. Prefixes such as module. or generator. are
-removed. The names of weights are those of the paper here, or of its public code. The paper and its arguments are those of --experiment,
-or given by their YAML paths: --model.class_path lit_inpaint.papers.LaMa --model.blocks 18
+removed. The names of weights are those of the paper here, or of its public code. The paper and its arguments are those of
+--experiment, or given by their YAML paths: --model.class_path lit_inpaint.papers.LaMa --model.blocks 18
 
 The result is a checkpoint for evaluate, inpaint, cost and fit --init_from. With --experiment it also records that experiment's
 data, which evaluate then uses.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import re
 import shutil
 import sys
@@ -15,6 +16,10 @@ import pytest
 from PIL import Image
 
 from lit_inpaint import fit, papers
+from lit_inpaint.config.command_line import build_data
+from lit_inpaint.config.load_yaml import load_experiment
+from lit_inpaint.evaluation.published_rows import differences
+from lit_inpaint.published import PublishedTable
 
 ROOT = Path(__file__).parents[1]
 READMES = sorted(
@@ -117,6 +122,11 @@ def test_example_paper_trains_and_passes_its_tests(tmp_path: Path, monkeypatch: 
         pixels = np.random.default_rng(number).integers(0, 256, (40, 40, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(images / f"{number:02}.png")
     monkeypatch.chdir(tmp_path)
+    (published,) = re.findall(r"^```json\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
+    (table,) = [PublishedTable(**one) for one in json.loads(published)["tables"]]
+    data, _ = build_data(load_experiment("tiny_net_celeba"), ["--data.root", str(images)])
+    (other_images,) = differences(table, data, "test")  # not other masks, and not another size
+    assert other_images.startswith("other images (CelebA; here no img_align_celeba")
     options = "--data.size 32 --data.batch_size 2 --data.workers 0 --trainer.max_steps 2 --trainer.val_check_interval 2"
     options += " --trainer.enable_progress_bar false --wandb.mode disabled --run_dir run"
     assert fit.main(["--experiment", "tiny_net_celeba", "--data.root", str(images), *options.split()]) == 0

@@ -30,12 +30,11 @@ def predict_any_size(
     """
     height, width = image.shape[-2:]
     if subsample_above is not None and max(height, width) > subsample_above:
-        emptied = torch.where(mask > 0.5, 1.0, image)  # the resizing would mix the content of holes into known pixels
 
         def complete(small: Tensor, hole: Tensor) -> Tensor:
             return composite(small, network(small, hole).image, hole)
 
-        return complete_subsampled(complete, emptied, mask, subsample_above)
+        return complete_subsampled(complete, image, mask, subsample_above)
     return network(*pad_to_multiple(image, mask, multiple)).image[..., :height, :width]
 
 
@@ -79,13 +78,14 @@ def complete_subsampled(complete: Callable[[Tensor, Tensor], Tensor], image: Ten
 
     Args:
         complete: image (1, 3, size, size) and mask (1, 1, size, size), 1 = hole, to the completed image.
-        image: (B, 3, H, W) in [0, 1]; the resizing mixes the content of holes into neighboring pixels.
+        image: (B, 3, H, W) in [0, 1]; what its holes hold is ignored.
         mask: (B, 1, H, W), 1 = hole.
         size: side of the small images.
 
     Returns:
         (B, 3, H, W) in [0, 1].
     """
+    image = torch.where(mask > 0.5, 1.0, image)  # the resizing would mix the content of holes into known pixels
     height, width = image.shape[-2:]
     rows, columns = (max(1, round(side / size)) for side in (height, width))
     nearest = (rows * size, columns * size)

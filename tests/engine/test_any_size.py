@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import pixel_unshuffle
 
-from lit_inpaint.engine.any_size import interleave, pad_to_multiple, subsample
+from lit_inpaint.engine.any_size import complete_subsampled, interleave, pad_to_multiple, subsample
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,13 @@ def test_equal_steps_are_space_to_depth() -> None:
 def test_sides_must_divide() -> None:
     with pytest.raises(RuntimeError, match="invalid for input of size"):
         subsample(torch.rand(1, 3, 13, 24), 2, 2)
+
+
+@pytest.mark.parametrize("size", [(70, 51), (64, 96)])
+def test_subsampling_does_not_mix_the_content_of_holes_into_known_pixels(size: tuple[int, int]) -> None:
+    """The first resizing interpolates: the network may see of a hole only where it is."""
+    image, mask = torch.rand(1, 3, *size), torch.zeros(1, 1, *size)
+    mask[..., 20:40, 10:30] = 1
+    other = torch.where(mask > 0.5, 1 - image, image)
+    outputs = [complete_subsampled(lambda small, hole: small * (1 - hole), one, mask, 32) for one in (image, other)]
+    assert torch.equal(*outputs)

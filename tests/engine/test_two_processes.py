@@ -189,10 +189,15 @@ def test_an_unsupported_strategy_is_one_line_of_one_process(tmp_path: Path, monk
     assert not (tmp_path / "run").exists()
 
 
-def start_by_launcher(experiment: str, folder: Path, launcher: str, **variables: str) -> tuple[list[int], str]:
-    """Run `fit` without a run directory in `folder`, in two processes of torchrun or srun; return statuses and text."""
+def start_by_launcher(
+    experiment: str, folder: Path, launcher: str, watchdog_timeout: int = 90, **variables: str
+) -> tuple[list[int], str]:
+    """Run `fit` without a run directory in `folder`, in two processes of torchrun or srun; return statuses and text.
+
+    The timeout is short only where a process hangs: on a busy machine a start or a batch may take seconds.
+    """
     command = [*SCRIPT, *TINY, "--experiment", experiment, "--data.val_crops", "5", "--data.batch_size", "1", *CPU[:2]]
-    command += ["--watchdog_timeout", "2"]
+    command += ["--watchdog_timeout", str(watchdog_timeout)]
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCH_VARIABLES}
     environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH, **variables}
     started = [(["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"], environment)]
@@ -223,7 +228,7 @@ def test_a_process_that_hangs_under_torchrun_is_named_and_the_run_resumes(
     experiment: str, two: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     """Without options for the run folder and devices, the processes agree, and the second start finds the first folder."""
-    _, printed = start_by_launcher(experiment, tmp_path, "torchrun", FAULT="starved:5:1")
+    _, printed = start_by_launcher(experiment, tmp_path, "torchrun", 2, FAULT="starved:5:1")
     (folder,) = (tmp_path / "runs" / "tiny").iterdir()
     assert printed.count("processes   2 = 1 node x 2 devices (CPU), started by torchrun") == 1
     (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from run_dirs import CONFIG, locked, make_run_dir
+from run_directories import CONFIG, locked, make_run_dir
 from tiny_runs import TINY, run
 
 from lit_inpaint import fit

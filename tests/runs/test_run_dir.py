@@ -3,7 +3,7 @@ import fcntl
 from pathlib import Path
 
 import pytest
-from run_dirs import CONFIG, locked, make_run_dir
+from run_directories import CONFIG, locked, make_run_dir
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.runs.run_dir import RunDir
