@@ -118,17 +118,18 @@ def patch_attention(
             norm = (energy + PATCH**2 * channels * _ADDED_EPSILON).sqrt()
         else:
             norm = energy.clamp_min(_MIN_NORM**2).sqrt()
-        pixels = (small.flatten(2).transpose(1, 2) @ small.flatten(2)).view(batch, rows, columns, rows, columns)
-        scores = _add_shifted(_add_shifted(pixels, 1, 3, (-1, 1)), 2, 4, (-1, 1)).flatten(3).flatten(1, 2) / norm
+        # One name for all large matrices, so that each is freed when the next is there.
+        scores = (small.flatten(2).transpose(1, 2) @ small.flatten(2)).view(batch, rows, columns, rows, columns)
+        scores = _add_shifted(scores, 1, 3, (-1, 1))
+        scores = _add_shifted(scores, 2, 4, (-1, 1)).flatten(3).flatten(1, 2) / norm
         if fuse:
             scores = _add_shifted(scores, 1, 2, (-1, 1)).view(batch, rows, columns, rows, columns)
-            by_columns = scores.permute(0, 2, 1, 4, 3).reshape(batch, rows * columns, rows * columns)
-            by_columns = _add_shifted(by_columns, 1, 2, (-1, 1)).view(batch, columns, rows, columns, rows)
-            scores = by_columns.permute(0, 2, 1, 4, 3).reshape(batch, rows * columns, rows * columns)
+            scores = scores.permute(0, 2, 1, 4, 3).reshape(batch, rows * columns, rows * columns)
+            scores = _add_shifted(scores, 1, 2, (-1, 1)).view(batch, columns, rows, columns, rows)
+            scores = scores.permute(0, 2, 1, 4, 3).reshape(batch, rows * columns, rows * columns)
         valid = 1 - max_pool2d(hole.to(features.dtype), PATCH, 1, 1).flatten(2)
-        weights = (torch.softmax(scores * (scale * valid), dim=-1) * valid).view(batch, rows, columns, rows, columns)
-        rebuilt = _paste_overlapping(weights, features)
-        return rebuilt / 4
+        scores = torch.softmax(scores * (scale * valid), dim=-1) * valid
+        return _paste_overlapping(scores.view(batch, rows, columns, rows, columns), features) / 4
 
 
 def require_patch_grid(height: int, width: int, stride: int) -> None:
