@@ -289,6 +289,19 @@ def test_checkpoints(tmp_path: Path, batch: Batch) -> None:
     assert torch.equal(found, expected)
 
 
+def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path: Path) -> None:
+    batches, states = make_batches(1, size=32) * 5, []  # a list does not remember its place
+    for stops in ((5,), (1, 3, 5)):
+        checkpoint = None
+        for stop in stops:
+            model, trainer = make(), make_trainer(stop)
+            trainer.fit(model, loader(batches), ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+            checkpoint = tmp_path / f"{stop}.ckpt"
+            trainer.save_checkpoint(checkpoint)
+        states.append(model.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
 def test_golden_curve() -> None:
     """After an intended change of the curve, run `python tests/papers/golden.py --write`."""
     expected, found = golden.read("deepfill_v2"), golden.measure("deepfill_v2")
