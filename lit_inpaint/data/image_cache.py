@@ -39,7 +39,7 @@ class ImageCache:
             return {}
         if self._file is None:
             self._file = os.memfd_create("lit_inpaint images")
-            with open(self._file, "wb", closefd=False) as file:  # noqa: PTH123 (a descriptor)
+            with open(self._file, "wb", closefd=False) as file:
                 for image in self._images.values():
                     file.write(image.permute(1, 2, 0).contiguous().numpy().tobytes())
         shapes = np.array([(index, *image.shape[1:]) for index, image in self._images.items()], np.int64)

@@ -25,9 +25,10 @@ from lit_inpaint.storage.user_path import user_path
 class ListFile(InpaintingData):
     """Images listed in text files with one path per line (such as DeepFill's `.flist`, or Places2's `.txt` lists).
 
-    Paths are relative to `root`, or without it to the folder of their list; class numbers after the paths are ignored. With a
-    `root`, a list of absolute paths on another machine can be used: as many leading folders are dropped as needed to find the
-    first file.
+    Paths are relative to `root`, or without it to the folder of their list; class numbers after the paths are ignored. Lists
+    are in UTF-8, in UTF-16 with a byte order mark, or in Latin-1, and may have been written on Windows (`G:/faces/1.png`, also
+    with backslashes). With a `root`, a list of absolute paths on another machine can be used: as many leading folders are
+    dropped as needed to find the first file.
 
     Splits: the lists `train`, `val` and `test`. Val is used as test, or test as val, if one is missing. Without both, the
     training list is split 90:5:5 by the paths and `seed`.
@@ -120,6 +121,8 @@ class ListFile(InpaintingData):
         folder = (path.parent if self.root is None else Path(self.root)).absolute()
         if not (folder / lines[0]).is_file() and all(re.search(r"\S\s+\d+$", line) for line in lines):
             lines = [line.rsplit(maxsplit=1)[0] for line in lines]  # each path is followed by the number of its class
+        if not (folder / lines[0]).is_file() and re.match(r"[A-Za-z]:[\\/]|[^/]*\\", lines[0]):
+            lines = [re.sub("^[A-Za-z]:/", "/", line.replace("\\", "/")) for line in lines]  # written on Windows
         if self.root is not None:
             dropped = _leading_parts_to_drop(folder, lines[0])
             lines = [line.split("/", dropped)[-1] for line in lines] if dropped else lines

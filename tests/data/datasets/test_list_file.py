@@ -127,3 +127,14 @@ def test_a_list_without_a_byte_order_mark_in_utf_16_is_refused(tmp_path: Path) -
     (tmp_path / "list.txt").write_bytes("1.png\n".encode("utf-16-le"))
     with pytest.raises(UserError, match=r"list\.txt is not a text file in UTF-8, as it has zero bytes; save it as UTF-8"):
         ListFile(test=str(tmp_path / "list.txt")).splits()
+
+
+@pytest.mark.parametrize("start", ["", "G:/image_inpainting/", "g:\\image_inpainting\\"])
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_paths_of_windows(write: Write, tmp_path: Path, start: str, separator: str) -> None:
+    names = ["faces/a/1.png", "faces/b/2.png"]
+    for name in names:
+        write(name)
+    train = _list(tmp_path / "train.flist", *(start + name.replace("/", separator) for name in names), end="\r\n")
+    listed = ListFile(str(tmp_path), test=train).splits().test
+    assert [path.relative_to(tmp_path).as_posix() for path in listed] == names
