@@ -161,7 +161,6 @@ class ContextEncoder(Inpainter):
         if not 0 <= overlap < size // 4:
             raise UserError(f"ContextEncoder: overlap is {overlap}; it takes 0 to {size // 4 - 1} pixels at size {size}")
         self.size = size
-        self._masks_checked = False  # of the first training batch
         self.generator = ContextEncoderGenerator(size, width, bottleneck)
         self.discriminator = CenterDiscriminator(size, discriminator_width)
         center, inner = torch.zeros(1, 1, size, size), torch.zeros(1, 1, size, size)
@@ -177,13 +176,20 @@ class ContextEncoder(Inpainter):
         self.fill_color: Tensor
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
-        """Map image (B, 3, size, size) in [0, 1] and mask (B, 1, size, size), 1 = hole, to the image with another center.
+        """Map image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the image with another center.
+
+        In training the images have the network's size; otherwise they are resized to it, and the output back.
 
         Raises:
-            UserError: another size, or a hole outside the center; in training, the masks of every 50th batch are checked.
+            UserError: another size in training, or a hole outside the center; in training, the masks of every 50th batch are checked.
         """
-        if image.shape[-2:] != (self.size, self.size):
-            height, width = image.shape[-2:]
+        height, width = image.shape[-2:]
+        size = (self.size, self.size)
+        if (height, width) != size and not self.training:
+            emptied = torch.where(mask > 0.5, self.fill_color.to(image.dtype), image)
+            hole = interpolate(mask, size, mode="bilinear", antialias=True).gt(0.5).to(mask)
+            return Prediction(resize_bicubic(self(resize_bicubic(emptied, size), hole).image, (height, width)))
+        if (height, width) != size:
             raise UserError(
                 f"ContextEncoder takes {self.size}x{self.size} images in training, and these are {height}x{width}; set "
                 f"--data.size {self.size}"
@@ -196,7 +202,6 @@ class ContextEncoder(Inpainter):
                 f"ContextEncoder fills only the central {self.size // 2}x{self.size // 2} of {self.size}x{self.size} pixels, "
                 f"and a mask has holes outside; use masks inside it, such as --data.val_masks '{center}'"
             )
-        self._masks_checked |= self.training
         emptied = torch.where(torch.maximum(mask, self.inner) > 0.5, self.fill_color.to(image.dtype), image)
         try:
             features = self.generator(_to_signed(emptied))
@@ -210,16 +215,6 @@ class ContextEncoder(Inpainter):
         filled = (at_least_float32(features).tanh() + 1) / 2
         quarter = self.size // 4
         return Prediction(torch.where(self.center > 0.5, pad(filled, (quarter,) * 4), emptied))
-
-    def predict(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Return the output (B, 3, H, W) for images of any size, resized to that of the network and back."""
-        height, width = image.shape[-2:]
-        size = (self.size, self.size)
-        if (height, width) == size:
-            return self(image, mask).image  # type: ignore[no-any-return]
-        emptied = torch.where(mask > 0.5, self.fill_color.to(image.dtype), image)
-        hole = interpolate(mask, size, mode="bilinear", antialias=True).gt(0.5).to(mask)
-        return resize_bicubic(self(resize_bicubic(emptied, size), hole).image, (height, width))
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute eq. 1 with the weighted frame, and the generator's part of eq. 2."""

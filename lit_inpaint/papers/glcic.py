@@ -183,7 +183,7 @@ class GLCIC(Inpainter):
     Args:
         variant: "paper" or "official" (public code); see the top of this file.
         size: side of the training images; only the discriminator depends on it.
-        local_size: side of the crops, in whose center the hole lies.
+        local_size: side of the crops, in whose center the hole lies; None: half of `size`.
         global_layers: convolutions of the discriminator's global branch: 6 for 256x256 images, 5 for 160x160.
         width: channels of the generator's first layer, even.
         discriminator_width: channels of the discriminator's first layers.
@@ -210,7 +210,7 @@ class GLCIC(Inpainter):
         self,
         variant: Variant = "paper",
         size: int = 256,
-        local_size: int = 128,
+        local_size: int | None = None,
         global_layers: int = 6,
         width: int = 64,
         discriminator_width: int = 64,
@@ -225,6 +225,7 @@ class GLCIC(Inpainter):
         training: Training = Training(),
     ) -> None:
         super().__init__(weights, generator_optimizer, discriminator_optimizer, training, stages)
+        local_size = size // 2 if local_size is None else local_size
         if local_size > size:
             raise UserError(
                 f"GLCIC: crops of {local_size} pixels do not fit into images of {size}; set local_size to {size // 2}"
@@ -279,7 +280,7 @@ class GLCIC(Inpainter):
         if (height, width) != (size, size):
             raise UserError(
                 f"GLCIC's discriminator takes {size}x{size} images, and these are {height}x{width}; set --data.size {size}, "
-                f"or --model.size {width} --model.local_size {width // 2}"
+                f"or --model.size {width}"
             )
         logits: Tensor = self.discriminator(image, crop_windows(image, windows_around_holes(mask, side, anywhere), side))
         return logits

@@ -1,12 +1,14 @@
 """Compare networks with the public code that they follow: speed, and whether the outputs are equal.
 
-    python tests/benchmarks/public_code.py --deepfill DIR --gin DIR --lama DIR --pconv DIR --wavemix DIR
+    python tests/benchmarks/public_code.py --context_encoder DIR --deepfill DIR --gin DIR --glcic DIR --lama DIR --pconv DIR --wavemix DIR
         [--only NAME] [--modes MODE ...] [--rounds 5]
 
 Each DIR is a clone of one of these repositories; the script reads the given commit:
 
     git clone https://github.com/nipponjo/deepfillv2-pytorch                           4899fd3  model/networks.py
+    git clone https://github.com/BoyuanJiang/context_encoder_pytorch                   01cbf96  model.py
     git clone https://github.com/rlct1/gin                                             cfcef5d  models/networks.py
+    git clone https://github.com/otenim/GLCIC-PyTorch                                  3f9de13  models.py, layers.py
     git clone https://github.com/naoto0804/pytorch-inpainting-with-partial-conv        8d64e7e  net.py
     git clone https://github.com/remag2069/WaveMix-Inpainting                          97b502f  suppliment.py
     git clone https://github.com/advimman/lama                                         786f593  …/training/modules/ffc.py
@@ -39,7 +41,7 @@ from torch import Tensor, nn
 
 from lit_inpaint.config.entry_point import tune_malloc
 from lit_inpaint.engine.inpainter import Inpainter
-from lit_inpaint.papers import DeepFillV2, DeepGIN, LaMa, PConv, WaveMix
+from lit_inpaint.papers import GLCIC, ContextEncoder, DeepFillV2, DeepGIN, LaMa, PConv, WaveMix
 from lit_inpaint.types import composite
 
 sys.path.append(str(Path(__file__).parents[1] / "papers"))
@@ -67,6 +69,36 @@ class _Anything(types.ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         return type(name, (nn.Module,), {}) if name[0].isupper() else lambda *_, **__: None
+
+
+def context_encoder(clone: Path) -> nn.Module:
+    options = types.SimpleNamespace(nc=3, nef=64, ngf=64, nBottleneck=4000, ngpu=1)
+    network: nn.Module = module_of(clone, "01cbf96", "model.py")._netG(options)
+    return network
+
+
+def run_context_encoder(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
+    color = torch.tensor([117, 104, 123]).view(3, 1, 1) / 255
+    emptied = image.clone()
+    emptied[..., 36:92, 36:92] = color
+    return [(network(2 * emptied - 1) + 1) / 2]
+
+
+def run_lit_inpaint_context_encoder(model: Inpainter, image: Tensor, mask: Tensor) -> list[Tensor]:
+    hole = torch.zeros_like(mask)
+    hole[..., 36:92, 36:92] = 1
+    return [model(image, hole).image[..., 32:96, 32:96]]
+
+
+def glcic(clone: Path) -> nn.Module:
+    sys.modules["layers"] = module_of(clone, "3f9de13", "layers.py")
+    network: nn.Module = module_of(clone, "3f9de13", "models.py").CompletionNetwork()
+    return network
+
+
+def run_glcic(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
+    color = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    return [network(torch.cat([image - image * mask + color * mask, mask], dim=1))]
 
 
 def deepgin(clone: Path) -> nn.Module:
@@ -146,6 +178,11 @@ def run_lit_inpaint_wavemix(model: Inpainter, image: Tensor, mask: Tensor) -> li
 Runs = Callable[[Any, Tensor, Tensor], list[Tensor]]
 
 
+def glcic_generator() -> Inpainter:
+    """The whole generator and a small discriminator, which this comparison does not use."""
+    return GLCIC(size=32, local_size=16, global_layers=5, discriminator_width=4, features=8)
+
+
 class Case(NamedTuple):
     """A network: how to build and call both implementations, image side, batch size, and the fixture with its weights."""
 
@@ -159,10 +196,14 @@ class Case(NamedTuple):
 
 
 CASES = {
+    "context_encoder": Case(
+        context_encoder, ContextEncoder, run_context_encoder, run_lit_inpaint_context_encoder, 128, 4, "context_encoder"
+    ),
     "deepfill": Case(
         deepfill, lambda: DeepFillV2(variant="port"), run_deepfill, run_lit_inpaint_deepfill, 256, 2, "deepfillv2"
     ),
     "gin": Case(deepgin, DeepGIN, run_deepgin, run_lit_inpaint_deepgin, 256, 2, "deepgin_generator"),
+    "glcic": Case(glcic, glcic_generator, run_glcic, lambda m, x, k: [m(x, k).image], 256, 2, "glcic"),
     "pconv": Case(
         pconv, lambda: PConv(levels=7), run_pconv, lambda m, x, k: [m(x, k).image], 256, 2, "pconv_unet_naoto_layers7"
     ),

@@ -147,7 +147,7 @@ def test_masks_outside_the_center_are_one_line() -> None:
         ):
             model(image, mask)
     with pytest.raises(UserError, match=r"takes 32x32 images in training, and these are 64x64; set --data.size 32"):
-        model(torch.rand(1, 3, 64, 64), center(64, 8, 1))
+        make()(torch.rand(2, 3, 64, 64), center(64, 8, 2))
     for size in (8, 96):
         with pytest.raises(UserError, match=f"size is {size}; it takes powers of 2"):
             make(size=size)
