@@ -181,7 +181,7 @@ class ContextEncoder(Inpainter):
         In training the images have the network's size; otherwise they are resized to it, and the output back.
 
         Raises:
-            UserError: another size in training, or a hole outside the center; in training, the masks of every 50th batch are checked.
+            UserError: another size in training, or a hole outside the center; in training, every 50th batch is checked.
         """
         height, width = image.shape[-2:]
         size = (self.size, self.size)

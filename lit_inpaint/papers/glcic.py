@@ -154,17 +154,20 @@ class ContextDiscriminator(nn.Module):
     Args:
         size: side of the images.
         local_size: side of the crops.
-        global_layers: convolutions of the global branch; the local one has five.
+        global_layers: convolutions of the global branch.
+        local_layers: convolutions of the local branch.
         width: channels of the first convolution.
         features: of each branch.
         norm_first: batch norm before ReLU.
     """
 
-    def __init__(self, size: int, local_size: int, global_layers: int, width: int, features: int, norm_first: bool) -> None:
+    def __init__(
+        self, size: int, local_size: int, global_layers: int, local_layers: int, width: int, features: int, norm_first: bool
+    ) -> None:
         super().__init__()
         self.size = size
         self.local_size = local_size
-        self.local_branch = Branch(local_size, 5, width, features, norm_first)
+        self.local_branch = Branch(local_size, local_layers, width, features, norm_first)
         self.global_branch = Branch(size, global_layers, width, features, norm_first)
         self.to_logit = nn.Linear(2 * features, 1)
 
@@ -185,6 +188,7 @@ class GLCIC(Inpainter):
         size: side of the training images; only the discriminator depends on it.
         local_size: side of the crops, in whose center the hole lies; None: half of `size`.
         global_layers: convolutions of the discriminator's global branch: 6 for 256x256 images, 5 for 160x160.
+        local_layers: convolutions of the discriminator's local branch; fewer for crops of less than 32 pixels.
         width: channels of the generator's first layer, even.
         discriminator_width: channels of the discriminator's first layers.
         features: channels of the discriminator's fully connected layers.
@@ -212,6 +216,7 @@ class GLCIC(Inpainter):
         size: int = 256,
         local_size: int | None = None,
         global_layers: int = 6,
+        local_layers: int = 5,
         width: int = 64,
         discriminator_width: int = 64,
         features: int = 1024,
@@ -233,7 +238,9 @@ class GLCIC(Inpainter):
         self.variant = variant
         self.blending = blending
         self.generator = CompletionNetwork(width, norm_first)
-        self.discriminator = ContextDiscriminator(size, local_size, global_layers, discriminator_width, features, norm_first)
+        self.discriminator = ContextDiscriminator(
+            size, local_size, global_layers, local_layers, discriminator_width, features, norm_first
+        )
         self.register_buffer("mean_color", torch.tensor(mean_color).view(1, 3, 1, 1), persistent=False)
         self.mean_color: Tensor
 
