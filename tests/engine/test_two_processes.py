@@ -51,11 +51,16 @@ def arguments(experiment: str, folder: Path, *options: str) -> list[str]:
 
 
 def run_two(
-    experiment: str, folder: Path, *options: str, fault: str | None = None, script: tuple[str, ...] = SCRIPT
+    experiment: str,
+    folder: Path,
+    *options: str,
+    fault: str | None = None,
+    script: tuple[str, ...] = SCRIPT,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run `fit` in two processes with half of each batch, in their own process group; kill a run that hangs and fail."""
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCH_VARIABLES}
-    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH}
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH, **variables}
     process = subprocess.Popen(
         [sys.executable, *script, *arguments(experiment, folder, "2", "--data.batch_size", "1", *options)],
         stdout=subprocess.PIPE,
@@ -176,6 +181,23 @@ def test_a_nan_in_one_process_stops_all_with_one_line(experiment: str, tmp_path:
     assert "Traceback" not in done.stderr
     assert torch.load(file, weights_only=True)["image"].isnan().all()
     assert content(folder)["global_step"] == 2
+
+
+def test_numbers_that_are_read_later_stop_all_processes_at_the_same_batch(experiment: str, tmp_path: Path) -> None:
+    """As on GPUs, two batches later: values that are not finite, and a signal to one process."""
+    folder = tmp_path / "nan"
+    done = run_two(experiment, folder, fault="nan:4:1", DELAY="2")
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+    assert line.startswith("error: step 5: l1 = nan, ")
+    assert torch.load(folder / "nan" / "step_0000005_rank_1.pt", weights_only=True)["image"].isnan().all()
+    assert content(folder)["global_step"] == 4
+    assert max(int(row["step"]) for row in rows(folder)) == 7
+    folder = tmp_path / "signal"
+    done = run_two(experiment, folder, fault="training:4:1", DELAY="2")
+    assert done.returncode == 128 + signal.SIGTERM
+    assert f"SIGTERM: saved {folder / 'checkpoints' / 'last.ckpt'} at step 7;" in done.stdout + done.stderr
+    assert content(folder)["global_step"] == 7
 
 
 def test_an_unsupported_strategy_is_one_line_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -331,8 +331,8 @@ def code_line() -> str:
 
 
 def host_synchronizations(setup: Setup) -> Found:
-    """Count what makes the host wait in twenty batches of whole runs of `fit`, with EMA, for two update orders."""
-    first, last = (2, 6) if setup.quick else (10, 30)
+    """Count what makes the host wait in ten batches of whole runs of `fit`, with EMA, for two update orders."""
+    first, last = (2, 6) if setup.quick else (5, 15)
     found: Found = {}
     with warnings.catch_warnings():
         for label, options in {

@@ -11,6 +11,8 @@ The fault occurs when `step` batches are counted, in the process of `rank` (-1: 
     stuck                           the same while holding the interpreter's lock
     starved                         endless wait for a sample
     lost                            SIGSTOP, as if the machine were gone
+
+With DELAY=<batches> in the environment, all processes read their numbers so many batches later, as on GPUs.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from lit_inpaint import fit
 from lit_inpaint.config import entry_point
 from lit_inpaint.data import InpaintingData
 from lit_inpaint.data.inpainting_dataset import TrainDataset
+from lit_inpaint.engine.delayed_max import DelayedMax
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.runs.build_trainer import RunTrainer
 
@@ -92,6 +95,9 @@ def register_tiny_gan() -> None:
 
 if __name__ == "__main__":
     register_tiny_gan()
+    if "DELAY" in os.environ:
+        create = DelayedMax.__init__
+        setattr(DelayedMax, "__init__", lambda self, delay=None: create(self, int(os.environ["DELAY"])))  # noqa: B010
     if "FAULT" in os.environ:
         kind, step, rank = os.environ["FAULT"].split(":")
         inject(kind, int(step), int(rank))
