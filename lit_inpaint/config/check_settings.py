@@ -198,4 +198,4 @@ def build(config: Namespace) -> Namespace:
 
 def dump(config: Namespace) -> str:
     """Dump a checked configuration as complete YAML, which needs no defaults to be replayed."""
-    return str(build_parser().dump(config, skip_unset=False))
+    return str(build_parser().dump(config, skip_unset=False, skip_validation=True))
