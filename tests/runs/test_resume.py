@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_runs import assert_same, assert_same_run, content, rows, run, run_killed
+from tiny_runs import assert_same, assert_same_run, content, rows, run_small, run_small_killed
 
 from lit_inpaint.callbacks import AtomicCheckpointIO
 
@@ -17,7 +17,7 @@ Stop = Callable[[Path], None]
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
-    assert run(folder) == 0
+    assert run_small(folder) == 0
     return folder
 
 
@@ -25,7 +25,7 @@ def after(step: int) -> Stop:
     """Stop a run by `max_steps`."""
 
     def stop(folder: Path) -> None:
-        assert run(folder, "--trainer.max_steps", str(step)) == 0
+        assert run_small(folder, "--trainer.max_steps", str(step)) == 0
 
     return stop
 
@@ -34,7 +34,7 @@ def killed(step: int, hook: str, *options: str) -> Stop:
     """Kill a run where the paper's `hook` is called at `step`."""
 
     def stop(folder: Path) -> None:
-        run_killed(folder, step, hook, *options)
+        run_small_killed(folder, step, hook, *options)
 
     return stop
 
@@ -57,29 +57,29 @@ def test_resumed_equals_uninterrupted(stop: Stop, saved: int, uninterrupted: Pat
     folder = tmp_path / "run"
     stop(folder)
     assert content(folder)["global_step"] == saved
-    assert run(folder) == 0
+    assert run_small(folder) == 0
     assert_same_run(folder, uninterrupted)
 
 
 def test_killed_in_a_validation_at_an_epochs_end(tmp_path: Path) -> None:
     options = ("--trainer.val_check_interval", "3")
-    assert run(tmp_path / "a", *options) == 0
+    assert run_small(tmp_path / "a", *options) == 0
     killed(6, "validation_step", *options)(tmp_path / "b")
-    assert run(tmp_path / "b", *options) == 0
+    assert run_small(tmp_path / "b", *options) == 0
     assert_same_run(tmp_path / "b", tmp_path / "a")
 
 
 def test_worker_processes_change_nothing(uninterrupted: Path, tmp_path: Path) -> None:
     killed(5, "training_step", "--data.workers", "2")(tmp_path / "run")
-    assert run(tmp_path / "run", "--data.workers", "2") == 0
+    assert run_small(tmp_path / "run", "--data.workers", "2") == 0
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
 def test_a_run_limited_by_epochs(tmp_path: Path) -> None:
     limit = ("--trainer.max_steps", "-1", "--trainer.max_epochs")
-    assert run(tmp_path / "a", *limit, "2") == 0
-    assert run(tmp_path / "b", *limit, "1") == 0
-    assert run(tmp_path / "b", *limit, "2") == 0
+    assert run_small(tmp_path / "a", *limit, "2") == 0
+    assert run_small(tmp_path / "b", *limit, "1") == 0
+    assert run_small(tmp_path / "b", *limit, "2") == 0
     assert content(tmp_path / "a")["global_step"] == 6
     assert_same_run(tmp_path / "b", tmp_path / "a")
 
@@ -109,12 +109,12 @@ def test_a_complete_run_is_not_changed(uninterrupted: Path, tmp_path: Path, caps
     folder = tmp_path / "run"
     shutil.copytree(uninterrupted, folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert run(folder) == 0
-    assert run(folder, "--trainer.max_steps", "6") == 0
+    assert run_small(folder) == 0
+    assert run_small(folder, "--trainer.max_steps", "6") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f"{folder} is complete (8 steps); raise --trainer.max_steps to train on"] * 2
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-    assert run(folder, "--trainer.max_steps", "9") == 0
+    assert run_small(folder, "--trainer.max_steps", "9") == 0
     assert content(folder)["global_step"] == 9
     assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_steps"] == 9
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_runs import assert_same_run, content, rows, run, run_killed
+from tiny_runs import assert_same_run, content, rows, run_small, run_small_killed
 
 WARM_UP = {"name": "warm-up", "discriminator": False, "iterations": 3, "weights": {"adversarial": 0.0}}
 DECAY = {"class_path": "Linear", "init_args": {"start": 1e-3}}  # over the stage
@@ -13,7 +13,7 @@ FINE = {
     "name": "fine",
     "update": "alternating",
     "generator_optimizer": {"class_path": "SGD", "init_args": {"lr": DECAY, "momentum": 0.9}},
-    "frozen": ["generator.stages.0"],
+    "frozen": ["generator.0"],
     "weights": {"l1": {"class_path": "Cosine", "init_args": {"start": 2.0, "end": 1.0, "length": 4}}},
 }
 STAGES: dict[str, list[dict[str, object]]] = {
@@ -41,7 +41,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
     def make(mode: str) -> Path:
         if mode not in done:
             done[mode] = tmp_path_factory.mktemp("uninterrupted") / "run"
-            assert run(done[mode], *settings(mode)) == 0
+            assert run_small(done[mode], *settings(mode)) == 0
         return done[mode]
 
     return make
@@ -56,9 +56,9 @@ def test_killed_and_resumed_equals_uninterrupted(
 ) -> None:
     """An epoch has three batches; a second stage begins with the fourth. Kills in the first, between both, in the second."""
     expected = uninterrupted(mode)
-    run_killed(tmp_path / "run", step, "training_step", *settings(mode), *WORKERS)
+    run_small_killed(tmp_path / "run", step, "training_step", *settings(mode), *WORKERS)
     assert content(tmp_path / "run")["global_step"] == step
-    assert run(tmp_path / "run", *settings(mode), *WORKERS) == 0
+    assert run_small(tmp_path / "run", *settings(mode), *WORKERS) == 0
     assert_same_run(tmp_path / "run", expected)
     assert content(expected)["callbacks"]["GeneratorEMA"]["updates"] == 8
 
@@ -71,4 +71,4 @@ def test_stages_and_schedules_are_logged(uninterrupted: Callable[[str], Path]) -
     assert [found[k]["train/stage"] for k in range(1, 9)] == ["first"] * 3 + ["fine"] * 5
     for k in range(3, 9):
         assert float(found[k]["train/lr_generator"]) == pytest.approx(1e-3 * (1 - (k - 3) / 5), abs=1e-9)
-    assert [float(found[k]["train/weight_l1"]) for k in (1, 2, 3, 5, 7, 8)] == [1.0, 1.0, 2.0, 1.5, 1.0, 1.0]
+    assert [float(found[k]["train/weight_l1"]) for k in (1, 2, 3, 5, 7, 8)] == [3.0, 3.0, 2.0, 1.5, 1.0, 1.0]
