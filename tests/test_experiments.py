@@ -41,6 +41,7 @@ SMALL = {  # further options for a quick run: sizes that are part of a network, 
     ],
     "deepgin": ["--model.size", "32", "--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
     "edgeconnect": ["--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
+    "shipped": ["--data.mix", "null", "--model.vgg", "random", "--model.width", "8"],  # photographs and weights of its own
     "glcic": ["--model.size", "32", "--model.local_size", "16", "--model.width", "4", "--model.discriminator_width", "4"],
     "lama": [f"--model.{name}={value}" for name, value in LAMA.items()],
     "pconv": ["--data.size", "64", "--model.vgg", "random", "--model.width", "8"],
