@@ -227,11 +227,7 @@ class LaMa(Inpainter):
 
     generator: LaMaGenerator
     discriminator: FeaturePatchDiscriminator
-    published_as: ClassVar[dict[str, dict[str, object]]] = {
-        "LaMa": {"blocks": 9},
-        "Big LaMa": {"blocks": 18},
-        "LaMa-Regular": {"convolution": "regular"},
-    }
+    published_as: ClassVar[dict[str, dict[str, object]]] = {"LaMa": {"blocks": 9}}
     published_in: ClassVar[str | None] = "wavemix"
 
     def __init__(
