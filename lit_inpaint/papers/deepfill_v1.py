@@ -16,6 +16,7 @@ Deviations and choices:
     norm of patches          at least 1e-4               at least 1e-4               1e-4 added to each square
     local critic's widths    64, 128, 256, 512           64, 128, 256, 512           64, 128, 256, 256
     gamma of the discount    0.99                        0.9                         0.9
+  `complete`, `inpaint` and `evaluate` run samples one by one in the last two, so that each has its own mask.
   Losses are the code's in all three. The port's L1 is of composites, its AE term not divided by the known fraction, its
   gradient penalty not masked.
 - Nearest-neighbor upsampling with aligned corners, which the code has, is no plain duplication of pixels. All variants
@@ -25,7 +26,7 @@ Deviations and choices:
 - The discount is a function of the position in the box; its two sides differ by a pixel, as in the code.
 - Five updates of the critics for each of the generator, on new batches: `generator_every: 5`, so one batch in five trains both.
   `{update: alternating, d_steps: 5}` is five updates on one batch instead.
-- Images are in [-1, 1] with holes of 0; the losses compare raw outputs in this range, the critics see composites.
+- Images are in [-1, 1] with holes of 0; the losses compare raw outputs in this range, the critics get composites.
 - The code reads BGR. `channels="bgr"` gives this order to the network, as the released weights need it.
 - Parameters: 3,601,542 of both networks, 3.43 x 2^20. LPI-Net's table 3 prints 2.9 x 2^20 (x2), one for each network, beside
   a file of 13.8 MB: 4 bytes for each of 3.6 M parameters. So the file holds both networks, and the count is of neither: they
@@ -346,6 +347,13 @@ class DeepFillV1(Inpainter):
         coarse, refined = self.generator(self._signed(image) * (1 - mask), mask)
         coarse, refined = (self._unsigned(output[..., :height, :width]) for output in (coarse, refined))
         return Prediction(refined, {"coarse": coarse})
+
+    def predict(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Return the raw output for images of any size; each sample has its own mask in every variant."""
+        if self.variant == "paper":
+            return super().predict(image, mask)
+        samples = zip(image.split(1), mask.split(1), strict=True)
+        return torch.cat([super(DeepFillV1, self).predict(*sample) for sample in samples])
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute the discounted L1 and the AE terms of both networks, and the adversarial term."""

@@ -12,7 +12,8 @@ Every convolution but the last of each network is gated: one half of its channel
 Deviations and choices:
 - `variant`:
     paper     the code's network: zero padding as TensorFlow's "SAME", nearest-neighbor subsampling with aligned corners
-    official  the same, but the attention of all samples uses the first mask of a batch (the code has one mask per batch)
+    official  the same, but the attention of all samples uses the first mask of a batch (the code has one mask per batch);
+              `complete`, `inpaint` and `evaluate` run samples one by one
     port      as "official", with symmetric padding and plain subsampling: the port
     port_tf   as "official", without fusion of the attention's scores, and with the mask subsampled in one step instead of
               two: `networks_tf.py`, which takes the same weights as "official"
@@ -23,7 +24,11 @@ Deviations and choices:
 - The code reads BGR. `channels="bgr"` gives this order to both networks, as the released weights need it.
 - Spectral norm: the gradient flows through sigma, as in the code. The port divides its stored weights at each call instead.
 - Real and completed images are one batch of the discriminator, as in the code: one power iteration for both.
+<<<<<<< HEAD
 - `guidance` adds a channel of edges in the holes to the input of the coarse network and of the discriminator. When inpainting
+=======
+- `guidance` adds a channel of edges in the holes to the input of the coarse network and of the discriminator. Outside training
+>>>>>>> 98d8894 (WIP review)
   it holds the user's sketch (`--edges`), or 0. The edges to train with are Canny's: weights of the paper's detector, HED, are
   not at hand. The code reads edges from files and thresholds them.
 - Size and length: 256 pixels, batches of 16; the code trains until stopped.
@@ -125,8 +130,6 @@ class DeepFillV2Generator(nn.Module):
     """Coarse and refinement network (figure 3).
 
     Args:
-        guidance: a channel of edges in the holes, such as a user's sketch; see the top of this file.
-        canny_sigma: standard deviation of the Gaussian filter of the edges to train with, in pixels; with guidance only.
         width: nominal channels of the first layer, of which gating leaves half; a multiple of 4.
         dilations: of the dilated convolutions of both networks.
         attention_scale: factor inside the attention's softmax.
@@ -228,6 +231,8 @@ class DeepFillV2(Inpainter):
     Args:
         variant: "paper", "official" (public code), "port" or "port_tf" (to PyTorch); see the top of this file.
         channels: order in which the networks get the channels; "bgr" for the released weights of the public code.
+        guidance: a channel of edges in the holes, such as a user's sketch; see the top of this file.
+        canny_sigma: standard deviation of the Gaussian filter of the edges to train with, in pixels; with guidance only.
         width: nominal channels of the first layer, a multiple of 4; the other widths are multiples of it.
         discriminator_width: channels of the discriminator's first layer.
         dilations: of the dilated convolutions.
@@ -291,7 +296,10 @@ class DeepFillV2(Inpainter):
             UserError: the network has no guidance.
         """
         self.require_edges()
-        return self._predict_guided(image, mask, edges).image
+        if self.variant == "paper":
+            return self._predict_guided(image, mask, edges).image
+        samples = zip(image.split(1), mask.split(1), edges.split(1), strict=True)
+        return torch.cat([self._predict_guided(*sample).image for sample in samples])
 
     def require_edges(self) -> None:
         """Raise a `UserError` if the network has no guidance."""
@@ -307,6 +315,13 @@ class DeepFillV2(Inpainter):
         coarse, refined = self.generator(self._signed(image) * (1 - mask), mask, padded_guide)
         coarse, refined = (self._unsigned(output[..., :height, :width]) for output in (coarse, refined))
         return Prediction(refined, {"coarse": coarse} if guide is None else {"coarse": coarse, "edges": guide})
+
+    def predict(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Return the raw output for images of any size; each sample has its own mask in every variant."""
+        if self.variant == "paper":
+            return super().predict(image, mask)
+        samples = zip(image.split(1), mask.split(1), strict=True)
+        return torch.cat([super(DeepFillV2, self).predict(*sample) for sample in samples])
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute the L1 terms of both networks and the adversarial term."""

@@ -118,6 +118,8 @@ def test_masks_of_the_attention(variant: Any, batch: Batch) -> None:
         alone = torch.cat([model(image[n : n + 1], mask[n : n + 1]).image for n in range(2)])
     assert torch.allclose(together[0], alone[0], atol=1e-10)
     assert torch.allclose(together[1], alone[1], atol=1e-10) == (variant == "paper")
+    completed = torch.cat([model.complete(image[n : n + 1], mask[n : n + 1]) for n in range(2)])
+    assert torch.allclose(model.complete(image, mask), completed, atol=1e-10), "a result depends on the batch"
 
 
 def test_bgr_is_the_network_on_swapped_channels(batch: Batch) -> None:
@@ -161,6 +163,9 @@ def test_guidance_by_edges(batch: Batch) -> None:
         assert not torch.equal(drawn, plain)
         assert torch.equal(model.complete(image, mask, torch.maximum(sketch, 1 - mask)), drawn)
         assert torch.equal(model.complete(image, mask, torch.zeros_like(mask)), plain)
+        official = make(guidance=True, variant="official").eval().double()
+        alone = torch.cat([official.complete(image[n : n + 1], mask[n : n + 1], sketch[n : n + 1]) for n in range(2)])
+        assert torch.allclose(official.complete(image, mask, sketch), alone, atol=1e-10)
         assert model.complete(image[..., :30, :29], mask[..., :30, :29], sketch[..., :30, :29]).shape == (2, 3, 30, 29)
     with pytest.raises(UserError, match=r"^this DeepFillV2 takes no edges; .*--model\.guidance true$"):
         make().complete(image.float(), mask.float(), sketch)
@@ -290,7 +295,7 @@ def test_checkpoints(tmp_path: Path, batch: Batch) -> None:
 
 
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path: Path) -> None:
-    batches, states = make_batches(1, size=32) * 5, []  # a list does not remember its place
+    batches, states = make_batches(1, size=32) * 5, []  # a list has no state to resume from
     for stops in ((5,), (1, 3, 5)):
         checkpoint = None
         for stop in stops:
