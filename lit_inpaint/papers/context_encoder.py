@@ -10,18 +10,18 @@ inpainting model is in Torch; BoyuanJiang/context_encoder_pytorch @01cbf96 ("the
 any mask inside it, such as `Center(size=64)` at 128 pixels; images of other sizes are resized to `size` and back.
 
 Deviations and choices:
-- The network predicts 64x64 pixels, of which a frame of `overlap` pixels is known and seen: the hole is 56x56. So training
-  masks are `Center(size=56)`. In a larger hole the frame is emptied too, and known pixels inside the 56x56 are never seen.
+- The network predicts 64x64 pixels, of which a frame of `overlap` pixels is known input: the hole is 56x56. So training
+  masks are `Center(size=56)`. In a larger hole the frame is emptied too. Known pixels inside the 56x56 are not used.
 - `overlap` is the code's 4; the paper has 7, as far as remembered. The frame counts ten times in the squared error in both.
 - Loss weights 0.999 and 0.001 and a learning rate of the generator ten times the discriminator's are the paper's, as far as
   remembered. The code has 0.998 and 0.002 by default, multiplies the squared error by its weight twice (0.996004), and has one
   learning rate: `experiments/context_encoder_places2_official.yaml`.
 - The emptied center has the color (117, 104, 123): ImageNet's means, which in RGB are (123, 117, 104). The code swaps them, and
-  its weights expect that; `fill_color` changes it.
+  its weights were trained so; `fill_color` changes it.
 - The squared error is that of images in [-1, 1], as in the code.
 - Absent, as in the code: the model for random regions, and AlexNet with the channel-wise fully connected layer.
 - Other `size`s have as many levels as reduce them to 4x4, so that small networks can be trained.
-- The discriminator's output is a logit; the code's is its sigmoid. It sees the center alone, real and fake ones in turn.
+- The discriminator's output is a logit; the code's is its sigmoid. Its input is the center alone, real and fake ones in turn.
 """
 
 from __future__ import annotations
@@ -186,6 +186,7 @@ class ContextEncoder(Inpainter):
         height, width = image.shape[-2:]
         size = (self.size, self.size)
         if (height, width) != size and not self.training:
+            _check_masks(mask)  # a thin hole outside the center would be lost in the resized mask
             emptied = torch.where(mask > 0.5, self.fill_color.to(image.dtype), image)
             hole = interpolate(mask, size, mode="bilinear", antialias=True).gt(0.5).to(mask)
             return Prediction(resize_bicubic(self(resize_bicubic(emptied, size), hole).image, (height, width)))
@@ -196,12 +197,8 @@ class ContextEncoder(Inpainter):
             )
         checks = not self.training or self._forwards % _CHECK_EVERY == 0  # a GPU waits for each check
         self._forwards += self.training
-        if checks and bool((mask > self.center).any()):
-            center = f"[{{class_path: lit_inpaint.masks.Center, init_args: {{size: {self.size // 2}}}}}]"
-            raise UserError(
-                f"ContextEncoder fills only the central {self.size // 2}x{self.size // 2} of {self.size}x{self.size} pixels, "
-                f"and a mask has holes outside; use masks inside it, such as --data.val_masks '{center}'"
-            )
+        if checks:
+            _check_masks(mask)
         emptied = torch.where(torch.maximum(mask, self.inner) > 0.5, self.fill_color.to(image.dtype), image)
         try:
             features = self.generator(_to_signed(emptied))
@@ -244,6 +241,19 @@ class ContextEncoder(Inpainter):
         """Load weights of BoyuanJiang's _netG and _netlocalD; all of them are needed."""
         official_weights.load(self.generator, generator, self.discriminator, discriminator)
         return []
+
+
+def _check_masks(mask: Tensor) -> None:
+    """Raise a `UserError` if a mask (B, 1, H, W) has a hole outside the central half of each side."""
+    height, width = mask.shape[-2:]
+    top, left = height // 4, width // 4
+    num_inside = mask[..., top : height - top, left : width - left].count_nonzero()
+    if bool(mask.count_nonzero() != num_inside):
+        center = f"[{{class_path: lit_inpaint.masks.Center, init_args: {{size: {min(height, width) // 2}}}}}]"
+        raise UserError(
+            f"ContextEncoder fills only the central {width // 2}x{height // 2} of {width}x{height} pixels, and a mask has "
+            f"holes outside; use masks inside it, such as --data.val_masks '{center}'"
+        )
 
 
 def _to_signed(image: Tensor) -> Tensor:

@@ -165,7 +165,7 @@ def test_any_mask_within_the_center_is_filled() -> None:
     assert not torch.equal(completed[hole], image[hole])
     assert torch.equal(model.complete(image, 0 * mask), image)
     assert not torch.equal(model.complete(image, center(32, 16, 1)), model.complete(image, center(32, 12, 1))), (
-        "the frame is seen"
+        "the frame is an input"
     )
 
 
@@ -180,6 +180,10 @@ def test_images_of_other_sizes_are_resized(size: tuple[int, int]) -> None:
     assert torch.equal(model.complete(image * (1 - mask), mask), completed * mask + image * (1 - mask) * (1 - mask))
     with pytest.raises(UserError, match="holes outside"):
         model.complete(image, torch.ones(1, 1, *size))
+    thin = mask.clone()
+    thin[..., 3, :] = 1  # of which nothing is left at the size of the network
+    with pytest.raises(UserError, match="holes outside"):
+        model.complete(image, thin)
 
 
 def test_twice_the_size_is_the_network_of_half_the_image() -> None:
