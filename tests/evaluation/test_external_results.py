@@ -229,6 +229,14 @@ def test_probable_mistakes_are_noted(images: Path, tmp_path: Path, capsys: pytes
     assert "Other: all" not in printed
 
 
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("training", "Validation"), ("Train", "testing")])
+def test_of_a_folder_with_splits_no_training_image_is_evaluated(write: Write, tmp_path: Path, train: str, test: str) -> None:
+    for name in (f"{train}/0.png", f"{train}/1.png", f"{test}/2.png"):
+        write(f"split/{name}")
+    splits = EvaluationFolder(str(tmp_path / "split"), size=24, workers=0).splits()
+    assert [[name.rpartition("/")[2] for name in part.names()] for part in (splits.val, splits.test)] == [["2.png"]] * 2
+
+
 def test_all_images_of_a_folder_without_splits_are_evaluated(images: Path, write: Write) -> None:
     data = EvaluationFolder(str(images), size=24, workers=0)
     assert [len(part) for part in (data.splits().train, data.splits().val, data.splits().test)] == [0, 6, 6]

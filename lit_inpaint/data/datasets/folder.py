@@ -8,6 +8,7 @@ import numpy as np
 
 from lit_inpaint.data.datamodule import InpaintingData
 from lit_inpaint.data.list_image_files import list_images
+from lit_inpaint.data.split_folders import split_folders
 from lit_inpaint.data.splits import Splits, folder_splits
 
 
@@ -29,7 +30,7 @@ class Folder(InpaintingData):
 class EvaluationFolder(InpaintingData):
     """A folder of images to evaluate on, without any to train on.
 
-    If it has a sub-folder `test` or `val`, the splits are those of `Folder`. Otherwise all images are evaluated.
+    If it has a sub-folder for test or val, the splits are those of `Folder`. Otherwise all images are evaluated.
     """
 
     expected_layout: ClassVar[str] = Folder.expected_layout
@@ -37,7 +38,7 @@ class EvaluationFolder(InpaintingData):
     def splits(self) -> Splits:
         """See the class."""
         root = self.root_folder()
-        if (root / "test").is_dir() or (root / "val").is_dir():
+        if not split_folders(root).keys().isdisjoint(("val", "test")):
             return folder_splits(root, self.seed)
         images = list_images(root)
         return Splits(images.take(np.zeros(0, np.int64)), images, images, "all images are evaluated")
