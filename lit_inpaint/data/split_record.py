@@ -1,4 +1,4 @@
-"""Record which images each split has, so that a resumed run and an evaluation can tell whether they are the same."""
+"""Record the images of each split, to compare them with those of a resumed run or of an evaluation."""
 
 from __future__ import annotations
 
@@ -67,7 +67,10 @@ def describe_changes(record: Record, data: InpaintingData, split: SplitName) -> 
     """
     pairs: list[tuple[str, ImageSource, Mapping[str, Any]]] = [(split, getattr(data.images(), split), record[split])]
     if split == "train":
-        pairs += [("mixed", *pair) for pair in zip(data.mixed_images(), record["mix"], strict=False)]
+        mixed = data.mixed_images()
+        if len(mixed) != len(record["mix"]):
+            return [f"{len(mixed)} folders in data.mix instead of {len(record['mix'])}"]
+        pairs += [("mixed", *pair) for pair in zip(mixed, record["mix"], strict=True)]
     return list(filter(None, (_describe_change(what, images, recorded, _root(data)) for what, images, recorded in pairs)))
 
 

@@ -125,6 +125,20 @@ def test_images_of_a_mix_were_trained_on(write: Write, tmp_path: Path) -> None:
     assert change.startswith("2 mixed images instead of 1: 1 more (")
 
 
+def test_folders_added_to_a_mix_or_taken_from_it_are_changes(write: Write, tmp_path: Path) -> None:
+    for name in ("images/train/0", "images/val/1", "a/2", "b/3"):
+        write(f"{name}.png")
+
+    def data(*names: str) -> Folder:
+        folders = [TrainFolder(str(tmp_path / name), size=8, batch_size=1) for name in names]
+        return Folder(str(tmp_path / "images"), mix=TrainMix(folders) if folders else None)
+
+    for before, now in (("", "a"), ("a", ""), ("a", "ab"), ("ab", "a")):
+        record = record_splits(data(*before))
+        assert describe_changes(record, data(*now), "train") == [f"{len(now)} folders in data.mix instead of {len(before)}"]
+        assert not describe_changes(record, data(*now), "val")
+
+
 def test_an_evaluated_split_that_has_changed_is_noted(copied: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     """The root of the configuration is that of the training, so the run is one of its own."""
     root, run_dir = copied / "images", copied / "another"
