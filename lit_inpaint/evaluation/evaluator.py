@@ -236,10 +236,12 @@ def _distribution_scores(
     found = [_distribution_score(metric) for metric in metrics]
     scores = torch.tensor([sample.scores for sample in samples], dtype=torch.float64).view(-1, len(protocol.metrics))
     for combined in protocol.combined:
-        for number, metric in enumerate(protocol.metrics):
+        matching = [(n, metric.name) for n, metric in enumerate(protocol.metrics) if metric.name.startswith(combined.metric)]
+        for number, metric_name in matching:
+            kind = metric_name.removeprefix(combined.metric) if len(matching) > 1 else ""
             for of_set in found[: len(metrics)]:
-                if metric.name.startswith(combined.metric) and of_set.name.startswith(combined.distribution):
-                    name = combined.name + of_set.name.removeprefix(combined.distribution)
+                if of_set.name.startswith(combined.distribution):
+                    name = combined.name + kind + of_set.name.removeprefix(combined.distribution)
                     value = combined.function(float(scores[:, number].mean()), of_set.value)
                     found.append(replace(of_set, name=name, unit="", higher_is_better=True, value=value, std=None, note=""))
     return found

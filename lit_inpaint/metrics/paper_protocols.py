@@ -55,7 +55,8 @@ class CombinedScore:
     """A function of the mean of a metric of single images and of a metric of the whole set.
 
     Attributes:
-        name: in rows; the suffix of the whole set's metric is appended, such as "_1000" of `fid_1000`.
+        name: in rows; the suffix of the whole set's metric is appended, such as "_1000" of `fid_1000`. Before it comes that of
+            `metric`, such as "_alex", where several metrics match.
         metric: name of the former, or its beginning: `lpips` stands for each LPIPS.
         distribution: name of the latter without its suffix.
         function: of the two values; higher is better.

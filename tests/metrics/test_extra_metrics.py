@@ -116,6 +116,13 @@ def test_lamas_protocol_combines_its_metrics_with_fid() -> None:
     quality = (100 - values["fid"]) / 100
     for name, score in (("ssim", values["ssim"]), ("lpips", 1 - values["lpips_squeeze_random_weights"])):
         assert values[f"{name}_fid100_f1"] == pytest.approx(2 * score * quality / (score + quality + 1e-3))
+    extra = load_metrics(["lpips_squeeze_random_weights", "lpips_alex_random_weights", "fid"])
+    two = extra.extend(find_protocol("lama"))
+    names = {"lpips_fid100_f1_squeeze_random_weights", "lpips_fid100_f1_alex_random_weights"}
+    both = evaluate({"gray": lambda image, mask: image}, loader, two, torch.device("cpu"), extra.distribution)
+    found = [row["metric"].removesuffix("_6") for row in both.rows() if row["metric"].startswith("lpips_fid100_f1")]
+    assert len(found) == 2
+    assert set(found) == names, "two columns of one name"
     without = evaluate({"gray": lambda image, mask: image}, loader, find_protocol("lama"), torch.device("cpu"))
     assert {row["metric"] for row in without.rows()} == {"psnr", "ssim"}
 
