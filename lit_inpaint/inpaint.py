@@ -109,7 +109,7 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("--images", metavar="FILE|DIR", required=True, help="an image, or a folder of images")
     parser.add_argument("--masks", metavar="FILE|DIR", required=True, help="a mask, or a folder with a mask for each image")
-    edges = "an edge map (white lines), or a folder with one for each image: what EdgeConnect draws in the holes"
+    edges = "an edge map (white lines), or a folder with one for each image, for EdgeConnect and DeepFillV2 with guidance"
     parser.add_argument("--edges", metavar="FILE|DIR", help=edges)
     parser.add_argument("--output", metavar="DIR", required=True, help="folder for the results, not that of the inputs")
     parser.add_argument("--black_is_hole", action="store_true", help="black marks holes in the mask files, not white")

@@ -127,7 +127,7 @@ def complete_edges(edges: Tensor | NDArray[Any], image: Tensor) -> Tensor:
         (B, 1, H, W) in [0, 1], of the type of `image`.
 
     Raises:
-        ValueError: another shape or value range; says what was expected.
+        ValueError: another shape or value range; the message names the expected one.
     """
     edges = torch.as_tensor(edges)
     edges = edges[:, None] if edges.ndim == 3 else edges[None, None] if edges.ndim == 2 else edges

@@ -27,8 +27,8 @@ class _Checked(NamedTuple):
 class NaNGuard(Callback):
     """Checks all losses and gradients of each batch; stops all processes if one is NaN or infinite.
 
-    The check runs on the device. On GPUs its result is read two batches later, or before a checkpoint is saved: no batch
-    waits for it; no checkpoint ever holds the outcome of such a batch. The callback must precede those that save. Under fp16
+    The check runs on the device. On GPUs its result is read two batches later, or before a checkpoint is saved. So no batch
+    waits for it, and no checkpoint holds the outcome of such a batch. The callback must precede those that save. Under fp16
     only the losses are checked: gradients may overflow there, and the gradient scaler skips their step.
 
     Args:
@@ -41,7 +41,7 @@ class NaNGuard(Callback):
         self._checks: DelayedMax[_Checked] = DelayedMax(delay)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the batches of an earlier run."""
+        """Drop the batches of an earlier run."""
         self._checks.clear()
 
     def on_train_batch_end(

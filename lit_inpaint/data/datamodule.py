@@ -208,7 +208,7 @@ class InpaintingData(LightningDataModule, ABC):
         """Return an infinite loader of training batches that starts at the trainer's `global_step`."""
         if self._train_dataset is None:
             raise RuntimeError("call setup('fit') first")
-        # The paper in training says whether it needs edges; the loader processes compute them.
+        # Edges, which some papers need, are computed in the loader processes.
         detector = getattr(self.trainer.lightning_module, "edge_detector", None) if self.trainer else None
         for train_dataset in (self._train_dataset, *self._mixed_datasets):
             train_dataset.edge_detector = detector

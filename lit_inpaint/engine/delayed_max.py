@@ -1,6 +1,6 @@
 """Reduce a number of each batch over all processes, and read it some batches later, so that no device waits for the host.
 
-A value that is read at once makes the host wait until a GPU has finished the batch, and the GPU then idles until the host has
+A value that is read at once makes the host wait until a GPU has finished the batch. The GPU then idles until the host has
 started the next one. Two batches later the value has been computed, and the GPU has further batches to work on.
 """
 
@@ -69,7 +69,7 @@ class DelayedMax(Generic[Content]):
             yield self._read()
 
     def clear(self) -> None:
-        """Forget all batches."""
+        """Drop all batches."""
         self._pending.clear()
 
     def _read(self) -> tuple[int, int, Content]:

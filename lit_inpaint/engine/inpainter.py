@@ -69,7 +69,7 @@ class Inpainter(LightningModule):
         generator: the network that `forward` calls.
         discriminator: its opponent, or None.
         multiple: of which the sides of images must be multiples; `predict` pads others.
-        modes: values of `Stage.mode` that `training_forward` and the losses know; empty for papers without modes.
+        modes: values of `Stage.mode` that `training_forward` and the losses accept; empty for papers without modes.
         edge_detector: loaders compute `batch["edges"]` of training batches with it; None: the paper uses no edges.
         subsample_above: `predict` completes images with a longer side by subsampling them to squares of this side; None: never.
         blending: post-processing of `complete`: none, or Poisson blending of the filled holes into the image.

@@ -1,8 +1,8 @@
 """Feature maps of a dilated ResNet-50 for semantic segmentation: LaMa's perceptual loss with a large receptive field.
 
 The network is the encoder "resnet50dilated" of CSAILVision/semantic-segmentation-pytorch, trained on ADE20K: three 3x3
-convolutions before the pooling, and dilation instead of stride in the last two of four stages, so that their maps have an
-eighth of the image's size. A `FeatureExtractor` holds it. All computation is in float32 or better, also under autocast.
+convolutions before the pooling, and dilation instead of stride in the last two of four stages. Their maps have an eighth of
+the image's size. A `FeatureExtractor` holds it. All computation is in float32 or better, also under autocast.
 """
 
 from __future__ import annotations

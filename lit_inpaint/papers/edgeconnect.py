@@ -14,8 +14,8 @@ Deviations and choices:
   configuration (style 250, perceptual 0.1, adversarial 0.1). The defaults inside the code are 1, 1 and 0.01.
 - The four stages are one run, each a `mode` of a `Stage`. Lengths are the code's limit of 2,000,000 batches, as it leaves the
   end of a stage to the user. The last stage trains at 1e-6, the paper's last rate; the code has one rate for all.
-- The code steps D before it differentiates the generator's loss through D's old weights, which PyTorch refuses today, and in
-  the last stage it differentiates a freed graph. Here one backward pass computes all gradients from the old weights.
+- The code steps D before it differentiates the generator's loss through D's old weights, an error in PyTorch today. In the
+  last stage it differentiates a freed graph. Here one backward pass computes all gradients from the old weights.
 - The networks that a stage does not train are frozen in evaluation mode; in the code their spectral norm runs on.
 - `variant` chooses the edge map outside training: "paper" composites predicted and known edges, as all training does;
   "official" takes the whole output of the edge generator, as the code's `test` does.

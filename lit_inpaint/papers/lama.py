@@ -13,7 +13,7 @@ Deviations and choices:
   and "real" elsewhere. So a thin stroke may vanish (official). R1 has no factor 1/2.
 - The discriminator is pix2pixHD's of one scale. Its convolutions have padding 2: logits are 19x19 for 256x256.
 - Update order: the generator first. The discriminator then uses the image of that same forward pass; `variant="official"`
-  makes it anew by the updated generator, so that the generator's batch norms see each batch twice.
+  makes it anew by the updated generator, so that each batch updates the generator's batch norms twice.
 - The official perceptual network is in evaluation mode only until training starts, by an oversight. Here it stays in it.
 - Convolutions of the Fourier network pad by reflection; those of `convolution="regular"` (pix2pixHD's generator) with stride
   by zeros.

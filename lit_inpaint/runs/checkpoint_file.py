@@ -47,7 +47,7 @@ class ResumePoint(NamedTuple):
 
 
 def read_resume_point(path: Path, class_path: str) -> ResumePoint:
-    """Read what a run has to know of the checkpoint that it resumes from.
+    """Read the step and the record of images of the checkpoint that a run resumes from.
 
     Args:
         path: the checkpoint.

@@ -64,7 +64,7 @@ _DESCRIPTIVE_TAGS = frozenset(
         ExifTags.Base.XPSubject,
     ]
 )
-"""EXIF tags of the picture and its camera."""
+"""EXIF tags that describe the image and its camera."""
 _LOW_BYTE = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGB;16N": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B"}
 """Pillow's modes that read the low byte of each 16-bit value, by those that read the high byte."""
 

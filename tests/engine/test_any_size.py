@@ -65,7 +65,7 @@ def test_sides_must_divide() -> None:
 
 @pytest.mark.parametrize("size", [(70, 51), (64, 96)])
 def test_subsampling_does_not_mix_the_content_of_holes_into_known_pixels(size: tuple[int, int]) -> None:
-    """The first resizing interpolates: the network may see of a hole only where it is."""
+    """The first resizing interpolates: of a hole only its place may reach the network."""
     image, mask = torch.rand(1, 3, *size), torch.zeros(1, 1, *size)
     mask[..., 20:40, 10:30] = 1
     other = torch.where(mask > 0.5, 1 - image, image)

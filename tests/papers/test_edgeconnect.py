@@ -353,7 +353,7 @@ NOISE = {name for name, _ in make().named_parameters() if name.endswith("bias") 
 
 
 def test_a_run_resumed_within_each_stage_equals_the_uninterrupted_one(tmp_path: Path) -> None:
-    batches, states = make_batches(1, size=32) * 8, []  # a list does not remember its place
+    batches, states = make_batches(1, size=32) * 8, []  # a list has no state to resume from
     for stops in ((8,), (1, 3, 5, 7, 8)):
         checkpoint = None
         for stop in stops:

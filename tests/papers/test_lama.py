@@ -319,7 +319,7 @@ def test_trains_through_the_engine(convolution: str, precision: str, tmp_path: P
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
 def test_a_resumed_run_equals_the_uninterrupted_one(variant: str, tmp_path: Path) -> None:
-    batches, states = make_batches(1, size=32) * 4, []  # a list does not remember its place
+    batches, states = make_batches(1, size=32) * 4, []  # a list has no state to resume from
     for stops in ((4,), (2, 4)):
         for number, stop in enumerate(stops):
             model = make(variant=variant, weights=Weights(hole=1.0, segmentation_perceptual=0.0))
