@@ -81,6 +81,7 @@ def test_these_are_all_experiments() -> None:
         "benchmark/lpi_net",
         "benchmark/pconv",
         "benchmark/pepsi",
+        "benchmark/shipped",
         "benchmark/unet",
         "benchmark/wavemix",
         "context_encoder_places2",
