@@ -26,6 +26,7 @@ NOTES: Mapping[str, str] = MappingProxyType(
             "Both generators together. LPI-Net's authors print 2.9 (x2), but their file of 13.8 MB holds 3.6 M parameters: "
             "those of both generators. 2.9 x 2^20 is the count of neither, 1.4 and 2.2 x 10^6."
         ),
+        "GLCIC": "Published by LPI-Net's authors; their file of 46.3 MB is twice the weights.",
         "PConv": (
             "Published by LPI-Net's authors, of an unofficial implementation. 393 x 10^6 bytes are 12 per parameter, as "
             "for weights and both moments of Adam; the file here holds the weights alone."
