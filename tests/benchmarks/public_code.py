@@ -1,12 +1,13 @@
 """Compare networks with the public code that they follow: speed, and whether the outputs are equal.
 
-    python tests/benchmarks/public_code.py --context_encoder DIR --deepfill DIR --gin DIR --glcic DIR --lama DIR
+    python tests/benchmarks/public_code.py --context_encoder DIR --deepfill DIR --edgeconnect DIR --gin DIR --glcic DIR --lama DIR
         --pconv DIR --wavemix DIR [--only NAME] [--modes MODE ...] [--rounds 5]
 
 Each DIR is a clone of one of these repositories; the script reads the given commit:
 
     git clone https://github.com/nipponjo/deepfillv2-pytorch                           4899fd3  model/networks.py
     git clone https://github.com/BoyuanJiang/context_encoder_pytorch                   01cbf96  model.py
+    git clone https://github.com/knazeri/edge-connect                                  3142579  src/networks.py
     git clone https://github.com/rlct1/gin                                             cfcef5d  models/networks.py
     git clone https://github.com/otenim/GLCIC-PyTorch                                  3f9de13  models.py, layers.py
     git clone https://github.com/naoto0804/pytorch-inpainting-with-partial-conv        8d64e7e  net.py
@@ -41,7 +42,7 @@ from torch import Tensor, nn
 
 from lit_inpaint.config.entry_point import tune_malloc
 from lit_inpaint.engine.inpainter import Inpainter
-from lit_inpaint.papers import GLCIC, ContextEncoder, DeepFillV2, DeepGIN, LaMa, PConv, WaveMix
+from lit_inpaint.papers import GLCIC, ContextEncoder, DeepFillV2, DeepGIN, EdgeConnect, LaMa, PConv, WaveMix
 from lit_inpaint.types import composite
 
 sys.path.append(str(Path(__file__).parents[1] / "papers"))
@@ -117,6 +118,25 @@ def wavemix(clone: Path) -> nn.Module:
     module = module_of(clone, "97b502f", "suppliment.py", *unused, replacing=("device=0\n", 'device="cpu"\n'))
     network: nn.Module = module.Model(num_classes=3, depth=7, ff_channel=128, final_dim=128, num_models=4)
     return network
+
+
+def edgeconnect(clone: Path) -> nn.Module:
+    """The inpainting generator. The edge generator differs in its channels of input and output, and by spectral norm."""
+    network: nn.Module = module_of(clone, "3142579785c5c8cc92ad655616d40f4f52fc7ec1", "src/networks.py").InpaintGenerator()
+    return network
+
+
+def edges_of(image: Tensor) -> Tensor:
+    """A tenth of the pixels, since Canny's edges of noise say nothing."""
+    return (image[:, :1] < 0.1).float()
+
+
+def run_edgeconnect(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
+    return [network(torch.cat([image * (1 - mask) + mask, edges_of(image)], dim=1))]
+
+
+def run_lit_inpaint_edgeconnect(model: Inpainter, image: Tensor, mask: Tensor) -> list[Tensor]:
+    return [model.generator(image, mask, edges_of(image), "true_edges").image]
 
 
 def deepfill(clone: Path) -> nn.Module:
@@ -202,6 +222,7 @@ CASES = {
     "deepfill": Case(
         deepfill, lambda: DeepFillV2(variant="port"), run_deepfill, run_lit_inpaint_deepfill, 256, 2, "deepfillv2"
     ),
+    "edgeconnect": Case(edgeconnect, EdgeConnect, run_edgeconnect, run_lit_inpaint_edgeconnect, 256, 2, "edgeconnect_inpaint"),
     "gin": Case(deepgin, DeepGIN, run_deepgin, run_lit_inpaint_deepgin, 256, 2, "deepgin_generator"),
     "glcic": Case(glcic, glcic_generator, run_glcic, lambda m, x, k: [m(x, k).image], 256, 2, "glcic"),
     "pconv": Case(
@@ -296,7 +317,7 @@ def compare(name: str, clone: Path, modes: list[str], options: argparse.Namespac
             seconds = [statistics.median(times[index] for times in both) for both in zip(*pairs, strict=True)]
             ratios = median_and_range([a[index] / b[index] for a, b in pairs])
             print(
-                f"{name:8} {mode:18} {clock:9}  public {seconds[0]:7.3f} s   lit_inpaint {seconds[1]:7.3f} s   ratio {ratios}"
+                f"{name:11} {mode:18} {clock:9}  public {seconds[0]:7.3f} s   lit_inpaint {seconds[1]:7.3f} s   ratio {ratios}"
                 f"   n = {len(pairs)}",
                 flush=True,
             )

@@ -1,8 +1,8 @@
 """Instance norm that keeps channels-last maps on CPUs.
 
 Torch's kernel (PyTorch 2.15) copies channels-last maps to NCHW and returns NCHW, which the next convolution copies back. Group
-norm with one channel in each group is the same function. Its NCHW kernel is faster; its channels-last kernel is less accurate and
-has a slow gradient.
+norm with one channel in each group is the same function. Its NCHW kernel is faster; its channels-last kernel is less accurate
+and has a slow gradient.
 """
 
 from __future__ import annotations
