@@ -1,7 +1,7 @@
 """Compare networks with the public code that they follow: speed, and whether the outputs are equal.
 
-    python tests/benchmarks/public_code.py --context_encoder DIR --deepfill DIR --edgeconnect DIR --gin DIR --glcic DIR --lama DIR
-        --pconv DIR --wavemix DIR [--only NAME] [--modes MODE ...] [--rounds 5]
+    python tests/benchmarks/public_code.py --context_encoder DIR --deepfill DIR --edgeconnect DIR --gin DIR --glcic DIR
+        --lama DIR --pconv DIR --wavemix DIR [--only NAME] [--modes MODE ...] [--rounds 5]
 
 Each DIR is a clone of one of these repositories; the script reads the given commit:
 
