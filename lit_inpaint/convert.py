@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
     print(f"{options.file}: {done.used} tensors{under} are the weights of {type(model).__name__} ({done.kind})")
     if done.dropped:
         print(f"  not needed: {len(done.dropped)}, {', '.join(done.dropped[:3])}{' …' * (len(done.dropped) > 3)}")
-    if done.kind == "generator" and model.discriminator is not None:
+    if done.kind != "all networks" and discriminator is None and model.discriminator is not None:
         print("  the discriminator has initial weights")
     print(f"Checkpoint in {output}")
     return 0

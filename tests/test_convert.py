@@ -16,7 +16,7 @@ import lit_inpaint
 from lit_inpaint import convert, evaluate, inpaint
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
-from lit_inpaint.papers import LPINet, WaveMix
+from lit_inpaint.papers import ContextEncoder, LPINet, WaveMix
 from lit_inpaint.runs.init_from import init_from
 
 SMALL: dict[str, Any] = {"modules": 2, "blocks": 1, "dimension": 8}
@@ -97,6 +97,19 @@ def test_names_of_the_public_code(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "under state_dict/module. are the weights of WaveMix (public code)" in capsys.readouterr().out
     for key, value in lit_inpaint.load(tmp_path / "x.ckpt").generator.state_dict().items():
         assert torch.equal(value, model.generator.state_dict()[key])
+
+
+def test_initial_weights_of_a_discriminator_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = {"size": 16, "overlap": 1, "width": 4, "bottleneck": 8, "discriminator_width": 4}
+    model = ContextEncoder(**small)
+    arguments = [f"--model.{name}={value}" for name, value in small.items()]
+    for prefix, kind in (("main.", "public code"), ("", "generator")):
+        save({f"{prefix}{name}": value for name, value in model.generator.state_dict().items()}, tmp_path / "x.pth")
+        command = [str(tmp_path / "x.pth"), "--model.class_path", "lit_inpaint.papers.ContextEncoder", *arguments]
+        assert convert.main([*command, "--output", str(tmp_path / "x.ckpt")]) == 0
+        printed = capsys.readouterr().out
+        assert f"({kind})" in printed
+        assert "the discriminator has initial weights" in printed
 
 
 def test_the_checkpoint_works_in_every_command(tmp_path: Path, write: Any, capsys: pytest.CaptureFixture[str]) -> None:
