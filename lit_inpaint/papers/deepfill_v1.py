@@ -352,7 +352,7 @@ class DeepFillV1(Inpainter):
         """Return the raw output for images of any size; each sample has its own mask in every variant."""
         if self.variant == "paper":
             return super().predict(image, mask)
-        samples = zip(image.split(1), mask.split(1), strict=True)
+        samples = zip(torch.split(image, 1), torch.split(mask, 1), strict=True)
         return torch.cat([super(DeepFillV1, self).predict(*sample) for sample in samples])
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:

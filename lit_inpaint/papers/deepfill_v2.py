@@ -298,7 +298,7 @@ class DeepFillV2(Inpainter):
         self.require_edges()
         if self.variant == "paper":
             return self._predict_guided(image, mask, edges).image
-        samples = zip(image.split(1), mask.split(1), edges.split(1), strict=True)
+        samples = zip(*(torch.split(x, 1) for x in (image, mask, edges)), strict=True)
         return torch.cat([self._predict_guided(*sample).image for sample in samples])
 
     def require_edges(self) -> None:
@@ -320,7 +320,7 @@ class DeepFillV2(Inpainter):
         """Return the raw output for images of any size; each sample has its own mask in every variant."""
         if self.variant == "paper":
             return super().predict(image, mask)
-        samples = zip(image.split(1), mask.split(1), strict=True)
+        samples = zip(torch.split(image, 1), torch.split(mask, 1), strict=True)
         return torch.cat([super(DeepFillV2, self).predict(*sample) for sample in samples])
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
