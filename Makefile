@@ -5,7 +5,8 @@ INSTALLED := .venv/.installed
 
 .PHONY: demo test docs lint clean
 
-demo: $(INSTALLED)  ## train LPI-Net for about two minutes and print a table
+demo: $(INSTALLED)  ## repair three photographs, then train LPI-Net for about two minutes and print a table
+	$(BIN)/python -m lit_inpaint.demo
 	$(BIN)/python -m lit_inpaint.fit --experiment lpi_demo
 
 test: $(INSTALLED)  ## run all tests, on the CPU, where results are exact

@@ -66,7 +66,7 @@ def _train(
     from lit_inpaint.evaluation.evaluator import set_up
     from lit_inpaint.metrics import find_protocol, load_metrics
     from lit_inpaint.runs.build_trainer import RunTrainer
-    from lit_inpaint.runs.checkpoint_file import read_resume_point
+    from lit_inpaint.runs.checkpoint_file import read_checkpoint, read_resume_point
     from lit_inpaint.runs.choose_run_dir import choose_run_dir, released
     from lit_inpaint.runs.final_evaluation import evaluate_final_weights
     from lit_inpaint.runs.init_from import init_from
@@ -98,6 +98,8 @@ def _train(
         print_launch_summary(launch, devices, trainer_args, checked.tf32, batch, model, run.path, resumes)
         # Before anything copies or wraps the weights. A resumed run has its own; the file may be gone by then.
         messages = init_from(model, checked.init_from) if checked.init_from is not None and step is None else []
+        for path in checked.compare:
+            read_checkpoint(path)  # a missing or damaged one is found before the training, not after it
         # Before the run directory is created: a missing image folder leaves nothing behind.
         set_up(data, "fit", (protocol,))
         if resume is not None:
@@ -114,7 +116,7 @@ def _train(
         )
         trainer = run_trainer.fit(config_yaml, messages)
         if trainer.is_global_zero:
-            methods = (extra.distribution, checked.baselines)
+            methods = (extra.distribution, checked.baselines, checked.compare)
             evaluate_final_weights(trainer, model, data, run, protocol, *methods, signals.check_deadline)
             run.finish(trainer.global_step)
     return 0

@@ -1,6 +1,6 @@
-"""Inpaint image files: `python -m lit_inpaint.inpaint --checkpoint FILE --images DIR --masks DIR --output DIR`.
+"""Inpaint image files: `python -m lit_inpaint.inpaint --images DIR --masks DIR --output DIR`.
 
-`--method NAME` in place of the checkpoint uses a classical method.
+The network is the one that comes with the package, that of `--checkpoint FILE`, or a classical method, `--method NAME`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def main(argv: list[str]) -> int:
     from lit_inpaint.data.pair_inpaint_inputs import check_pairs, pair_inputs, read_edges, read_pairs
     from lit_inpaint.evaluation.baselines import ClassicalMethod, find_method
     from lit_inpaint.runs.checkpoint_file import load
+    from lit_inpaint.runs.model_folder import SHIPPED
     from lit_inpaint.storage.image_decode import read_metadata
 
     _check_method(options)
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> int:
     if options.method is not None:
         method: Inpainter | ClassicalMethod = find_method(options.method)
     else:
-        method = model = load(options.checkpoint).to(device)
+        method = model = load(options.checkpoint or SHIPPED).to(device)
         if edges is not None:
             model.require_edges()
         if options.blend:
@@ -101,7 +102,11 @@ def complete(
 
 def _parser() -> CommandParser:
     parser = CommandParser("inpaint", "Fill the holes of images with a trained network, or by a classical method.", _EPILOG)
-    parser.add_argument("--checkpoint", metavar="FILE", help="checkpoint (.ckpt) of a run")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE|DIR",
+        help="checkpoint (.ckpt) of a run, or a model folder; default: the network of the package",
+    )
     methods = "mean, telea, navier_stokes, biharmonic, patchmatch, fsr (the last two need optional packages)"
     parser.add_argument("--method", metavar="NAME", help=f"a classical method in place of a checkpoint: {methods}")
     parser.add_argument(
@@ -124,11 +129,11 @@ def _parser() -> CommandParser:
 
 
 def _check_method(options: argparse.Namespace) -> None:
-    if (options.checkpoint is None) == (options.method is None):
+    if options.checkpoint is not None and options.method is not None:
         raise UserError("give --checkpoint FILE or --method NAME, one of the two (--help lists the methods)")
     for name in ("edges", "blend"):
         if options.method is not None and getattr(options, name):
-            raise UserError(f"--{name} goes with --checkpoint; a classical method has no use for it")
+            raise UserError(f"--{name} goes with a network; a classical method has no use for it")
 
 
 def _ratio(text: str) -> float:

@@ -332,10 +332,10 @@ def test_a_classical_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     pixels[where] = (pixels[~where].mean(axis=0) + 0.5).astype(np.uint8)
     assert (completed(tmp_path / "out" / "x.png") == pixels).all()
     for options, message in (
-        ([], "give --checkpoint FILE or --method NAME, one of the two"),
+        (["--checkpoint", "x.ckpt", "--method", "mean"], "give --checkpoint FILE or --method NAME, one of the two"),
         (["--method", "mean", "--checkpoint", "x.ckpt"], "one of the two"),
         (["--method", "maen"], r"--method: there is no 'maen'.*did you mean 'mean'"),
-        (["--method", "mean", "--blend"], "--blend goes with --checkpoint"),
+        (["--method", "mean", "--blend"], "--blend goes with a network"),
     ):
         with pytest.raises(UserError, match=message):
             inpaint.main([*options, *places])

@@ -30,7 +30,7 @@ LAYERS: tuple[set[str], ...] = (
     # 5
     {"config", "reporting"},
     # 6: the commands
-    {"fit", "evaluate", "inpaint", "convert", "cost", "preview", "fetch", "prepare", "report", "dashboard"},
+    {"fit", "evaluate", "inpaint", "convert", "demo", "cost", "preview", "fetch", "prepare", "report", "dashboard"},
 )
 LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in units}
 

@@ -68,6 +68,12 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--sample_every", type=int, default=0, help="minimum batches between two grids; 0: at each validation")
     parser.add_argument("--tensorboard", type=bool, default=False, help="write event files to the run directory")
     parser.add_argument("--baselines", type=bool, default=False, help="include classical methods in the final evaluation")
+    parser.add_argument(
+        "--compare",
+        type=list[str],
+        default=[],
+        help="checkpoints or model folders in the final evaluation too; shipped: the network of the package",
+    )
     parser.add_class_arguments(Wandb, "wandb", help="Weights & Biases")
     return parser
 

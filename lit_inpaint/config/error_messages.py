@@ -26,6 +26,7 @@ TOP = (
     "sample_every",
     "tensorboard",
     "baselines",
+    "compare",
     "wandb",
 )
 """Top-level keys of a configuration."""

@@ -18,12 +18,14 @@ _SIZE_OPTIONS = ("--data.size", "--data.init_args.size", "--data.val_transform",
 
 
 def check_paths(names: Sequence[str]) -> list[Path]:
-    """Paths of checkpoints.
+    """Paths of checkpoints; of a model folder, that of the weights.
 
     Raises:
         UserError: one does not exist.
     """
-    paths = [Path(name) for name in names]
+    from lit_inpaint.runs.model_folder import WEIGHTS, find_model_folder
+
+    paths = [folder / WEIGHTS if (folder := find_model_folder(Path(name))) else Path(name) for name in names]
     if missing := [path for path in paths if not path.is_file()]:
         raise UserError(f"no checkpoint at {missing[0]}; a run writes checkpoints/last.ckpt and checkpoints/best.ckpt")
     return paths

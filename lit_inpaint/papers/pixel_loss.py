@@ -75,7 +75,7 @@ class PixelLoss(Inpainter):
         training: Training = Training(),
     ) -> None:
         super().__init__(weights, generator_optimizer, None, training, (Stage("pixels", discriminator=False),))
-        paper = _build(network)
+        paper = build(network)
         self.generator = PaperForward(paper)
         self.discriminator = None
         cast(Any, self).multiple = paper.multiple  # elsewhere a constant of the class
@@ -96,7 +96,7 @@ class PixelLoss(Inpainter):
         }
 
 
-def _build(network: dict[str, Any]) -> Inpainter:
+def build(network: dict[str, Any]) -> Inpainter:
     """Build the paper that `network` names."""
     name = str(network.get("class_path", ""))
     module, _, cls = name.rpartition(".")

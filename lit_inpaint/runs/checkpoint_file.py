@@ -10,6 +10,7 @@ import torch
 
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
+from lit_inpaint.runs.model_folder import SHIPPED, find_model_folder, read_model_folder
 from lit_inpaint.runs.trusted_classes import require_trusted
 from lit_inpaint.storage.user_path import user_path
 
@@ -17,10 +18,15 @@ from lit_inpaint.storage.user_path import user_path
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU with `weights_only=True`, so that no code in the file is executed.
 
+    Args:
+        path: a `.ckpt` file, a model folder, or "shipped"; see `model_folder`.
+
     Raises:
         UserError: the file does not exist, is truncated, or is not a checkpoint of this package.
     """
     path = user_path(path)
+    if folder := find_model_folder(path):
+        return read_model_folder(folder)
     if not path.is_file():
         if path.is_dir():
             raise UserError(f"no checkpoint at {path}: it is a directory; a run directory holds checkpoints/last.ckpt")
@@ -63,11 +69,11 @@ def read_resume_point(path: Path, class_path: str) -> ResumePoint:
     return ResumePoint(int(content["global_step"]), content.get("splits"))
 
 
-def load(path: str | Path, ema: bool = True) -> Inpainter:
+def load(path: str | Path = SHIPPED, ema: bool = True) -> Inpainter:
     """Load the paper that a checkpoint holds, in evaluation mode on the CPU.
 
     Args:
-        path: a `.ckpt` of this package.
+        path: a `.ckpt` of this package, or a model folder; by default the network that comes with the package.
         ema: use the generator's EMA weights where the run has them.
 
     Raises:
@@ -107,7 +113,11 @@ def rebuild(content: dict[str, Any], path: str | Path, ema: bool = True) -> Inpa
     model = _build(description, path)
     model.seed = description["seed"]
     try:
-        model.load_state_dict(content["state_dict"])
+        if content.get("generator_only"):
+            names = ((name, name.removeprefix("generator.")) for name in content["state_dict"])
+            model.generator.load_state_dict({short: content["state_dict"][name] for name, short in names})
+        else:
+            model.load_state_dict(content["state_dict"])
         if ema and (weights := content.get("callbacks", {}).get("GeneratorEMA", {}).get("weights")):
             model.generator.load_state_dict(weights)
     except RuntimeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -31,6 +31,7 @@ def evaluate_final_weights(
     protocol: Protocol,
     distribution: DistributionMetrics | None,
     baselines: bool,
+    compare: Sequence[str],
     check_deadline: Callable[[], None],
 ) -> None:
     """Evaluate `last.ckpt`, with EMA weights where the run has them; print the table and the contents of the run directory.
@@ -43,13 +44,18 @@ def evaluate_final_weights(
         protocol: metrics and mask-ratio buckets.
         distribution: builds metrics of all samples together, None for none.
         baselines: also evaluate classical methods.
+        compare: also evaluate these checkpoints or model folders.
         check_deadline: called before each completion; may raise to stop the evaluation.
     """
     data.trainer = None  # the loader then holds the samples of all processes, not those of this one
     device = trainer.strategy.root_device
     final = load(run.last).to(device)
     name = type(model).__name__
-    methods = {name: apply_subsampling(protocol, final.complete), **(dict(BASELINES) if baselines else {})}
+    methods = {name: apply_subsampling(protocol, final.complete)}
+    for path in compare:
+        other = load(path).to(device)
+        methods[f"{type(other).__name__}, {path}"] = apply_subsampling(protocol, other.complete)
+    methods |= BASELINES if baselines else {}
     methods = {name: _with_deadline(method, check_deadline) for name, method in methods.items()}
     scores = evaluate(methods, data.val_dataloader(), protocol, device, distribution)
     rows = scores.rows()
