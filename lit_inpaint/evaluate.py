@@ -121,7 +121,9 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> CommandParser:
     parser = CommandParser("evaluate", "Score checkpoints, results and baselines on the same images and masks.", _EPILOG)
-    parser.add_argument("--checkpoint", metavar="FILE", nargs="+", default=[], help=".ckpt files of runs, model folders, or shipped")
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", nargs="+", default=[], help=".ckpt files of runs, model folders, or shipped"
+    )
     results = "folders of images that other programs completed, with their names in the table"
     parser.add_argument("--results", metavar="NAME=DIR", nargs="+", default=[], help=results)
     parser.add_argument("--experiment", metavar="NAME|FILE", help="evaluate on the data of this experiment")

@@ -42,12 +42,11 @@ SMALL = {  # further options for a quick run: sizes that are part of a network, 
     ],
     "deepgin": ["--model.size", "32", "--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
     "edgeconnect": ["--model.width", "4", "--model.discriminator_width", "4", "--model.vgg", "random"],
-    "shipped": ["--data.mix", "null", "--model.vgg", "random", "--model.width", "8"],  # photographs and weights of its own
+    "shipped": ["--data.size", "64", "--data.mix", "null", "--model.vgg", "random", "--model.width", "8"],
     "glcic": ["--model.size", "32", "--model.local_size", "16", "--model.width", "4", "--model.discriminator_width", "4"],
     "lama": [f"--model.{name}={value}" for name, value in LAMA.items()],
     "pconv": ["--data.size", "64", "--model.vgg", "random", "--model.width", "8"],
     "pepsi": ["--model.size", "32", "--model.width", "8", "--model.discriminator_width", "8"],
-    "shipped": ["--data.size", "64", "--data.mix", "null", "--model.vgg", "random", "--model.width", "8"],
 }
 
 
