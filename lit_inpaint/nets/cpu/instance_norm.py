@@ -41,6 +41,12 @@ def _sums(x: Tensor) -> Tensor:
     return (x.new_ones(1, 1, width).expand(batch * height, -1, -1) @ rows).view(batch, height, channels, 1, 1).double().sum(1)
 
 
+def _center(x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Subtract the mean (B, C, 1, 1) float64, rounded to the precision of `x`; also return the mean that is left."""
+    rounded = mean.to(x.dtype)
+    return x - rounded, mean - rounded
+
+
 class _ChannelsLast(torch.autograd.Function):
     """Instance norm of a channels-last map, and its gradient, as linear combinations of maps."""
 
@@ -53,8 +59,9 @@ class _ChannelsLast(torch.autograd.Function):
             mean, rstd = (moment.double().view(size) for moment in moments)
         else:
             mean = _sums(x) / (height * width)
-            rstd = (_sums(x * x) / (height * width) - mean**2).clamp(min=0).add(eps).rsqrt()
-            output = torch.addcmul((-mean * rstd).to(x.dtype), x, rstd.to(x.dtype))
+            centered, rest = _center(x, mean)  # the square of a large mean would cancel the variance
+            rstd = (_sums(centered * centered) / (height * width) - rest**2).clamp(min=0).add(eps).rsqrt()
+            output = torch.addcmul((-rest * rstd).to(x.dtype), centered, rstd.to(x.dtype))
         ctx.save_for_backward(x, mean, rstd)
         return output
 
@@ -62,9 +69,10 @@ class _ChannelsLast(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (gradient,), (x, mean, rstd) = gradients, ctx.saved_tensors
         gradient, pixels = gradient.contiguous(memory_format=torch.channels_last), x.shape[2] * x.shape[3]
-        mean_g, mean_gx = _sums(gradient) / pixels, _sums(gradient * x) / pixels
+        centered, rest = _center(x, mean)
+        mean_g, mean_gx = _sums(gradient) / pixels, _sums(gradient * centered) / pixels
         # With z = (x - mean) rstd, the gradient is rstd (g - mean(g) - z mean(g z)), which is linear in g and x.
-        slope = -(rstd**3) * (mean_gx - mean * mean_g)
-        offset = -rstd * mean_g - slope * mean
-        total = torch.addcmul(offset.to(x.dtype), x, slope.to(x.dtype))
+        slope = -(rstd**3) * (mean_gx - rest * mean_g)
+        offset = -rstd * mean_g - slope * rest
+        total = torch.addcmul(offset.to(x.dtype), centered, slope.to(x.dtype))
         return total.addcmul_(gradient, rstd.to(x.dtype)), None

@@ -31,6 +31,23 @@ def test_equals_torch(layout: torch.memory_format, dtype: torch.dtype) -> None:
         torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("mean", [100.0, -1000.0])
+def test_maps_far_from_zero(mean: float) -> None:
+    """A channel's mean may be many times its standard deviation: the square of the mean must not cancel its variance."""
+    rng = torch.Generator().manual_seed(0)
+    x = (torch.randn(2, 5, 32, 24, generator=rng) + mean).contiguous(memory_format=torch.channels_last)
+    g = torch.randn(2, 5, 32, 24, generator=rng)
+    results = []
+    for norm, precision in ((nn.InstanceNorm2d(5), torch.float64), (CPUInstanceNorm2d(5), torch.float32)):
+        given = x.detach().to(precision).requires_grad_()
+        output = norm(given)
+        output.backward(g.to(precision))
+        assert given.grad is not None
+        results.append((output.detach().double(), given.grad.double()))
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
 def test_gradient_of_channels_last_maps() -> None:
     x = torch.rand(2, 3, 4, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()
     assert torch.autograd.gradcheck(CPUInstanceNorm2d(3), (x,))
