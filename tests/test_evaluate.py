@@ -369,6 +369,7 @@ def test_a_grid_of_all_methods(checkpoint: Path, tmp_path: Path, capsys: pytest.
 SIZES = {"landscape": (520, 140), "odd": (61, 41), "portrait": (90, 150)}  # width x height
 
 
+@pytest.mark.filterwarnings("ignore")  # with such a name, which pytest-xdist cannot send to the main process
 def test_file_names_that_are_not_utf_8_keep_their_bytes(checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()

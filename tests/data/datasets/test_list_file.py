@@ -116,6 +116,7 @@ def test_encodings_of_a_list(write: Write, tmp_path: Path, encoding: str) -> Non
     assert [path.name for path in listed] == ["Müller.png", "1.png"]
 
 
+@pytest.mark.filterwarnings("ignore")  # with such a name, which pytest-xdist cannot send to the main process
 def test_names_that_are_not_utf_8_are_found_by_their_bytes(write: Write, tmp_path: Path) -> None:
     write("images/x.png").rename(tmp_path / os.fsdecode(b"images/M\xfcller.png"))
     (tmp_path / "list.txt").write_bytes(b"images/M\xfcller.png\n")
