@@ -12,6 +12,8 @@ from lit_inpaint.metrics import LPI
 
 TERMS = r"^train/(?!(generator|discriminator|mask_ratio|stage|images_per_second)$|d_|lr_|weight_).+$"
 """Log keys of the loss terms, which differ between papers: all of `train/…` that is nothing else."""
+VALIDATION = r"^val_loss/.+$"
+"""Log keys of the same terms on validation images, and of their weighted sum."""
 WEIGHTS = r"^train/weight_.+$"
 """Log keys of the scheduled loss weights."""
 
@@ -54,6 +56,7 @@ def build_sections() -> list[ws.Section]:
                 lines("losses of both players, sums of weighted terms", "train/generator", "train/discriminator"),
                 lines("discriminator's mean score of real and of completed images", "train/d_real", "train/d_fake"),
                 wr.LinePlot(title="loss terms", x=STEP, metric_regex=TERMS, title_x="step"),
+                wr.LinePlot(title="generator's losses on validation images", x=STEP, metric_regex=VALIDATION, title_x="step"),
             ],
         ),
         ws.Section(
