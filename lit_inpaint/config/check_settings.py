@@ -62,7 +62,9 @@ def build_parser() -> ArgumentParser:
         help="whether best.ckpt has the max or the min of best_metric; null: the better end of a metric of the protocol",
     )
     parser.add_argument("--tf32", type=bool, default=True, help="train with TF32 products on GPUs that have it")
-    parser.add_argument("--ema", type=float | None, default=None, help="decay of the generator's EMA; null for none")
+    parser.add_argument(
+        "--ema", type=float | None, default=None, help="decay of the generator's EMA after its warm-up; null for none"
+    )
     parser.add_argument("--checkpoint_every", type=int, default=500, help="batches between two saves of checkpoints/last.ckpt")
     parser.add_argument("--num_samples", type=int, default=8, help="validation images in each grid of samples/")
     parser.add_argument("--sample_every", type=int, default=0, help="minimum batches between two grids; 0: at each validation")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from tiny_gan import TinyGAN, loader, make_batches, make_tiny, make_trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_inpaint.callbacks import GeneratorEMA
 from lit_inpaint.errors import UserError
@@ -66,9 +66,10 @@ def test_the_update_matches_the_formula(decay: float, update: Any) -> None:
     expected = snapshot(model.generator)
     ema, weights = GeneratorEMA(decay), Weights()
     fit(model, ema, weights)
-    for state in weights.trained:
+    for batch, state in enumerate(weights.trained, start=1):
+        kept = min(decay, (1 + batch) / (10 + batch))
         for name, tensor in state.items():
-            expected[name] = decay * expected[name] + (1 - decay) * tensor if tensor.is_floating_point() else tensor
+            expected[name] = kept * expected[name] + (1 - kept) * tensor if tensor.is_floating_point() else tensor
     assert ema.updates == 10
     assert ema.weights.keys() == expected.keys()
     assert {"1.running_mean", "1.running_var", "1.num_batches_tracked"} <= expected.keys(), "buffers are averaged too"
@@ -76,6 +77,22 @@ def test_the_update_matches_the_formula(decay: float, update: Any) -> None:
         torch.testing.assert_close(ema.weights[name], tensor, rtol=1e-5, atol=1e-7, msg=name)
     assert int(ema.weights["1.num_batches_tracked"]) == 10
     assert same(ema.weights, weights.trained[-1]) == (decay == 0)
+
+
+def test_the_initial_weights_do_not_remain_in_a_short_run() -> None:
+    """With the constant decay of 0.999, 90 % of the initial weights would remain after 100 batches, 8 % after 2,500."""
+    model, trainer, ema = make_tiny(), make_trainer(1), GeneratorEMA(0.999)
+    name, parameter = next(iter(model.generator.named_parameters()))
+    nn.init.ones_(parameter)
+    ema.on_fit_start(trainer, model)
+    nn.init.zeros_(parameter)
+    for _ in range(100):
+        ema.on_train_batch_end(trainer, model, None, None, 0)
+    assert float(ema.weights[name].max()) < 1e-6
+    ema.updates = 20_000
+    ema.weights[name].fill_(1.0)
+    ema.on_train_batch_end(trainer, model, None, None, 0)
+    assert float(ema.weights[name].max()) == pytest.approx(0.999), "late in a run the decay is the setting's"
 
 
 def test_ema_does_not_change_the_training() -> None:
