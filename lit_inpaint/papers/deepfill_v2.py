@@ -24,11 +24,7 @@ Deviations and choices:
 - The code reads BGR. `channels="bgr"` gives this order to both networks, as the released weights need it.
 - Spectral norm: the gradient flows through sigma, as in the code. The port divides its stored weights at each call instead.
 - Real and completed images are one batch of the discriminator, as in the code: one power iteration for both.
-<<<<<<< HEAD
-- `guidance` adds a channel of edges in the holes to the input of the coarse network and of the discriminator. When inpainting
-=======
 - `guidance` adds a channel of edges in the holes to the input of the coarse network and of the discriminator. Outside training
->>>>>>> 98d8894 (WIP review)
   it holds the user's sketch (`--edges`), or 0. The edges to train with are Canny's: weights of the paper's detector, HED, are
   not at hand. The code reads edges from files and thresholds them.
 - Size and length: 256 pixels, batches of 16; the code trains until stopped.
