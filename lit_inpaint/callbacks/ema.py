@@ -15,8 +15,8 @@ from lit_inpaint.errors import UserError
 class GeneratorEMA(Callback):
     """Updates EMA weights = d * EMA weights + (1 - d) * weights after each batch, floating-point buffers included.
 
-    At update n = 1, 2, ... the decay d is min(decay, (1 + n) / (10 + n)), as with `num_updates` in torch_ema and TensorFlow. With
-    a constant decay of 0.999, the average would still contain 8 % of the initial weights after 2,500 batches. The warm-up ends
+    At update n = 1, 2, ... the decay d is min(decay, (1 + n) / (10 + n)), as with `num_updates` in torch_ema and TensorFlow. A
+    constant decay of 0.999 would still leave 8 % of the initial weights in the average after 2,500 batches. The warm-up ends
     after about 9 / (1 - decay) batches.
 
     Training continues with the raw weights, which the checkpoint's `state_dict` holds. The EMA weights are in the callback's
