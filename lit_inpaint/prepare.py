@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from lit_inpaint.config import entry_point, load_yaml
 from lit_inpaint.config.command_line import CommandParser, build_data, whole_number
 from lit_inpaint.config.load_dataset import load_dataset
-from lit_inpaint.data.workers import available_cores
 from lit_inpaint.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ def main(argv: list[str]) -> int:
     data, _ = build_data(config, data_options)
 
     from lit_inpaint.data.preparation import prepare, print_summary
+    from lit_inpaint.data.workers import available_cores
 
     entry_point.silence_warnings()
     splits = data.splits()

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal, cast
 from lit_inpaint.config.error_messages import RESERVED_TRAINER_ARGS, constructor_error, format_config_error
 from lit_inpaint.config.load_yaml import Config
 from lit_inpaint.errors import UserError
-from lit_inpaint.settings import Stage, plain
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -131,6 +130,8 @@ def _state_defaults(model: object) -> None:
     jsonargparse cannot dump objects in a tuple. With several papers in one process, each with a class `Weights`, jsonargparse
     4.53 sometimes replaces a default by None.
     """
+    from lit_inpaint.settings import Stage, plain
+
     if not isinstance(model, dict) or not isinstance(arguments := model.setdefault("init_args", {}), dict):
         return
     module, _, name = str(model.get("class_path")).rpartition(".")

@@ -9,14 +9,13 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
-
-import torch
-from safetensors.torch import load_file
-from torch import Tensor
+from typing import TYPE_CHECKING, cast
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage.cache_dir import cache_dir
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,9 @@ def read_state_dict(path: Path, remedy: str) -> dict[str, Tensor]:
     Raises:
         UserError: the file is unreadable or holds something else.
     """
+    import torch
+    from safetensors.torch import load_file
+
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -90,9 +92,9 @@ def read_state_dict(path: Path, remedy: str) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # unpickling arbitrary bytes can raise any exception
         raise UserError(f"{path} cannot be read; {remedy}") from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise UserError(f"{path} holds no state dict; {remedy}")
-    return cast(dict[str, Tensor], content)
+    return cast("dict[str, Tensor]", content)
 
 
 VGG16 = WeightsFile("vgg16", "VGG-16 (ImageNet)", "https://download.pytorch.org/models/vgg16-397923af.pth", 528)

@@ -67,6 +67,26 @@ def test_a_configuration_is_complete_and_replays(capsys: pytest.CaptureFixture[s
     assert check_settings.dump(check_settings.check(config)) == text
 
 
+_PRINT_ALL_HELP = """
+import importlib, pathlib, sys, lit_inpaint
+for path in sorted(pathlib.Path(lit_inpaint.__path__[0]).glob("*.py")):
+    if "entry_point.run_command(main)" in path.read_text():
+        try:
+            importlib.import_module(f"lit_inpaint.{path.stem}").main(["--help"])
+        except SystemExit as done:
+            loaded = {"torch", "lightning", "numpy", "PIL", "cv2", "scipy", "gradio", "onnx"} & sys.modules.keys()
+            print(path.stem, done.code, sorted(loaded), file=sys.stderr)
+"""
+
+
+def test_help_of_every_command_loads_no_large_library() -> None:
+    """`import torch` alone takes more than a second, on a network file system half a minute."""
+    done = subprocess.run([sys.executable, "-c", _PRINT_ALL_HELP], capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    assert {"fit 0 []", "evaluate 0 []", "inpaint 0 []"} <= set(lines)
+    assert not [line for line in lines if not line.endswith(" 0 []")]
+
+
 def test_help_is_quick_and_whole() -> None:
     done = subprocess.run([sys.executable, "-m", "lit_inpaint.fit", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
