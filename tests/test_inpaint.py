@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,12 +21,12 @@ Run = Callable[..., int]
 
 
 def noise(path: Path, size: tuple[int, int], mode: str = "RGB", number: int = 0) -> Pixels:
-    """Save an image (width, height) that holds all byte values; return what `convert("RGB")` makes of it."""
+    """Save an image (width, height) that holds all byte values; return its pixels."""
     channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
     pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], *channels), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels, mode).save(path)
-    return np.asarray(Image.open(path).convert("RGB"))
+    return np.asarray(Image.open(path))
 
 
 def hole(path: Path, size: tuple[int, int], inverted: bool = False, quality: int = 95) -> NDArray[np.bool_]:
@@ -47,10 +48,10 @@ def run(checkpoint: Path, tmp_path: Path) -> Run:
     return call
 
 
-def completed(path: Path) -> Pixels:
+def completed(path: Path, mode: str = "RGB") -> Pixels:
     with Image.open(path) as image:
         assert image.format == "PNG"
-        assert image.mode == "RGB"
+        assert image.mode == mode
         return np.asarray(image)
 
 
@@ -60,10 +61,12 @@ def test_known_pixels_stay_byte_for_byte(size: tuple[int, int], mode: str, run: 
     source = noise(tmp_path / "input.png", size, mode)
     where = hole(tmp_path / "drawn.png", size)
     assert run("input.png", "drawn.png") == 0
-    result = completed(tmp_path / "out" / "input.png")
+    result = completed(tmp_path / "out" / "input.png", mode)
     assert result.shape == source.shape
     assert (result[~where] == source[~where]).all()
     assert (result[where] != source[where]).any()
+    if mode == "RGBA":
+        assert (result[..., 3] == source[..., 3]).all()
 
 
 def test_one_pixel(run: Run, tmp_path: Path) -> None:
@@ -191,33 +194,54 @@ def test_edges_that_do_not_fit_are_one_line(edge_checkpoint: Path, run: Run, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_every_pair_is_checked_before_the_first_is_written(run: Run, tmp_path: Path) -> None:
+def test_pairs_are_complete_before_the_first_is_written(run: Run, tmp_path: Path) -> None:
     for name in "abcdefgh":
         noise(tmp_path / "images" / f"{name}.png", (20, 30))
         hole(tmp_path / "masks" / f"{name}.png", (20, 30))
-    last, its_mask = tmp_path / "images" / "h.png", tmp_path / "masks" / "h.png"
-
-    def refused(message: str, *options: str) -> None:
-        with pytest.raises(UserError, match=message):
-            run("images", "masks", *options)
-        assert not (tmp_path / "out").exists()
-
-    hole(its_mask, (30, 20))
-    refused(r"h\.png is 20x30 pixels .*masks/h\.png is 30x20")
-    Image.new("L", (20, 30)).save(its_mask)
-    refused("h.png has no hole: white marks holes; add --black_is_hole")
-    Image.new("L", (20, 30), 255).save(its_mask)
-    refused("100.0% of the image")
-    its_mask.write_bytes((tmp_path / "masks" / "a.png").read_bytes()[:60])
-    refused("masks/h.png")
-    its_mask.unlink()
-    refused("1 image.s. without a mask in .*: h.png")
-    hole(its_mask, (20, 30))
-    last.write_text("no image")
-    refused("images/h.png")
+    (tmp_path / "masks" / "h.png").unlink()
+    with pytest.raises(UserError, match=r"1 image\(s\) without a mask in .*: h\.png"):
+        run("images", "masks")
     for path in (tmp_path / "images").glob("[b-h].png"):
         path.unlink()
-    refused("7 mask.s. without an image: b.png, c.png, d.png, e.png, f.png …")
+    with pytest.raises(UserError, match=r"6 mask\(s\) without an image: b\.png, c\.png, d\.png, e\.png, f\.png …"):
+        run("images", "masks")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_broken_file_is_named_and_skipped(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "abcdefg":
+        noise(tmp_path / "images" / f"{name}.png", (20, 30))
+        hole(tmp_path / "masks" / f"{name}.png", (20, 30))
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    hole(masks / "a.png", (30, 20))
+    Image.new("L", (20, 30)).save(masks / "b.png")
+    Image.new("L", (20, 30), 255).save(masks / "c.png")
+    (masks / "d.png").write_bytes((masks / "g.png").read_bytes()[:60])
+    (images / "e.png").write_text("no image")
+    frames = [Image.new("P", (20, 30), color) for color in (0, 1)]
+    frames[0].save(images / "f.png", save_all=True, append_images=frames[1:])
+    assert run("images", "masks") == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("1 image inpainted by LPINet, mean mask ratio 25.0%, 6 skipped, in")
+    lines = [line for line in printed.err.splitlines() if line.startswith("skipped: ")]
+    for line, message in zip(
+        lines,
+        (
+            r"a\.png is 20x30 pixels .*masks/a\.png is 30x20",
+            r"b\.png has no hole: white marks holes; add --black_is_hole",
+            r"c\.png makes 100\.0% of the image a hole",
+            r"cannot read the mask .*masks/d\.png",
+            r"cannot read .*images/e\.png",
+            r"images/f\.png has 2 frames",
+        ),
+        strict=True,
+    ):
+        assert re.search(message, line)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["g.png"]
+    (masks / "g.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"none of the 7 images could be inpainted; the first: .*a\.png"):
+        run("images", "masks", output="none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_inputs_are_not_overwritten(run: Run, tmp_path: Path) -> None:
@@ -344,7 +368,8 @@ def test_a_classical_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_blending(run: Run, checkpoint: Path, tmp_path: Path) -> None:
     noise(tmp_path / "x.png", (40, 30))
     where = hole(tmp_path / "mask.png", (40, 30))
-    assert run("x.png", "mask.png", output="plain") == run("x.png", "mask.png", "--blend", output="blended") == 0
+    assert run("x.png", "mask.png", "--strategy", "whole", output="plain") == 0
+    assert run("x.png", "mask.png", "--strategy", "whole", "--blend", output="blended") == 0
     plain, blended = (completed(tmp_path / name / "x.png") for name in ("plain", "blended"))
     assert (plain[~where] == blended[~where]).all()
     assert (plain[where] != blended[where]).any()

@@ -27,6 +27,7 @@ LAYERS: tuple[set[str], ...] = (
     # 4
     {"cluster", "evaluation", "profiling"},
     {"runs"},
+    {"inpainting"},
     # 5
     {"config", "reporting"},
     # 6: the commands

@@ -1,19 +1,22 @@
-"""Pair the images, masks and edge maps given to the command `inpaint`, and check that they fit before a file is written."""
+"""Pair the images, masks and edge maps given to the command `inpaint`, and check that they fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.errors import UserError
-from lit_inpaint.masks import mask_ratio, read_mask
+from lit_inpaint.masks.read_mask import read_mask_uint8
 from lit_inpaint.storage.find_images import SUFFIXES
-from lit_inpaint.storage.image_decode import read_image
-from lit_inpaint.visualization.progress_bar import progress_bar
+from lit_inpaint.storage.image_files import ImageFile, read_image_file
+
+Pixels = NDArray[np.bool_]
 
 _MASK_SUFFIX, _EDGES_SUFFIX = "_mask", "_edges"
 _MAX_NAMED = 5
@@ -65,6 +68,9 @@ def pair_inputs(images: Path, masks: Path, output: Path, edges: Path | None = No
     elif edges is not None:
         edge_files = _files_by_key("--edges", edges, output)
         edges_of = _match_by_name(image_files, edge_files, edges, "edge map", _EDGES_SUFFIX, require_all_used=images.is_dir())
+    for option, folder in (("--images", images), ("--masks", masks), ("--edges", edges)):
+        if folder is not None and folder.is_dir() and output.is_dir() and folder.samefile(output):
+            raise UserError(f"--output {output} is the folder of {option}; name another one, such as {output / 'inpainted'}")
     pairs = [InpaintInput(path, mask_of[key], output / f"{key}.png", edges_of.get(key)) for key, path in image_files.items()]
     _refuse_overwriting(pairs)
     return pairs
@@ -117,79 +123,52 @@ def _refuse_overwriting(pairs: Sequence[InpaintInput]) -> None:
             raise UserError(f"{pair.output} is one of the inputs and would be overwritten; name another --output")
 
 
-def check_pairs(pairs: Sequence[InpaintInput], white_is_hole: bool, max_hole: float) -> list[float]:
-    """Read every file once, one pair in memory at a time, and return the mask ratio of each pair, in (0, 1].
+def read_input(pair: InpaintInput, white_is_hole: bool, max_hole: float) -> tuple[ImageFile, Pixels, Pixels | None]:
+    """Read an image with its mask and its edge map, if there is one, both (H, W) bool.
 
     Args:
-        pairs: result of `pair_inputs`.
-        white_is_hole: whether white or black marks holes in the mask files.
+        pair: one of the result of `pair_inputs`.
+        white_is_hole: whether white or black marks holes in the mask file.
         max_hole: maximum mask ratio, in (0, 1].
 
     Raises:
-        UserError: a file cannot be read, image and mask or edge map differ in size, a mask has no hole, or its ratio exceeds
+        UserError: a file cannot be read, image and mask or edge map differ in size, the mask has no hole, or its ratio exceeds
             `max_hole`.
     """
-    ratios = []
-    for pair, image, mask in read_pairs(pairs, white_is_hole, "checking"):
-        read_edges(pair, image)
-        del image
-        ratios.append(float(mask_ratio(mask)))
-    for pair, ratio in zip(pairs, ratios, strict=True):
-        marks, other = ("white", "add --black_is_hole") if white_is_hole else ("black", "leave --black_is_hole out")
-        if ratio == 0:
-            raise UserError(f"the mask {pair.mask} has no hole: {marks} marks holes; {other} if yours are the other way round")
-        if ratio > max_hole:
-            raise UserError(
-                f"the mask {pair.mask} makes {ratio:.1%} of the image a hole ({marks} marks holes): {other} if it is inverted, "
-                f"or raise --max_hole {max_hole:g} if so much is missing"
-            )
-    return ratios
-
-
-def read_pairs(
-    pairs: Sequence[InpaintInput], white_is_hole: bool, description: str
-) -> Iterator[tuple[InpaintInput, Tensor, Tensor]]:
-    """Yield each pair with its image (3, H, W) uint8 and its mask (1, H, W) float 0 or 1.
-
-    Args:
-        pairs: result of `pair_inputs`; of more than one, a progress bar is shown.
-        white_is_hole: whether white or black marks holes in the mask files.
-        description: label of the progress bar.
-
-    Raises:
-        UserError: a file cannot be read, or image and mask differ in size.
-    """
-    mask_file, mask = None, None
-    for pair in progress_bar(pairs, description=description, unit="image", delay=0, disable=len(pairs) == 1):
-        image = read_image(pair.image)
-        if pair.mask != mask_file or mask is None:  # one mask for all images is read once
-            mask_file, mask = pair.mask, read_mask(pair.mask, white_is_hole=white_is_hole)
-        if image.shape[1:] != mask.shape[1:]:
-            (h, w), (mask_h, mask_w) = image.shape[1:], mask.shape[1:]
-            rotated = " (the image is read as its EXIF tag turns it)" if (h, w) == (mask_w, mask_h) else ""
-            raise UserError(
-                f"{pair.image} is {w}x{h} pixels (width x height) but its mask {pair.mask} is {mask_w}x{mask_h}; "
-                f"give a mask of the image's size{rotated}"
-            )
-        yield pair, image, mask
-
-
-def read_edges(pair: InpaintInput, image: Tensor) -> Tensor | None:
-    """Return the edge map of an image (3, H, W), (1, H, W) float 0 or 1 (white lines in the file); None if it has none.
-
-    Raises:
-        UserError: the file cannot be read, or differs from the image in size.
-    """
+    image = read_image_file(pair.image)
+    mask = _read_mask(pair.mask, white_is_hole)
+    _require_size(pair.image, image.shape, pair.mask, mask.shape, "mask")
+    ratio = float(mask.mean())
+    marks, other = ("white", "add --black_is_hole") if white_is_hole else ("black", "leave --black_is_hole out")
+    if ratio == 0:
+        raise UserError(f"the mask {pair.mask} has no hole: {marks} marks holes; {other} if yours are the other way round")
+    if ratio > max_hole:
+        raise UserError(
+            f"the mask {pair.mask} makes {ratio:.1%} of the image a hole ({marks} marks holes): {other} if it is inverted, "
+            f"or raise --max_hole {max_hole:g} if so much is missing"
+        )
     if pair.edges is None:
-        return None
+        return image, mask, None
     try:
-        edges = read_mask(pair.edges)
+        edges = _read_mask(pair.edges, True)
     except UserError as error:
         raise UserError(str(error).replace("the mask", "the edge map", 1)) from error
-    if edges.shape[1:] != image.shape[1:]:
-        (h, w), (edges_h, edges_w) = image.shape[1:], edges.shape[1:]
-        raise UserError(
-            f"{pair.image} is {w}x{h} pixels (width x height) but its edge map {pair.edges} is {edges_w}x{edges_h}; give an "
-            "edge map of the image's size"
-        )
-    return edges
+    _require_size(pair.image, image.shape, pair.edges, edges.shape, "edge map")
+    return image, mask, edges
+
+
+@lru_cache(maxsize=1)  # one mask for all images is read once
+def _read_mask(path: Path, white_is_hole: bool) -> Pixels:
+    return read_mask_uint8(path, white_is_hole).view(np.bool_)
+
+
+def _require_size(image: Path, size: tuple[int, int], other: Path, other_size: tuple[int, ...], kind: str) -> None:
+    if other_size == size:
+        return
+    (height, width), (other_height, other_width) = size, other_size
+    article = "an" if kind.startswith("e") else "a"
+    rotated = " (the image is read as its EXIF tag turns it)" if (height, width) == (other_width, other_height) else ""
+    raise UserError(
+        f"{image} is {width}x{height} pixels (width x height) but its {kind} {other} is {other_width}x{other_height}; "
+        f"give {article} {kind} of the image's size{rotated}"
+    )

@@ -72,6 +72,7 @@ class Inpainter(LightningModule):
         modes: values of `Stage.mode` that `training_forward` and the losses accept; empty for papers without modes.
         edge_detector: loaders compute `batch["edges"]` of training batches with it; None: the paper uses no edges.
         subsample_above: `predict` completes images with a longer side by subsampling them to squares of this side; None: never.
+        trained_size: side of the training images in pixels, from the checkpoint; None: not known.
         blending: post-processing of `complete`: none, or Poisson blending of the filled holes into the image.
         published_as: names of the variants in the paper's tables and the arguments that make them.
         published_in: the file of those tables in `lit_inpaint.published`, if not named like the paper's module.
@@ -87,6 +88,7 @@ class Inpainter(LightningModule):
     modes: ClassVar[tuple[str, ...]] = ()
     edge_detector: CannyEdges | None = None
     subsample_above: int | None = None
+    trained_size: int | None = None
     blending: Literal["none", "poisson"] = "none"
     published_as: ClassVar[dict[str, dict[str, object]]] = {}
     published_in: ClassVar[str | None] = None
@@ -540,7 +542,11 @@ class Inpainter(LightningModule):
     @final
     @torch.no_grad()
     def complete(
-        self, image: Tensor | NDArray[Any], mask: Tensor | NDArray[Any], edges: Tensor | NDArray[Any] | None = None
+        self,
+        image: Tensor | NDArray[Any],
+        mask: Tensor | NDArray[Any],
+        edges: Tensor | NDArray[Any] | None = None,
+        blending: Literal["none", "poisson"] | None = None,
     ) -> Tensor:
         """Fill the holes of images of any size.
 
@@ -549,6 +555,7 @@ class Inpainter(LightningModule):
             mask: (B, 1, H, W) or (H, W), 1 or True = hole; see `lit_inpaint.types.complete_inputs`.
             edges: (B, 1, H, W) or (H, W), 1 or True = edge: what to draw in the holes; see `lit_inpaint.types.complete_edges`.
                 None: the paper's own.
+            blending: in place of the attribute; None: the attribute.
 
         Returns:
             (B, 3, H, W) in [0, 1]; known pixels keep their exact values.
@@ -562,7 +569,7 @@ class Inpainter(LightningModule):
             output = self.predict(image, mask)
         else:
             output = self.predict_with_edges(image, mask, complete_edges(edges, image))
-        if self.blending == "poisson":
+        if (blending or self.blending) == "poisson":
             output = poisson_blend(image, output, mask)
         return composite(image, output.clamp(0, 1).to(image.dtype), mask)
 

@@ -55,13 +55,28 @@ def read_mask_uint8(path: str | Path, white_is_hole: bool) -> NDArray[np.uint8]:
         pixels = read_pixels(path)
     except UnreadableImageError as error:
         raise UserError(str(error).replace(f"cannot read {path}", f"cannot read the mask {path}", 1)) from error
+    return find_marked(pixels, white_is_hole, f"the mask {path}").view(np.uint8)
+
+
+def find_marked(pixels: NDArray[np.uint8], white_is_hole: bool, name: str) -> NDArray[np.bool_]:
+    """Find which pixels mark the hole by the rules of `read_mask`.
+
+    Args:
+        pixels: (H, W), (H, W, 3) or (H, W, 4), as `lit_inpaint.storage.image_decode.read_pixels` returns them.
+        white_is_hole: whether white or black marks the hole.
+        name: subject of error messages.
+
+    Returns:
+        (H, W).
+
+    Raises:
+        UserError: the values are 0 and 1 in place of 0 and 255, or there are two colors and transparency.
+    """
     if pixels.max() == 1:
-        raise UserError(f"the mask {path} holds only the gray values 0 and 1, which is all black; save white as 255")
+        raise UserError(f"{name} holds only the gray values 0 and 1, which is all black; save white as 255")
     channels = [pixels] if pixels.ndim == 2 else [pixels[..., channel] for channel in range(3)]
     marked = reduce(np.logical_or, [channel > _HALF if white_is_hole else channel <= _HALF for channel in channels])
-    if pixels.shape[2:] == (4,):
-        marked = _with_alpha(marked, pixels[..., :3], pixels[..., 3], path)
-    return marked.view(np.uint8)
+    return _with_alpha(marked, pixels[..., :3], pixels[..., 3], name) if pixels.shape[2:] == (4,) else marked
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
@@ -83,9 +98,7 @@ def print_once(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _with_alpha(
-    marked: NDArray[np.bool_], colors: NDArray[np.uint8], alpha: NDArray[np.uint8], path: str | Path
-) -> NDArray[np.bool_]:
+def _with_alpha(marked: NDArray[np.bool_], colors: NDArray[np.uint8], alpha: NDArray[np.uint8], name: str) -> NDArray[np.bool_]:
     """Return the hole of a file with an alpha channel, given the pixels that their colors mark; see `read_mask`."""
     opaque = alpha > _HALF
     if opaque.all() or not alpha.any():
@@ -94,7 +107,7 @@ def _with_alpha(
     num_colors = len(np.unique(colors[solid].astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)))
     if num_colors == 2:
         raise UserError(
-            f"the mask {path} has two colors and transparent pixels, and either could mark the hole; save it in black and "
+            f"{name} has two colors and transparent pixels, and either could mark the hole; save it in black and "
             "white without transparency"
         )
     return opaque if num_colors == 1 and marked[solid].all() else ~opaque

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -112,6 +113,7 @@ def rebuild(content: dict[str, Any], path: str | Path, ema: bool = True) -> Inpa
     description = content["lit_inpaint"]
     model = _build(description, path)
     model.seed = description["seed"]
+    model.trained_size = _trained_size(description)
     try:
         if content.get("generator_only"):
             names = ((name, name.removeprefix("generator.")) for name in content["state_dict"])
@@ -125,6 +127,18 @@ def rebuild(content: dict[str, Any], path: str | Path, ema: bool = True) -> Inpa
         raise UserError(f"the weights in {path} do not fit {description['paper']}: {reason}") from error
     model.configure_model()
     return model.eval()
+
+
+def _trained_size(description: dict[str, Any]) -> int | None:
+    """Return the side of the largest training images: that of a model folder, or of the data in the run's configuration."""
+    sizes = [description.get("trained_size")]
+    with suppress(
+        AttributeError, KeyError, TypeError
+    ):  # a configuration of another version, or damaged: the size is not known then
+        arguments = description["config"]["data"]["init_args"]
+        folders = (arguments.get("mix") or {}).get("folders") or []
+        sizes += [part.get("size") for part in (arguments, *folders)]
+    return max((size for size in sizes if isinstance(size, int) and size > 0), default=None)
 
 
 def _paper_class(name: str, path: str | Path) -> type[Inpainter]:

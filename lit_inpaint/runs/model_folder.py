@@ -40,6 +40,8 @@ def write_model_folder(model: Inpainter, description: dict[str, Any], step: int,
     weights = {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
     save_file(weights, folder / WEIGHTS)
     kept = {name: description[name] for name in ("paper", "settings", "seed", "versions")}
+    if model.trained_size is not None:
+        kept["trained_size"] = model.trained_size
     text = json.dumps({"library_name": "lit_inpaint", "lit_inpaint": kept, "global_step": step}, indent=2)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 

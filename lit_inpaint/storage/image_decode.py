@@ -86,7 +86,7 @@ def read_image(path: str | Path) -> Tensor:
     Raises:
         UnreadableImageError: the file is missing, not an image, or broken.
     """
-    return decode_image(_read_bytes(path), str(path))
+    return decode_image(read_bytes(path), str(path))
 
 
 def decode_image(content: bytes, location: str) -> Tensor:
@@ -102,7 +102,7 @@ def decode_image(content: bytes, location: str) -> Tensor:
     """
     if (jpeg := _decode_jpeg_fast(content)) is not None:
         return jpeg
-    with _errors_of(location):
+    with errors_of(location):
         image: Tensor = pil_to_tensor(_to_rgb(_decode_with_pillow(content)))
         return image
 
@@ -119,34 +119,42 @@ def read_pixels(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         UnreadableImageError: the file is missing, not an image, or broken.
     """
-    content = _read_bytes(path)
+    content = read_bytes(path)
     if (gray := _decode_gray_png(content)) is not None:
         return gray
     if (jpeg := _decode_jpeg_fast(content, gray_as_one_channel=True)) is not None:
         channels_last = jpeg.permute(1, 2, 0).numpy()
         return channels_last[..., 0] if channels_last.shape[-1] == 1 else channels_last
-    with _errors_of(str(path)):
-        image = _decode_with_pillow(content)
-        opaque = "L" if image.mode in ("1", "L") else "RGB"
-        return np.asarray(image.convert("RGBA" if image.has_transparency_data else opaque))
+    with errors_of(str(path)):
+        return pixels_of(_decode_with_pillow(content))
 
 
-def read_metadata(path: str | Path) -> dict[str, Any]:
+def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+    """Convert a Pillow image to the channels and 8 bits of `read_pixels`; its EXIF orientation is not applied."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _to_uint8(np.asarray(image))
+    opaque = "L" if image.mode in ("1", "L") else "RGB"
+    return np.asarray(image.convert("RGBA" if image.has_transparency_data else opaque))
+
+
+def read_metadata(path: str | Path, gray: bool = False) -> dict[str, Any]:
     """Read what Pillow's `save` takes to keep an image's colors, print size and description in a file of its RGB pixels.
 
     Args:
         path: as in `read_image`.
+        gray: whether the pixels will be gray values in place of RGB.
 
     Returns:
-        `icc_profile` if it is one of RGB colors, `dpi` (horizontal, vertical), and `exif`. They fit the image as `read_image`
-        returns it: rotated by its orientation, which is left out. A thumbnail is left out too. Broken metadata is none.
+        `icc_profile` if it is one of RGB colors, or gray ones, `dpi` (horizontal, vertical), and `exif`. They fit the image as
+        `read_image` returns it: rotated by its orientation, which is left out. A thumbnail is left out too. Broken metadata is
+        none.
     """
     with suppress(Exception), Image.open(path) as image:  # the pixels have been read; their description may be broken
         exif, found = image.getexif(), dict[str, Any]()
         rotated = exif.get(ExifTags.Base.Orientation, 1) in _ROTATED_ORIENTATIONS
         width, height = (image.height, image.width) if rotated else (image.width, image.height)
         profile = image.info.get("icc_profile")
-        if profile and profile[_ICC_COLORS] == b"RGB ":
+        if profile and profile[_ICC_COLORS] == (b"GRAY" if gray else b"RGB "):
             found["icc_profile"] = profile
         horizontal, vertical = map(float, image.info.get("dpi", (0, 0)))
         if 0 < horizontal < _MAX_DPI and 0 < vertical < _MAX_DPI:
@@ -186,7 +194,12 @@ def _encode_exif(exif: Image.Exif, width: int, height: int) -> bytes:
     return kept.tobytes() if len(kept) else b""
 
 
-def _read_bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        UnreadableImageError: the file system refuses.
+    """
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (`Path.read_bytes` takes twice as long)
             return file.read()
@@ -195,7 +208,7 @@ def _read_bytes(path: str | Path) -> bytes:
 
 
 @contextmanager
-def _errors_of(location: str) -> Iterator[None]:
+def errors_of(location: str) -> Iterator[None]:
     """Turn any error of a decoder into an `UnreadableImageError`: decoders raise almost anything on broken bytes."""
     try:
         yield
@@ -278,7 +291,7 @@ def _decode_with_pillow(content: bytes) -> Image.Image:
     """Decode a file, rotate it by its EXIF orientation, and reduce it to 8 bits by the range of its values."""
     with Image.open(BytesIO(content)) as opened:
         image = ImageOps.exif_transpose(opened)
-        if _has_16_bit_colors(opened, content) and not any(high for _, high in _extrema(image)[:3]):
+        if has_16_bit_colors(opened, content) and not any(high for _, high in _extrema(image)[:3]):
             image = _decode_low_bytes(content)
     if image.mode == "F" or image.mode.startswith("I"):
         return Image.fromarray(_to_uint8(np.asarray(image)))
@@ -296,10 +309,10 @@ def _to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     raise ValueError(f"{kind} from {low:g} to {high:g} have no agreed gray levels; save it with 8 or 16 bits")
 
 
-def _has_16_bit_colors(image: Image.Image, content: bytes) -> bool:
+def has_16_bit_colors(image: Image.Image, content: bytes) -> bool:
     """Return whether Pillow drops the low byte of each value: it reads colors of 16 bits as 8 bits."""
     if image.format == "PNG":
-        return image.mode in ("RGB", "RGBA") and content[_PNG_DEPTH] == 16
+        return image.mode in ("LA", "RGB", "RGBA") and content[_PNG_DEPTH] == 16
     return image.mode in ("RGB", "RGBA") and 16 in getattr(image, "tag_v2", {}).get(_TIFF_DEPTH, ())
 
 
@@ -330,7 +343,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _shape(file: str | Path | BytesIO, location: str) -> tuple[int, int]:
-    with _errors_of(location), Image.open(file) as image:
+    with errors_of(location), Image.open(file) as image:
         # Pillow rotates TIFFs itself and reports the size after the rotation.
         swapped = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) in _ROTATED_ORIENTATIONS
         return (image.width, image.height) if swapped else (image.height, image.width)
