@@ -13,6 +13,10 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.rglob("*.ipynb"))
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 SECONDS = 120  # limit for one cell, on a busy machine
+SHORTER = {  # text of a notebook and what the test runs in its place
+    "quickstart": {"STEPS = 450": "STEPS = 3", '"lpi_demo"': '"lpi_demo", "--data.val_crops", "1"', "(0)), 256)": "(0)), 64)"}
+}
+WRITTEN = {"quickstart": {"runs"}}
 
 
 @pytest.fixture
@@ -34,11 +38,14 @@ def test_there_are_notebooks() -> None:
 @each_notebook
 def test_a_notebook_runs(path: Path, own_kernel: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
+    for text, shorter in SHORTER.get(path.stem, {}).items():
+        (cell,) = (cell for cell in notebook.cells if cell.cell_type == "code" and text in cell.source)
+        cell.source = cell.source.replace(text, shorter)
     resources = {"metadata": {"path": str(own_kernel)}}
     NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=resources).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)
-    assert not any(own_kernel.iterdir())
+    assert {entry.name for entry in own_kernel.iterdir()} == WRITTEN.get(path.stem, set())
     assert not any(folder.name.startswith("tmp") for folder in own_kernel.parent.iterdir()), "temporary files are left"
 
 
