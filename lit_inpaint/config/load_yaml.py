@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import yaml
 
+from lit_inpaint.config.error_messages import TOP
 from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.storage.user_path import user_path
 
@@ -63,11 +64,22 @@ def load_experiment(name: str) -> Config:
     config: Config = {}
     for folder in reversed(experiment_dirs()):
         if (folder / "defaults.yaml").is_file():
-            config = merge(config, _read(folder / "defaults.yaml"))
+            config = merge(config, _read_defaults(folder / "defaults.yaml"))
     config = merge(config, _with_base(path))
     inside = [folder.resolve() for folder in experiment_dirs() if path.resolve().is_relative_to(folder.resolve())]
     named = path.resolve().relative_to(inside[0]) if inside else Path(path.name)
     config.setdefault("experiment", named.with_suffix("").as_posix())
+    return config
+
+
+def _read_defaults(path: Path) -> Config:
+    """Read a `defaults.yaml`. No option names it, and the current folder may be of another program."""
+    config = _read(path)
+    if unknown := [str(key) for key in config if key not in TOP]:
+        which = f"has unknown keys ({', '.join(unknown)})"
+        raise UserError(
+            f"{path} {which}, but settings for all experiments are read from it; rename it or start in another folder"
+        )
     return config
 
 

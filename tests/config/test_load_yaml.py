@@ -66,6 +66,16 @@ def test_base_and_sections_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert load_yaml.load_experiment(str(folder / "first.yaml"))["experiment"] == "first"
 
 
+def test_defaults_of_another_project_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No option names `experiments/defaults.yaml`, so the message must."""
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    (folder / "defaults.yaml").write_text("lr: 0.1\nepochs: 3\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"defaults\.yaml has unknown keys \(lr, epochs\).* start in another folder"):
+        load_yaml.load_experiment("lpi_demo")
+
+
 def test_experiments_of_the_package_and_of_the_current_folder_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
