@@ -32,6 +32,7 @@ LAYERS: tuple[set[str], ...] = (
     {"config", "reporting"},
     # 6: the commands
     {"fit", "evaluate", "inpaint", "convert", "demo", "cost", "preview", "fetch", "prepare", "report", "dashboard"},
+    {"app"},
 )
 LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in units}
 

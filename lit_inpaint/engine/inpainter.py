@@ -585,6 +585,15 @@ class Inpainter(LightningModule):
         """
         raise self._takes_no_edges()
 
+    def predict_edges(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Return the edges (B, 1, H, W) in [0, 1] that a paper with edges uses where none are given; arguments as in `predict`.
+
+        Raises:
+            UserError: this paper takes no edges.
+        """
+        self.require_edges()
+        return torch.zeros_like(mask)
+
     def require_edges(self) -> None:
         """Raise a `UserError` if `complete` takes no edges; overridden where the paper's arguments decide."""
         if type(self).predict_with_edges is Inpainter.predict_with_edges:

@@ -361,8 +361,15 @@ class EdgeConnect(Inpainter):
 
     def predict(self, image: Tensor, mask: Tensor) -> Tensor:
         """Return the raw output for images of any size; sides below 12 pixels and those that 4 does not divide are padded."""
+        return self._predict_padded(image, mask).image[..., : image.shape[-2], : image.shape[-1]]
+
+    def predict_edges(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Return the edges (B, 1, H, W) in [0, 1] of images of any size: predicted in the holes, Canny's elsewhere."""
+        return self._predict_padded(image, mask).stages["edges"][..., : image.shape[-2], : image.shape[-1]]
+
+    def _predict_padded(self, image: Tensor, mask: Tensor) -> Prediction:
         prediction: Prediction = self(*pad_to_multiple(image, mask, self.multiple, _MIN_SIDE))
-        return prediction.image[..., : image.shape[-2], : image.shape[-1]]
+        return prediction
 
     def predict_with_edges(self, image: Tensor, mask: Tensor, edges: Tensor) -> Tensor:
         """Return the raw output for images of any size, with `edges` (B, 1, H, W) in the holes and Canny's elsewhere."""

@@ -119,13 +119,17 @@ def read_pixels(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         UnreadableImageError: the file is missing, not an image, or broken.
     """
-    content = read_bytes(path)
+    return decode_pixels(read_bytes(path), str(path))
+
+
+def decode_pixels(content: bytes, location: str) -> NDArray[np.uint8]:
+    """Decode the bytes of an image file as `read_pixels` does; `location` is the file's name in error messages."""
     if (gray := _decode_gray_png(content)) is not None:
         return gray
     if (jpeg := _decode_jpeg_fast(content, gray_as_one_channel=True)) is not None:
         channels_last = jpeg.permute(1, 2, 0).numpy()
         return channels_last[..., 0] if channels_last.shape[-1] == 1 else channels_last
-    with errors_of(str(path)):
+    with errors_of(location):
         return pixels_of(_decode_with_pillow(content))
 
 
@@ -149,7 +153,14 @@ def read_metadata(path: str | Path, gray: bool = False) -> dict[str, Any]:
         `read_image` returns it: rotated by its orientation, which is left out. A thumbnail is left out too. Broken metadata is
         none.
     """
-    with suppress(Exception), Image.open(path) as image:  # the pixels have been read; their description may be broken
+    with suppress(UnreadableImageError):
+        return decode_metadata(read_bytes(path), gray)
+    return {}
+
+
+def decode_metadata(content: bytes, gray: bool = False) -> dict[str, Any]:
+    """Read from the bytes of an image file what `read_metadata` returns."""
+    with suppress(Exception), Image.open(BytesIO(content)) as image:  # the pixels have been read; their description may be broken
         exif, found = image.getexif(), dict[str, Any]()
         rotated = exif.get(ExifTags.Base.Orientation, 1) in _ROTATED_ORIENTATIONS
         width, height = (image.height, image.width) if rotated else (image.width, image.height)
@@ -177,6 +188,19 @@ def read_shape(path: str | Path) -> tuple[int, int]:
 def decode_shape(content: bytes, location: str) -> tuple[int, int]:
     """Read (H, W) from the bytes of an image file; see `read_shape` and `decode_image`."""
     return _shape(BytesIO(content), location)
+
+
+def claimed_size(content: bytes, location: str) -> tuple[int, int]:
+    """Read (width, height) from the header of an image file; no pixels are decoded and no orientation is applied."""
+    with errors_of(location), Image.open(BytesIO(content)) as image:
+        return image.size
+
+
+def is_animated(content: bytes) -> bool:
+    """Return whether an image file holds several images, of which `decode_image` takes the first."""
+    with suppress(Exception), Image.open(BytesIO(content)) as image:
+        return bool(getattr(image, "is_animated", False))
+    return False
 
 
 def _encode_exif(exif: Image.Exif, width: int, height: int) -> bytes:
