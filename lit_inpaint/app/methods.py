@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.baselines import NAMES, ClassicalMethod, missing_package
 from lit_inpaint.evaluation.method_labels import label_checkpoints
+from lit_inpaint.inpainting.inpaint_image import make_filler, require_edges
+from lit_inpaint.inpainting.strategies import Filler
 from lit_inpaint.runs.checkpoint_file import load
 from lit_inpaint.runs.model_folder import SHIPPED
 
@@ -27,39 +28,42 @@ class Method:
     Attributes:
         key: identifies it in requests and file names.
         label: shown on the page.
-        completes: a paper or a classical method.
+        filler: fills by a paper or a classical method.
         selected: whether it is chosen when the page opens.
         max_hole: maximum number of hole pixels; None: any.
     """
 
     key: str
     label: str
-    completes: Inpainter | ClassicalMethod
+    filler: Filler
     selected: bool = False
     max_hole: int | None = None
 
     @property
-    def is_classical(self) -> bool:
-        """Whether it is no network."""
-        return isinstance(self.completes, ClassicalMethod)
+    def network(self) -> Inpainter | None:
+        """The paper; None for a classical method."""
+        return self.filler.method if isinstance(self.filler.method, Inpainter) else None
 
     @property
     def takes_edges(self) -> bool:
         """Whether users can draw edges for it."""
-        if isinstance(self.completes, ClassicalMethod):
-            return False
         try:
-            self.completes.require_edges()
+            require_edges(self.filler)
         except UserError:
             return False
         return True
 
-    def check_hole(self, mask: Tensor) -> None:
-        """Raise a `UserError` if this method would take minutes for a mask."""
-        if self.max_hole is not None and (size := int(mask.sum())) > self.max_hole:
+    def check_hole(self, pixels: int) -> None:
+        """Raise a `UserError` if this method would take minutes for a hole of so many pixels."""
+        if self.max_hole is not None and pixels > self.max_hole:
             raise UserError(
-                f"{self.label} would take minutes for {size:,} pixels; paint {self.max_hole:,} at most, or take another method"
+                f"{self.label} would take minutes for {pixels:,} pixels; paint {self.max_hole:,} at most, or take another method"
             )
+
+
+def filler_of(method: Inpainter | ClassicalMethod) -> Filler:
+    """Return the filler that `lit_inpaint.inpaint` would use."""
+    return make_filler(method, strategy="crop", method=None, size=None, blend=False)
 
 
 def load_methods(checkpoints: Sequence[str]) -> list[Method]:
@@ -78,10 +82,11 @@ def load_methods(checkpoints: Sequence[str]) -> list[Method]:
     models = [load(name).to(device) for name in given]
     labels = label_checkpoints(models, [Path(name) for name in given])
     shipped = load(SHIPPED).to(device)
-    methods = [Method("shipped", f"Network of the package ({type(shipped).__name__})", shipped, selected=not given)]
+    label = f"Network of the package ({type(shipped).__name__})"
+    methods = [Method("shipped", label, filler_of(shipped), selected=not given)]
     for number, (label, model) in enumerate(zip(labels, models, strict=True), start=1):
-        methods.append(Method(f"checkpoint{number}", label, model, selected=True))
-    for name, (label, fill) in NAMES.items():
+        methods.append(Method(f"checkpoint{number}", label, filler_of(model), selected=True))
+    for name, (label, function) in NAMES.items():
         if missing_package(name) is None:
-            methods.append(Method(name, label, ClassicalMethod(label, fill), max_hole=_SLOW.get(name)))
+            methods.append(Method(name, label, filler_of(ClassicalMethod(label, function)), max_hole=_SLOW.get(name)))
     return methods

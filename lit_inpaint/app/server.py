@@ -1,8 +1,8 @@
 """HTTP server of the page: routes, limits, and the refusal of requests that other web pages cause.
 
 - No request names a path; pictures travel in the requests and answers and are never stored, neither in memory nor on disk.
-- A `Host` header that is a name of another machine is refused (DNS rebinding), as is an `Origin` other than the page's own (scripts
-  and forms of other sites).
+- A `Host` header that is a name of another machine is refused (DNS rebinding), as is an `Origin` other than the page's own
+  (scripts and forms of other sites).
 - Uploads are counted while they arrive; sizes in pixels are read from file headers before memory is allocated for the pixels.
 - Mistakes are answered with one line as {"error": …}.
 """
@@ -138,7 +138,7 @@ class _Handlers:
             {
                 "key": method.key,
                 "label": method.label,
-                "classical": method.is_classical,
+                "classical": method.network is None,
                 "edges": method.takes_edges,
                 "selected": method.selected,
             }
@@ -149,8 +149,7 @@ class _Handlers:
     async def preview(self, request: Request) -> Response:
         """A picture of any format as a PNG."""
         form = await self._form(request)
-        png, note = await self._compute(request, pictures.preview, form.file("picture"), self._limits.max_pixels)
-        return _png(png, {"X-Note": note})
+        return _png(await self._compute(request, pictures.preview, form.file("picture"), self._limits.max_pixels))
 
     async def mask(self, request: Request) -> Response:
         """A mask file as a PNG that is opaque in the holes."""

@@ -196,13 +196,6 @@ def claimed_size(content: bytes, location: str) -> tuple[int, int]:
         return image.size
 
 
-def is_animated(content: bytes) -> bool:
-    """Return whether an image file holds several images, of which `decode_image` takes the first."""
-    with suppress(Exception), Image.open(BytesIO(content)) as image:
-        return bool(getattr(image, "is_animated", False))
-    return False
-
-
 def _encode_exif(exif: Image.Exif, width: int, height: int) -> bytes:
     """Encode the tags that describe an image, not its file: a TIFF has those of its compression among them."""
     kept = Image.Exif()

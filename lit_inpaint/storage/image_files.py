@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from lit_inpaint.errors import UserError
-from lit_inpaint.storage.image_decode import UnreadableImageError, errors_of, has_16_bit_colors, read_bytes, read_metadata
+from lit_inpaint.storage.image_decode import UnreadableImageError, decode_metadata, errors_of, has_16_bit_colors, read_bytes
 from lit_inpaint.storage.output_files import write_output
 
 SUFFIXES = (".png", ".tif", ".tiff")
@@ -77,8 +77,12 @@ def read_image_file(path: str | Path) -> ImageFile:
         UnreadableImageError: the file is missing, no image, broken, or has more pixels than `image_decode.MAX_PIXELS`.
         UserError: the file is an animation or has several pages.
     """
-    content = read_bytes(path)
-    with errors_of(str(path)), warnings.catch_warnings():
+    return decode_image_file(read_bytes(path), str(path))
+
+
+def decode_image_file(content: bytes, location: str) -> ImageFile:
+    """Decode the bytes of an image file as `read_image_file` does; `location` is the file's name in error messages."""
+    with errors_of(location), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(BytesIO(content)) as opened:
             frames = 1 if opened.format in _PAGES else int(getattr(opened, "n_frames", 1))
@@ -89,8 +93,8 @@ def read_image_file(path: str | Path) -> ImageFile:
         if frames == 1:
             pixels = _decode_16_bits(content, image, orientation) if deep else _to_array(image)
     if frames > 1:
-        raise UserError(f"{path} has {frames} frames or pages; save the one to inpaint as an image of its own")
-    return ImageFile(pixels, read_metadata(path, pixels.ndim == 2 or pixels.shape[2] == 2))
+        raise UserError(f"{location} has {frames} frames or pages; save the one to inpaint as an image of its own")
+    return ImageFile(pixels, decode_metadata(content, pixels.ndim == 2 or pixels.shape[2] == 2))
 
 
 def write_image_file(image: ImageFile, path: Path, text: Mapping[str, str] | None = None) -> None:
@@ -112,6 +116,15 @@ def write_image_file(image: ImageFile, path: Path, text: Mapping[str, str] | Non
             part.write_bytes(b"".join(_encode_png(image, text)))
         else:
             Image.fromarray(image.pixels).save(part, format="PNG", pnginfo=_png_info(text), **image.metadata)
+
+
+def encode_png(image: ImageFile, compress_level: int = 6) -> bytes:
+    """Encode an image as a PNG file, with all its bits and its metadata; level 1 takes a fraction of the time of 6."""
+    if image.pixels.dtype == np.uint16 and image.pixels.ndim == 3:
+        return b"".join(_encode_png(image, None, compress_level))
+    file = BytesIO()
+    Image.fromarray(image.pixels).save(file, format="PNG", compress_level=compress_level, **image.metadata)
+    return file.getvalue()
 
 
 def read_png_text(path: Path, key: str) -> str | None:
@@ -178,7 +191,7 @@ def _png_info(text: Mapping[str, str] | None) -> PngInfo:
     return info
 
 
-def _encode_png(image: ImageFile, text: Mapping[str, str] | None) -> Iterator[bytes]:
+def _encode_png(image: ImageFile, text: Mapping[str, str] | None, compress_level: int = 6) -> Iterator[bytes]:
     """Encode 16-bit colors (H, W, C), which Pillow cannot; the metadata chunks are those that Pillow writes."""
     height, width, channels = image.pixels.shape
     example = BytesIO()
@@ -191,7 +204,7 @@ def _encode_png(image: ImageFile, text: Mapping[str, str] | None) -> Iterator[by
             after_pixels.append(_chunk(kind, data))
         elif kind not in (b"IHDR", b"IDAT", b"IEND"):
             yield _chunk(kind, data)
-    compressor, above = zlib.compressobj(6), np.zeros(width * channels * 2, np.uint8)
+    compressor, above = zlib.compressobj(compress_level), np.zeros(width * channels * 2, np.uint8)
     for row in image.pixels.reshape(height, -1):
         current = row.astype(">u2").view(np.uint8)
         if packed := compressor.compress(bytes([_UP]) + (current - above).tobytes()):

@@ -55,7 +55,9 @@ class Page:
         """Wait until a JavaScript expression is true."""
         end = time.monotonic() + timeout
         while not self.run(f"Boolean({condition})"):
-            assert time.monotonic() < end, f"not within {timeout} s: {condition}; the page says {self.run('document.body.innerText')}"
+            assert time.monotonic() < end, (
+                f"not within {timeout} s: {condition}; the page says {self.run('document.body.innerText')}"
+            )
             time.sleep(0.05)
 
     def choose_file(self, selector: str, path: Path) -> None:
@@ -107,9 +109,7 @@ def open_page(address: str, folder: Path, size: tuple[int, int] = (1280, 900)) -
     options += ["--remote-debugging-port=0", f"--user-data-dir={folder / 'profile'}", f"--window-size={size[0]},{size[1]}"]
     program = find_browser()
     assert program is not None
-    process = subprocess.Popen(
-        [program, *options, "about:blank"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
+    process = subprocess.Popen([program, *options, "about:blank"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     try:
         assert process.stderr is not None
         line = next(line for line in process.stderr if line.startswith("DevTools listening on "))

@@ -213,8 +213,7 @@ function open(file) {
     $("#editor").hidden = false;
     $("#results").hidden = true;
     $("#cards").replaceChildren();
-    const note = response.headers.get("X-Note");
-    $("#facts").textContent = `${file.name}, ${state.width} × ${state.height}${note ? `; ${note}` : ""}`;
+    $("#facts").textContent = `${file.name}, ${state.width} × ${state.height}`;
     state.cursor = [state.width / 2, state.height / 2];
     setSize(Math.max(1, Math.round(Math.max(state.width, state.height) / 18)));
     layout();
