@@ -57,7 +57,7 @@ class Method:
         """Raise a `UserError` if this method would take minutes for a hole of so many pixels."""
         if self.max_hole is not None and pixels > self.max_hole:
             raise UserError(
-                f"{self.label} would take minutes for {pixels:,} pixels; paint {self.max_hole:,} at most, or take another method"
+                f"{self.label} would take minutes for {pixels:,} pixels; paint up to {self.max_hole:,}, or use another method"
             )
 
 

@@ -160,7 +160,10 @@ def read_metadata(path: str | Path, gray: bool = False) -> dict[str, Any]:
 
 def decode_metadata(content: bytes, gray: bool = False) -> dict[str, Any]:
     """Read from the bytes of an image file what `read_metadata` returns."""
-    with suppress(Exception), Image.open(BytesIO(content)) as image:  # the pixels have been read; their description may be broken
+    with (
+        suppress(Exception),
+        Image.open(BytesIO(content)) as image,
+    ):  # the pixels have been read; their description may be broken
         exif, found = image.getexif(), dict[str, Any]()
         rotated = exif.get(ExifTags.Base.Orientation, 1) in _ROTATED_ORIENTATIONS
         width, height = (image.height, image.width) if rotated else (image.width, image.height)
