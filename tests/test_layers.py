@@ -29,9 +29,9 @@ LAYERS: tuple[set[str], ...] = (
     {"runs"},
     {"inpainting"},
     # 5
-    {"config", "reporting"},
+    {"config", "exporting", "reporting"},
     # 6: the commands
-    {"fit", "evaluate", "inpaint", "convert", "demo", "cost", "preview", "fetch", "prepare", "report", "dashboard"},
+    {"fit", "evaluate", "inpaint", "convert", "export", "demo", "cost", "preview", "fetch", "prepare", "report", "dashboard"},
     {"app"},
 )
 LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in units}

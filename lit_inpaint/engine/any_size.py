@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn.functional import interpolate, pad
 
 from lit_inpaint.types import Prediction, composite
@@ -35,7 +36,7 @@ def predict_any_size(
             return composite(small, network(small, hole).image, hole)
 
         return complete_subsampled(complete, image, mask, subsample_above)
-    return network(*pad_to_multiple(image, mask, multiple)).image[..., :height, :width]
+    return crop(network(*pad_to_multiple(image, mask, multiple)).image, height, width)
 
 
 def pad_to_multiple(
@@ -54,6 +55,8 @@ def pad_to_multiple(
         Padded image and mask; the inputs themselves where nothing is missing.
     """
     height, width = image.shape[-2:]
+    if torch.compiler.is_exporting() and (multiple > 1 or min_side > 1):
+        return _pad_in_graph(image, mask, multiple, min_side, mode)
     below, right = (max(min_side, side + -side % multiple) - side for side in (height, width))
     if not (below or right):
         return image, mask
@@ -62,6 +65,36 @@ def pad_to_multiple(
         return image[:, :, rows][..., columns], mask[:, :, rows][..., columns]
     padding = (0, right, 0, below)
     return pad(image, padding, mode="replicate"), pad(mask, padding, mode="replicate")
+
+
+def crop(image: Tensor, height: int, width: int) -> Tensor:
+    """Cut the padding of `pad_to_multiple` off: (B, C, H, W) to (B, C, height, width)."""
+    if torch.compiler.is_exporting():  # a slice would make the graph depend on whether there is a padding
+        for dim, side in ((2, height), (3, width)):
+            if not statically_known_true(image.shape[dim] == side):
+                image = image.index_select(dim, torch.arange(side, device=image.device))
+        return image
+    return image[..., :height, :width]
+
+
+def _pad_in_graph(image: Tensor, mask: Tensor, multiple: int, min_side: int, mode: str) -> tuple[Tensor, Tensor]:
+    """Do as `pad_to_multiple` by gathering rows and columns, without a branch: an exported graph takes any size from `min_side`.
+
+    Sides that are known to be multiples are not padded again.
+    """
+    for dim in (2, 3):
+        side = image.shape[dim]
+        if statically_known_true(side % multiple == 0) and statically_known_true(side >= min_side):
+            continue
+        padded = (side + multiple - 1) // multiple * multiple
+        if not statically_known_true(padded >= min_side):
+            padded = torch.sym_max(padded, min_side)
+        if mode == "symmetric":
+            index = _mirrored(side, padded - side, image.device)
+        else:
+            index = torch.arange(padded, device=image.device).clamp(max=side - 1)
+        image, mask = image.index_select(dim, index), mask.index_select(dim, index)
+    return image, mask
 
 
 def _mirrored(side: int, more: int, device: torch.device) -> Tensor:

@@ -71,6 +71,7 @@ class Inpainter(LightningModule):
         multiple: of which the sides of images must be multiples; `predict` pads others.
         modes: values of `Stage.mode` that `training_forward` and the losses accept; empty for papers without modes.
         edge_detector: loaders compute `batch["edges"]` of training batches with it; None: the paper uses no edges.
+        edges_input: what the third input of exported graphs holds, for papers with an `edge_detector`; see `predict_from_edges`.
         subsample_above: `predict` completes images with a longer side by subsampling them to squares of this side; None: never.
         trained_size: side of the training images in pixels, from the checkpoint; None: not known.
         blending: post-processing of `complete`: none, or Poisson blending of the filled holes into the image.
@@ -87,6 +88,7 @@ class Inpainter(LightningModule):
     multiple: ClassVar[int] = 1
     modes: ClassVar[tuple[str, ...]] = ()
     edge_detector: CannyEdges | None = None
+    edges_input: ClassVar[str] = ""
     subsample_above: int | None = None
     trained_size: int | None = None
     blending: Literal["none", "poisson"] = "none"
@@ -593,6 +595,16 @@ class Inpainter(LightningModule):
         """
         self.require_edges()
         return torch.zeros_like(mask)
+
+    def predict_from_edges(self, image: Tensor, mask: Tensor, edges: Tensor) -> Tensor:
+        """Return the raw output as `predict`, with edges that the caller detected: exported graphs detect none.
+
+        Args:
+            image: (B, 3, H, W) in [0, 1]; what its holes hold is ignored.
+            mask: (B, 1, H, W), 1 = hole.
+            edges: (B, 1, H, W), 1 = edge, as `edges_input` describes.
+        """
+        return self.predict_with_edges(image, mask, edges)
 
     def require_edges(self) -> None:
         """Raise a `UserError` if `complete` takes no edges; overridden where the paper's arguments decide."""

@@ -66,7 +66,7 @@ def truncated_distance_scores(foreground: Tensor, background: Tensor, squared: b
         (B, H W, (H - 2) (W - 2)) in (-1, 1), larger = more similar.
     """
     pixels = foreground.flatten(2).transpose(1, 2) @ background.flatten(2)
-    pixels = pixels.reshape(-1, *foreground.shape[2:], *background.shape[2:])
+    pixels = pixels.reshape(len(foreground), *foreground.shape[2:], *background.shape[2:])
     products = _diagonal_sum(pad(pixels, (0, 0, 0, 0, 1, 1, 1, 1))).flatten(3).flatten(1, 2)
     distance = _energy(foreground, 1).transpose(1, 2) + _energy(background, 0) - 2 * products
     if not squared:
@@ -204,6 +204,8 @@ def _add_shifted(x: Tensor, first: int, second: int, shifts: tuple[int, ...]) ->
 
 
 def _compute_add_shifted(x: Tensor, first: int, second: int, shifts: tuple[int, ...]) -> Tensor:
+    if torch.compiler.is_exporting():
+        return _add_padded(x, first, second, shifts)
     y = x.clone()
     for shift in shifts:
         target, source = y, x
@@ -212,6 +214,19 @@ def _compute_add_shifted(x: Tensor, first: int, second: int, shifts: tuple[int, 
             target = target.narrow(dim, max(-shift, 0), length)
             source = source.narrow(dim, max(shift, 0), length)
         target += source
+    return y
+
+
+def _add_padded(x: Tensor, first: int, second: int, shifts: tuple[int, ...]) -> Tensor:
+    """Do as `_add_shifted` without writing into views, which exported graphs express by scattering."""
+    y = x
+    for shift in shifts:
+        source, padding = x, [0] * (2 * x.ndim)
+        for dim in (first, second):
+            source = source.narrow(dim, max(shift, 0), x.shape[dim] - abs(shift))
+            before = 2 * (x.ndim - 1 - dim)
+            padding[before], padding[before + 1] = max(-shift, 0), max(shift, 0)
+        y = y + pad(source, padding)
     return y
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn.functional import pad
 
 Padding = Literal["same", "symmetric", "reflect"]
@@ -12,11 +14,24 @@ Padding = Literal["same", "symmetric", "reflect"]
 
 def reflect_pad(x: Tensor, padding: int) -> Tensor:
     """Reflect (B, C, H, W), by `padding` pixels on each side, repeatedly where one reflection is too short; sides >= 2."""
+    if torch.compiler.is_exporting():
+        return _reflect_in_graph(x, padding)
     vertical = horizontal = padding
     while vertical or horizontal:
         v, h = min(vertical, x.shape[-2] - 1), min(horizontal, x.shape[-1] - 1)
         x = pad(x, (h, h, v, v), mode="reflect")
         vertical, horizontal = vertical - v, horizontal - h
+    return x
+
+
+def _reflect_in_graph(x: Tensor, padding: int) -> Tensor:
+    """Do as `reflect_pad` without a loop over the size; gathers rows and columns where one reflection may be too short."""
+    if all(statically_known_true(side > padding) for side in x.shape[-2:]):
+        return pad(x, (padding,) * 4, mode="reflect")
+    for dim in (2, 3):
+        period = 2 * (x.shape[dim] - 1)
+        index = torch.arange(-padding, x.shape[dim] + padding, device=x.device) % period
+        x = x.index_select(dim, torch.minimum(index, period - index))
     return x
 
 

@@ -83,7 +83,7 @@ class PartialConv2d(nn.Module):
     def _convolve(self, emptied: Tensor, deeper: Tensor | None) -> Tensor:
         if deeper is not None:
             height, width = emptied.shape[-2:]
-            upsampled = interpolate(deeper, scale_factor=2.0)[..., :height, :width]
+            upsampled = interpolate(deeper, size=(height, width))  # nearest neighbor: i // 2 for odd sides, too
             emptied = torch.cat([upsampled, emptied], dim=1)
         output: Tensor = self.conv(emptied)
         return output

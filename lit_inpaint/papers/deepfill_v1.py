@@ -46,7 +46,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn.functional import elu, leaky_relu, relu
 
-from lit_inpaint.engine.any_size import pad_to_multiple
+from lit_inpaint.engine.any_size import crop, pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import wasserstein_fake, wasserstein_generator, wasserstein_real
@@ -345,7 +345,7 @@ class DeepFillV1(Inpainter):
         require_patch_grid(height, width, 2 * _STRIDE)
         image, mask = pad_to_multiple(image, mask, self.multiple)
         coarse, refined = self.generator(self._signed(image) * (1 - mask), mask)
-        coarse, refined = (self._unsigned(output[..., :height, :width]) for output in (coarse, refined))
+        coarse, refined = (self._unsigned(crop(output, height, width)) for output in (coarse, refined))
         return Prediction(refined, {"coarse": coarse})
 
     def predict(self, image: Tensor, mask: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ from torch.nn.functional import elu, l1_loss, leaky_relu, relu
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lit_inpaint.edges import CannyEdges
-from lit_inpaint.engine.any_size import pad_to_multiple
+from lit_inpaint.engine.any_size import crop, pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
@@ -248,6 +248,7 @@ class DeepFillV2(Inpainter):
     multiple: ClassVar[int] = 8
     published_as: ClassVar[dict[str, dict[str, object]]] = {"DeepFillv2": {"width": 48, "guidance": False}}
     published_in: ClassVar[str | None] = "deepgin"
+    edges_input: ClassVar[str] = "edges to draw in the holes, 0 = none; ignored elsewhere"
 
     def __init__(
         self,
@@ -309,7 +310,7 @@ class DeepFillV2(Inpainter):
         padded_guide = None if guide is None else pad_to_multiple(guide, mask, self.multiple)[0]
         image, mask = pad_to_multiple(image, mask, self.multiple)
         coarse, refined = self.generator(self._signed(image) * (1 - mask), mask, padded_guide)
-        coarse, refined = (self._unsigned(output[..., :height, :width]) for output in (coarse, refined))
+        coarse, refined = (self._unsigned(crop(output, height, width)) for output in (coarse, refined))
         return Prediction(refined, {"coarse": coarse} if guide is None else {"coarse": coarse, "edges": guide})
 
     def predict(self, image: Tensor, mask: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ from torch.nn.functional import l1_loss
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lit_inpaint.edges import CannyEdges, CannyLibrary, to_gray
-from lit_inpaint.engine.any_size import pad_to_multiple
+from lit_inpaint.engine.any_size import crop, pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import (
@@ -260,6 +260,7 @@ class EdgeConnect(Inpainter):
     multiple: ClassVar[int] = 4
     modes: ClassVar[tuple[str, ...]] = ("edge", "true_edges", "predicted_edges", "joint")
     published_in: ClassVar[str | None] = "lpi_net"
+    edges_input: ClassVar[str] = "Canny's edges of the known pixels (thresholds 0.1 and 0.2 of the gray image); ignored in holes"
     published_as: ClassVar[dict[str, dict[str, object]]] = {"EdgeConnect": {"width": 64}}
 
     def __init__(
@@ -302,8 +303,12 @@ class EdgeConnect(Inpainter):
         """
         _check_size(image, _MIN_SIDE)
         edges = self.edge_detector(image, mask)
-        prediction: Prediction = self.generator(image, mask, edges, "joint" if self.variant == "paper" else "raw_edges")
+        prediction: Prediction = self.generator(image, mask, edges, self._test_mode)
         return prediction
+
+    @property
+    def _test_mode(self) -> str:
+        return "joint" if self.variant == "paper" else "raw_edges"
 
     def training_forward(self, batch: Batch) -> Prediction:
         """Run the networks of the current stage, with the edges of the complete images."""
@@ -361,7 +366,7 @@ class EdgeConnect(Inpainter):
 
     def predict(self, image: Tensor, mask: Tensor) -> Tensor:
         """Return the raw output for images of any size; sides below 12 pixels and those that 4 does not divide are padded."""
-        return self._predict_padded(image, mask).image[..., : image.shape[-2], : image.shape[-1]]
+        return crop(self._predict_padded(image, mask).image, image.shape[-2], image.shape[-1])
 
     def predict_edges(self, image: Tensor, mask: Tensor) -> Tensor:
         """Return the edges (B, 1, H, W) in [0, 1] of images of any size: predicted in the holes, Canny's elsewhere."""
@@ -371,6 +376,14 @@ class EdgeConnect(Inpainter):
         prediction: Prediction = self(*pad_to_multiple(image, mask, self.multiple, _MIN_SIDE))
         return prediction
 
+    def predict_from_edges(self, image: Tensor, mask: Tensor, edges: Tensor) -> Tensor:
+        """Return the raw output as `predict`, with `edges` (B, 1, H, W) in place of Canny's edges of the known pixels."""
+        height, width = image.shape[-2:]
+        edges = pad_to_multiple(edges, mask, self.multiple, _MIN_SIDE)[0]
+        image, mask = pad_to_multiple(image, mask, self.multiple, _MIN_SIDE)
+        prediction: Prediction = self.generator(image, mask, edges, self._test_mode)
+        return crop(prediction.image, height, width)
+
     def predict_with_edges(self, image: Tensor, mask: Tensor, edges: Tensor) -> Tensor:
         """Return the raw output for images of any size, with `edges` (B, 1, H, W) in the holes and Canny's elsewhere."""
         height, width = image.shape[-2:]
@@ -378,7 +391,7 @@ class EdgeConnect(Inpainter):
         image, mask = pad_to_multiple(image, mask, self.multiple, _MIN_SIDE)
         edge_map = composite(self.edge_detector(image, mask), edges, mask)
         prediction: Prediction = self.generator(image, mask, edge_map, "true_edges")
-        return prediction.image[..., :height, :width]
+        return crop(prediction.image, height, width)
 
     def load_official(
         self,

@@ -43,7 +43,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from lit_inpaint.engine.any_size import pad_to_multiple
+from lit_inpaint.engine.any_size import crop, pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import at_least_float32, bce_fake, bce_real, non_saturating_generator
@@ -261,7 +261,7 @@ class GLCIC(Inpainter):
         image, mask = pad_to_multiple(image, mask, _STRIDE)
         emptied = image * (1 - mask) + self.mean_color.to(image.dtype) * mask
         output = at_least_float32(self.generator(torch.cat([emptied, mask], dim=1))).sigmoid()
-        return Prediction(output[..., :height, :width])
+        return Prediction(crop(output, height, width))
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute eq. 2 and the adversarial term of eq. 4."""

@@ -36,7 +36,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, mse_loss, softplus
 
-from lit_inpaint.engine.any_size import pad_to_multiple
+from lit_inpaint.engine.any_size import crop, pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import at_least_float32, bce_real, non_saturating_generator
@@ -273,7 +273,7 @@ class LaMa(Inpainter):
         """Map image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the output in [0, 1]."""
         height, width = image.shape[-2:]
         image, mask = pad_to_multiple(image, mask, 8, min_side=16, mode="symmetric")
-        return Prediction(self.generator(empty_holes(image, mask), mask)[..., :height, :width])
+        return Prediction(crop(self.generator(empty_holes(image, mask), mask), height, width))
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute the L1 terms, and those of the discriminator and of feature networks, on the raw output."""

@@ -149,7 +149,7 @@ class PConvUNet(nn.Module):
         for level in self.decoder:
             skip, known_skip = skips.pop()
             height, width = skip.shape[-2:]
-            known_up = interpolate(known, scale_factor=2.0)[..., :height, :width]
+            known_up = interpolate(known, size=(height, width))  # nearest neighbor: i // 2 for odd sides, too
             num_known = known_up * x.shape[1] + known_skip * skip.shape[1]
             x, known = level(skip, num_known, x)  # upsample, concatenate, convolve
         output: Tensor = self.head(x)

@@ -47,7 +47,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, elu, l1_loss, leaky_relu, normalize
 from torch.nn.utils.parametrizations import spectral_norm
 
-from lit_inpaint.engine.any_size import pad_to_multiple
+from lit_inpaint.engine.any_size import crop, pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_real
@@ -365,7 +365,7 @@ class PEPSI(Inpainter):
         outputs = self.generator(
             _to_signed(empty_holes(image, mask)), 1 - mask, coarse=self.training or self.measures_validation_loss
         )
-        completed, *coarse = ((output[..., :height, :width] + 1) / 2 for output in outputs)
+        completed, *coarse = ((crop(output, height, width) + 1) / 2 for output in outputs)
         return Prediction(completed, {"coarse": coarse[0]} if coarse else {})
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from lit_inpaint.engine.any_size import pad_to_multiple
+from lit_inpaint.engine.any_size import crop, pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.ssim import ssim_loss
@@ -127,7 +127,7 @@ class UNet(Inpainter):
         """Map image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the raw output."""
         height, width = image.shape[-2:]
         image, mask = pad_to_multiple(image, mask, self.unit)
-        return Prediction(self.generator(empty_holes(image, mask), mask)[..., :height, :width])
+        return Prediction(crop(self.generator(empty_holes(image, mask), mask), height, width))
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute the "weighted linear combination" of WaveMix's section 2."""

@@ -1,6 +1,6 @@
 """A trained generator as a folder in the layout of model hubs: `model.safetensors`, `config.json`, `README.md` (model card).
 
-The weights are in float16, without optimizers and discriminator. `lit_inpaint.load` and every `--checkpoint` take the folder.
+The weights are the generator's, in float16 or float32, without optimizers and discriminator. `lit_inpaint.load` and every `--checkpoint` take the folder.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors.torch import load_file, save
 
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
@@ -26,19 +27,22 @@ def find_model_folder(path: Path) -> Path | None:
     return folder if (folder / CONFIG).is_file() else None
 
 
-def write_model_folder(model: Inpainter, description: dict[str, Any], step: int, folder: Path) -> None:
-    """Write the generator's weights in float16, and what is needed to build it again.
+def write_model_folder(
+    model: Inpainter, description: dict[str, Any], step: int, folder: Path, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write the generator's weights, and what is needed to build it again.
 
     Args:
         model: the paper, with the weights that count (EMA).
         description: its `lit_inpaint` entry of a checkpoint.
         step: number of trained batches.
         folder: created if missing; existing files are replaced.
+        dtype: of the weights in the file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = model.generator.state_dict()
-    weights = {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
-    save_file(weights, folder / WEIGHTS)
+    weights = {name: (value.to(dtype) if value.is_floating_point() else value).contiguous() for name, value in state.items()}
+    (folder / WEIGHTS).write_bytes(save(weights, {"format": "pt"}))
     kept = {name: description[name] for name in ("paper", "settings", "seed", "versions")}
     if model.trained_size is not None:
         kept["trained_size"] = model.trained_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -34,6 +35,29 @@ def use_fast_cpu_layers(module: nn.Module) -> None:
             type(layer).__bases__ = (fast,)
         else:
             layer.__class__ = fast
+
+
+def use_torch_layers(module: nn.Module) -> None:
+    """Undo `use_fast_cpu_layers`, and make all weights contiguous (NCHW), in place."""
+    for layer in module.modules():
+        cls: type = type(layer).__bases__[0] if is_parametrized(layer) else type(layer)
+        plain = _PLAIN.get(cls)
+        if plain is None:
+            continue
+        if is_parametrized(layer):
+            type(layer).__bases__ = (plain,)
+        else:
+            layer.__class__ = plain
+    module.to(memory_format=torch.contiguous_format)
+
+
+_PLAIN: dict[type, type[nn.Module]] = {
+    CPUPartialConv2d: PartialConv2d,
+    CPUInstanceNorm2d: nn.InstanceNorm2d,
+    CPUConvTranspose2d: nn.ConvTranspose2d,
+    CPUConv2d: nn.Conv2d,
+    CPUDepthwiseConv2d: nn.Conv2d,
+}
 
 
 def _fast_form(layer: Any, cls: type) -> type[nn.Module] | None:
