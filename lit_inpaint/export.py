@@ -20,7 +20,7 @@ _EPILOG = """
 onnx          model.onnx: inputs image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W) with 1 = hole, output the completed images.
               Padding and composite are in the graph; EdgeConnect and DeepFillV2 with guidance have a third input, edges.
 torch_export  model.pt2: the same for torch.export.load.
-safetensors   model.safetensors, config.json and README.md (model card), the layout of model hubs; lit_inpaint.load(DIR) reads it.
+safetensors   model.safetensors, config.json and README.md (model card), the layout of model hubs, for lit_inpaint.load(DIR).
 
 Batch, height and width are free where the network allows it. Each export is compared with the network at two sizes, or at its
 one size, with holes of five shapes; if an absolute difference is above 1e-5, nothing is written. The report is
@@ -120,7 +120,9 @@ def _print(export: Export) -> None:
     facts = [report["shape"]] if "shape" in report else [f"weights in {report['weights']}"]
     if "opset" in report:
         custom = report["custom_operators"]
-        facts.append(f"opset {report['opset']}, " + (f"custom operators {', '.join(custom)}" if custom else "no custom operators"))
+        facts.append(
+            f"opset {report['opset']}, " + (f"custom operators {', '.join(custom)}" if custom else "no custom operators")
+        )
     if "bytes" in report:
         facts.append(f"{report['bytes'] / 1e6:.1f} MB")
     print(f"{report['format']}: {'; '.join(facts)}")

@@ -93,7 +93,13 @@ def test_the_report_has_each_check(exported: Path) -> None:
 
 def test_the_model_card_has_what_the_run_records(exported: Path) -> None:
     card = (exported / "README.md").read_text()
-    for text in ("library_name: lit_inpaint", "license: cc-by-4.0", "lit_inpaint.data.Folder", "| all | 40 | 21.25 |", "12 batches"):
+    for text in (
+        "library_name: lit_inpaint",
+        "license: cc-by-4.0",
+        "lit_inpaint.data.Folder",
+        "| all | 40 | 21.25 |",
+        "12 batches",
+    ):
         assert text in card
     assert "secret/place" not in card
     assert "11.5" not in card
@@ -163,7 +169,7 @@ def test_mistakes_are_one_line_and_write_nothing(
 def test_a_failed_check_writes_nothing(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export_network, "TOLERANCE", -1.0)
     arguments = ["--checkpoint", str(checkpoint), "--size", "32", "--format", "torch_export", "--output", str(tmp_path / "new")]
-    with pytest.raises(UserError, match="^torch_export of UNet failed: differs from the network by .* at 32x32"):
+    with pytest.raises(UserError, match=r"^torch_export of UNet failed: differs from the network by .* at 32x32"):
         export.main(arguments)
     assert not list(tmp_path.iterdir())
 

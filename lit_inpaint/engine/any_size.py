@@ -78,7 +78,7 @@ def crop(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def _pad_in_graph(image: Tensor, mask: Tensor, multiple: int, min_side: int, mode: str) -> tuple[Tensor, Tensor]:
-    """Do as `pad_to_multiple` by gathering rows and columns, without a branch: an exported graph takes any size from `min_side`.
+    """Do as `pad_to_multiple` by gathering rows and columns, without a branch: an exported graph takes any size.
 
     Sides that are known to be multiples are not padded again.
     """

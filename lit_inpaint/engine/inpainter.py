@@ -71,7 +71,7 @@ class Inpainter(LightningModule):
         multiple: of which the sides of images must be multiples; `predict` pads others.
         modes: values of `Stage.mode` that `training_forward` and the losses accept; empty for papers without modes.
         edge_detector: loaders compute `batch["edges"]` of training batches with it; None: the paper uses no edges.
-        edges_input: what the third input of exported graphs holds, for papers with an `edge_detector`; see `predict_from_edges`.
+        edges_input: third input of exported graphs, for papers with an `edge_detector`; see `predict_from_edges`.
         subsample_above: `predict` completes images with a longer side by subsampling them to squares of this side; None: never.
         trained_size: side of the training images in pixels, from the checkpoint; None: not known.
         blending: post-processing of `complete`: none, or Poisson blending of the filled holes into the image.

@@ -170,7 +170,7 @@ class Exporter:
         return self.model.subsample_above
 
     def _fixed_side(self) -> int:
-        return self.side or int(self.model.hparams.get("size", 256))
+        return self.side or self.model.trained_size or int(self.model.hparams.get("size", 256))
 
     def _shapes(self) -> list[InputShape]:
         """The shapes to try, the freest first."""

@@ -49,10 +49,8 @@ class InpaintingGraph(nn.Module):
         Returns:
             (B, 3, H, W) in [0, 1]; known pixels keep their exact values.
         """
-        if edges is None:
-            output = self.network.predict(image, mask)
-        else:
-            output = self.network.predict_from_edges(image, mask, edges)
+        network = self.network
+        output = network.predict(image, mask) if edges is None else network.predict_from_edges(image, mask, edges)
         return composite(image, output.clamp(0, 1), mask)
 
 

@@ -37,9 +37,9 @@ def write_card(model: Inpainter, content: Mapping[str, Any], source: Path, licen
     parts = [
         f"---\n{front}\n---",
         f"# {type(model).__name__}",
-        f"{title}",
-        f"Image inpainting: `{description['paper']}`, {parameters:,} parameters, trained for {content['global_step']:,} batches "
-        f"with lit_inpaint {description.get('versions', {}).get('lit_inpaint', '')}, seed {description['seed']}.",
+        title,
+        f"Image inpainting: `{description['paper']}`, {parameters:,} parameters, trained for {content['global_step']:,} "
+        f"batches with lit_inpaint {description.get('versions', {}).get('lit_inpaint', '')}, seed {description['seed']}.",
         _use(),
         "## Data\n\n" + _data(config),
         "## Settings\n\n```yaml\n" + yaml.safe_dump(description["settings"], sort_keys=False).strip() + "\n```",

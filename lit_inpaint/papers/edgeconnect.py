@@ -260,7 +260,9 @@ class EdgeConnect(Inpainter):
     multiple: ClassVar[int] = 4
     modes: ClassVar[tuple[str, ...]] = ("edge", "true_edges", "predicted_edges", "joint")
     published_in: ClassVar[str | None] = "lpi_net"
-    edges_input: ClassVar[str] = "Canny's edges of the known pixels (thresholds 0.1 and 0.2 of the gray image); ignored in holes"
+    edges_input: ClassVar[str] = (
+        "Canny's edges of the known pixels (thresholds 0.1 and 0.2 of the gray image); ignored in holes"
+    )
     published_as: ClassVar[dict[str, dict[str, object]]] = {"EdgeConnect": {"width": 64}}
 
     def __init__(

@@ -1,6 +1,7 @@
 """A trained generator as a folder in the layout of model hubs: `model.safetensors`, `config.json`, `README.md` (model card).
 
-The weights are the generator's, in float16 or float32, without optimizers and discriminator. `lit_inpaint.load` and every `--checkpoint` take the folder.
+The weights are the generator's, in float16 or float32, without optimizers and discriminator. `lit_inpaint.load` and every
+`--checkpoint` take the folder.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Small networks of every paper and its main variants, and the table of their exports.
 
-    python tests/exporting/export_cases.py                    small networks
-    python tests/exporting/export_cases.py --full             networks as published, new weights (minutes for each)
-    python tests/exporting/export_cases.py lama pepsi         some of them
+python tests/exporting/export_cases.py                    small networks
+python tests/exporting/export_cases.py --full             networks as published, new weights (minutes for each)
+python tests/exporting/export_cases.py lama pepsi         some of them
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from golden import CURVES
 
 from lit_inpaint import papers
 from lit_inpaint.engine.inpainter import Inpainter
-from lit_inpaint.exporting.export_network import ExportError, Exporter
+from lit_inpaint.exporting.export_network import Exporter, ExportError
 from lit_inpaint.exporting.formats import Format
 
 FORMATS: tuple[Format, ...] = ("onnx", "torch_export")

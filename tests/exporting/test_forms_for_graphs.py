@@ -15,7 +15,6 @@ from lit_inpaint.nets.cpu.layer_swap import use_torch_layers
 from lit_inpaint.nets.partial_conv import PartialConv2d
 
 
-
 @pytest.mark.parametrize("mode", ["replicate", "symmetric"])
 @pytest.mark.parametrize(("size", "multiple", "min_side"), [((5, 9), 8, 1), ((16, 8), 8, 1), ((3, 20), 4, 16), ((7, 7), 1, 1)])
 def test_padding_to_a_multiple(
