@@ -11,7 +11,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import linear, relu
 
 from lit_inpaint.nets.fourier_convolution import FourierUnit
 
@@ -35,31 +35,41 @@ def use_matrix_products(module: nn.Module) -> None:
 def matrix_spectrum(x: Tensor) -> Tensor:
     """Compute `fourier_convolution.to_spectrum` of (B, C, H, W): (B, 2 C, H, W // 2 + 1)."""
     height, width = x.shape[-2:]
-    cos_w, sin_w = (matrix[:, : width // 2 + 1] for matrix in _cos_and_sin(width, x))
-    cos_h, sin_h = _cos_and_sin(height, x)
-    real, imag = x @ cos_w, -(x @ sin_w)  # along rows
-    parts = [cos_h @ real + sin_h @ imag, cos_h @ imag - sin_h @ real]  # along columns
-    return torch.stack(parts, dim=2).flatten(1, 2)
+    cos_w, sin_w = _cos_and_sin(width, width // 2 + 1, width, x)
+    cos_h, sin_h = _cos_and_sin(height, height, height, x)
+    real, imag = linear(x, cos_w).mT, -linear(x, sin_w).mT  # along rows; then along columns
+    real, imag = linear(real, cos_h) + linear(imag, sin_h), linear(imag, cos_h) - linear(real, sin_h)
+    return torch.stack([real.mT, imag.mT], dim=2).flatten(1, 2)
 
 
 def from_matrix_spectrum(spectrum: Tensor, width: int) -> Tensor:
     """Invert `matrix_spectrum`: (B, 2 C, H, width // 2 + 1) to (B, C, H, width)."""
-    real, imag = spectrum.unflatten(1, (-1, 2)).unbind(2)
-    cos_h, sin_h = _cos_and_sin(spectrum.shape[-2], spectrum)
-    real, imag = cos_h @ real - sin_h @ imag, cos_h @ imag + sin_h @ real
+    height = spectrum.shape[-2]
+    real, imag = spectrum.unflatten(1, (spectrum.shape[1] // 2, 2)).mT.unbind(2)
+    cos_h, sin_h = _cos_and_sin(height, height, height, spectrum)
+    real, imag = linear(real, cos_h) - linear(imag, sin_h), linear(imag, cos_h) + linear(real, sin_h)
+    cos_w, sin_w = _cos_and_sin(width, width, width // 2 + 1, spectrum)
     bins = torch.arange(width // 2 + 1, device=spectrum.device)
     once = (bins == 0) | (2 * bins == width)  # all others stand for their negative frequency, too
-    weight = torch.where(once, 1.0, 2.0).to(spectrum.dtype)[:, None]
-    cos_w, sin_w = (matrix[: width // 2 + 1] * weight for matrix in _cos_and_sin(width, spectrum))
-    return real @ cos_w - imag @ sin_w
+    weight = torch.where(once, 1.0, 2.0).to(spectrum.dtype)
+    return linear(real.mT, cos_w * weight) - linear(imag.mT, sin_w * weight)
 
 
-def _cos_and_sin(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return cos and sin of 2 pi i j / size, divided by sqrt(size): (size, size) in the precision of `like`.
+def _cos_and_sin(size: int, rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return cos and sin of 2 pi i j / size, divided by sqrt(size).
 
     The angles are reduced as integers and computed in double precision.
+
+    Args:
+        size: of the transform.
+        rows: number of i.
+        columns: number of j.
+        like: a tensor of the precision of the result.
+
+    Returns:
+        Two matrices (rows, columns).
     """
-    index = torch.arange(size, device=like.device)
-    angle = (index[:, None] * index % size).double() * (2 * math.pi) / size
+    i, j = (torch.arange(count, device=like.device) for count in (rows, columns))
+    angle = (i[:, None] * j % size).double() * (2 * math.pi) / size
     norm = torch.full((), size, dtype=torch.float64, device=like.device).rsqrt()
     return (angle.cos() * norm).to(like.dtype), (angle.sin() * norm).to(like.dtype)
