@@ -106,6 +106,7 @@ def _train(
             check_same_images(resume.splits, data, run.path)
         for size, batch_size in data.train_shapes():
             check_shapes(model, size, batch_size, checked.trainer.max_steps)
+        model.load_loss_networks()  # a missing file of weights leaves nothing behind either
         if checked.trainer.limit_val_batches != 0:
             check_validation_size(data, devices.processes)
         if launch.is_global_zero:

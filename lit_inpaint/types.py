@@ -57,18 +57,22 @@ class Prediction:
         return Prediction(self.image.detach(), {name: image.detach() for name, image in self.stages.items()})
 
 
-def as_floats(batch: Batch) -> Batch:
+def as_floats(batch: Batch, dtype: torch.dtype = torch.float32) -> Batch:
     """Convert a batch of bytes to the floats of `Batch`, on its own device.
 
     Loaders deliver images as bytes (0 to 255), masks and edges as bytes (0 and 1): a quarter of the memory to stack, to send
     between processes, and to copy to a GPU. Floats stay as they are.
+
+    Args:
+        batch: of bytes or floats.
+        dtype: of the floats.
     """
     image, mask = batch["image"], batch["mask"]
     if image.dtype == torch.uint8:
-        image = image.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
-    floats: Batch = {"image": image, "mask": mask.float() if mask.dtype == torch.uint8 else mask, "name": batch["name"]}
+        image = image.to(dtype, memory_format=torch.contiguous_format).div_(255)
+    floats: Batch = {"image": image, "mask": mask.to(dtype) if mask.dtype == torch.uint8 else mask, "name": batch["name"]}
     if "edges" in batch:
-        floats["edges"] = batch["edges"].float() if batch["edges"].dtype == torch.uint8 else batch["edges"]
+        floats["edges"] = batch["edges"].to(dtype) if batch["edges"].dtype == torch.uint8 else batch["edges"]
     return floats
 
 

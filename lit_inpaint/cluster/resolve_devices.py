@@ -35,12 +35,18 @@ def check_trainer_args(launch: LaunchInfo, args: Mapping[str, Any]) -> Devices:
         args: keyword arguments of Lightning's Trainer.
 
     Raises:
-        UserError: nothing would be trained, the devices do not exist, or the arguments do not fit the launcher.
+        UserError: nothing would be trained, the precision is not supported, the devices do not exist, or the arguments do not
+            fit the launcher.
     """
     if args["max_steps"] == 0 or args["max_epochs"] == 0:
         raise UserError("trainer.max_steps or max_epochs is 0, so nothing would be trained; -1 sets no limit")
     if args["val_check_interval"] == 0:
         raise UserError("trainer.val_check_interval is 0; for no validation use --trainer.limit_val_batches 0")
+    if (precision := str(args["precision"])) in ("16-true", "bf16-true") or precision.startswith("transformer-engine"):
+        raise UserError(
+            f"--trainer.precision {precision}: weights need float32 or better, for their small updates; use 32-true, "
+            "bf16-mixed, 16-mixed or 64-true"
+        )
     gpus = _count_gpus(launch, args["accelerator"], args["devices"])
     devices = resolve_devices(launch, args["devices"], args["num_nodes"], args["strategy"], gpus)
     for name in ("limit_val_batches", "limit_train_batches"):

@@ -243,8 +243,9 @@ class InpaintingData(LightningDataModule, ABC):
         return self._eval_dataloader("test")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Convert a uint8 batch to floats, on its device."""
-        return as_floats(batch)
+        """Convert a uint8 batch to floats, on its device; to float64 if the trainer's precision is 64-true."""
+        double = self.trainer is not None and self.trainer.precision == "64-true"
+        return as_floats(batch, torch.float64 if double else torch.float32)
 
     def teardown(self, stage: str) -> None:
         """Warn with the number of unreadable images during the run, if any."""

@@ -181,6 +181,19 @@ class Inpainter(LightningModule):
         """Return whether one of these loss terms has a weight that is not 0 in any stage, and so needs its loss network."""
         return any(stage.weights.get(term, getattr(self.weights, term)) != 0 for stage in self.stages() for term in terms)
 
+    def load_loss_networks(self) -> list[str]:
+        """Load the pretrained networks of the losses in use; papers with such losses override this.
+
+        `fit` calls it before it writes anything, and again when training starts.
+
+        Returns:
+            A line for the log on each of them.
+
+        Raises:
+            UserError: a file of weights is missing or broken.
+        """
+        return []
+
     @property
     def players(self) -> tuple[Player, ...]:
         """The players of this paper."""
@@ -432,8 +445,10 @@ class Inpainter(LightningModule):
     # Hooks around training --------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Validate the strategy before it wraps this module."""
+        """Load the loss networks, and validate the strategy before it wraps this module."""
         if stage == "fit":
+            for line in self.load_loss_networks():
+                rank_zero_info(line)
             validate_strategy(self.trainer.strategy, self.stages(), self.discriminator is not None)
 
     def configure_model(self) -> None:

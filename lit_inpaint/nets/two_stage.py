@@ -1,4 +1,4 @@
-"""Layers of DeepFill's networks: an encoder to a quarter of the size, dilated convolutions, a decoder (Yu et al., CVPR 2018).
+"""DeepFill's two networks: encoders to a quarter of the size, dilated convolutions, decoders (Yu et al., CVPR 2018).
 
 Version 1 has plain convolutions with ELU, version 2 gated ones. `Layer` builds either.
 """
@@ -6,12 +6,20 @@ Version 1 has plain convolutions with ELU, version 2 gated ones. `Layer` builds 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
+from typing import Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
-Layer = Callable[[int, int, int, int, int], nn.Module]
-"""Build a convolution with activation from input channels, output channels, kernel size, stride and dilation."""
+
+class Layer(Protocol):
+    """Builds a convolution with activation: ELU, or with `rectify` ReLU."""
+
+    def __call__(
+        self, c_in: int, c_out: int, kernel: int, stride: int, dilation: int, /, *, rectify: bool = False
+    ) -> nn.Module:
+        """Build a layer from `c_in` to `c_out` channels."""
 
 
 def encoder(layer: Layer, c_in: int, widths: tuple[int, int, int, int, int]) -> list[nn.Module]:
@@ -35,3 +43,48 @@ def decoder(layer: Layer, c_in: int, width: int) -> list[nn.Module]:
             layers.append(nn.UpsamplingNearest2d(scale_factor=2))
         layers.append(layer(a, b, 3, 1, 1))
     return layers
+
+
+class TwoStageNetworks(nn.Module):
+    """The layers of a coarse and a refinement network; the latter has a dilated and an attention branch.
+
+    Args:
+        layer: builds the convolutions.
+        to_rgb: builds the last layer of each network from its input channels.
+        width: channels of the first layer, even.
+        in_channels: of the coarse and of the refinement network.
+        dilations: of the dilated convolutions of both networks.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        to_rgb: Callable[[int], nn.Module],
+        width: int,
+        in_channels: tuple[int, int],
+        dilations: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        c, (c_coarse, c_refinement) = width, in_channels
+        last = partial(layer, rectify=True)
+        self.coarse = nn.Sequential(
+            *encoder(layer, c_coarse, (c, 2 * c, 2 * c, 4 * c, 4 * c)),
+            *dilated(layer, 4 * c, dilations),
+            *decoder(layer, 4 * c, c),
+            to_rgb(c // 2),
+        )
+        self.dilated_branch = nn.Sequential(
+            *encoder(layer, c_refinement, (c, c, 2 * c, 2 * c, 4 * c)), *dilated(layer, 4 * c, dilations)
+        )
+        self.attention_branch = nn.Sequential(
+            *encoder(layer, c_refinement, (c, c, 2 * c, 4 * c, 4 * c)), last(4 * c, 4 * c, 3, 1, 1)
+        )
+        self.after_attention = nn.Sequential(*(layer(4 * c, 4 * c, 3, 1, 1) for _ in range(2)))
+        self.decoder = nn.Sequential(*decoder(layer, 8 * c, c), to_rgb(c // 2))
+
+    def attention_masks(self, mask: Tensor, shared: bool) -> Tensor:
+        """Return the masks of the attention: each sample's (B, 1, H, W), or if `shared`, in training the first (1, 1, H, W).
+
+        Outside training a result never depends on the other samples of the batch.
+        """
+        return mask[:1] if shared and self.training else mask

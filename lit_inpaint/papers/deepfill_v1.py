@@ -16,7 +16,7 @@ Deviations and choices:
     norm of patches          at least 1e-4               at least 1e-4               1e-4 added to each square
     local critic's widths    64, 128, 256, 512           64, 128, 256, 512           64, 128, 256, 256
     gamma of the discount    0.99                        0.9                         0.9
-  `complete`, `inpaint` and `evaluate` run samples one by one in the last two, so that each has its own mask.
+  That is in training only: outside it, each sample has its own mask in every variant.
   Losses are the code's in all three. The port's L1 is of composites, its AE term not divided by the known fraction, its
   gradient penalty not masked.
 - Nearest-neighbor upsampling with aligned corners, which the code has, is no plain duplication of pixels. All variants
@@ -54,7 +54,7 @@ from lit_inpaint.losses.gradient_penalty import gradient_penalty
 from lit_inpaint.nets.contextual_attention import patch_attention, require_patch_grid, subsample_nearest
 from lit_inpaint.nets.hole_crops import crop_windows, windows_around_holes
 from lit_inpaint.nets.padding import PaddedConv2d, Padding
-from lit_inpaint.nets.two_stage import decoder, dilated, encoder
+from lit_inpaint.nets.two_stage import TwoStageNetworks
 from lit_inpaint.official_weights import deepfill as official_weights
 from lit_inpaint.schedules import Value
 from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
@@ -127,7 +127,7 @@ def to_rgb(width: int, padding: Padding) -> nn.Sequential:
     return nn.Sequential(layer, nn.Hardtanh())
 
 
-class DeepFillV1Generator(nn.Module):
+class DeepFillV1Generator(TwoStageNetworks):
     """Coarse and refinement network (figures 2 and 4).
 
     Args:
@@ -138,27 +138,11 @@ class DeepFillV1Generator(nn.Module):
     """
 
     def __init__(self, width: int, dilations: tuple[int, ...], attention_scale: float, variant: Variant) -> None:
-        super().__init__()
-        c, padding = width, _PADDING[variant]
+        padding = _PADDING[variant]
         layer = partial(Convolution, padding=padding)
+        super().__init__(layer, partial(to_rgb, padding=padding), width, (5, 5), dilations)
         self.attention_scale = attention_scale
         self.variant = variant
-        self.coarse = nn.Sequential(
-            *encoder(layer, 5, (c, 2 * c, 2 * c, 4 * c, 4 * c)),
-            *dilated(layer, 4 * c, dilations),
-            *decoder(layer, 4 * c, c),
-            to_rgb(c // 2, padding),
-        )
-        self.dilated_branch = nn.Sequential(
-            *encoder(layer, 5, (c, c, 2 * c, 2 * c, 4 * c)),
-            *dilated(layer, 4 * c, dilations),
-        )
-        self.attention_branch = nn.Sequential(
-            *encoder(layer, 5, (c, c, 2 * c, 4 * c, 4 * c)),
-            layer(4 * c, 4 * c, 3, 1, 1, rectify=True),
-        )
-        self.after_attention = nn.Sequential(*(layer(4 * c, 4 * c, 3, 1, 1) for _ in range(2)))
-        self.decoder = nn.Sequential(*decoder(layer, 8 * c, c), to_rgb(c // 2, padding))
 
     def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Complete images; sides are multiples of 8.
@@ -181,7 +165,7 @@ class DeepFillV1Generator(nn.Module):
 
     def _attention_mask(self, mask: Tensor) -> Tensor:
         """Subsample the mask to half the size of the features."""
-        mask = mask if self.variant == "paper" else mask[:1]
+        mask = self.attention_masks(mask, shared=self.variant != "paper")
         aligned = self.variant != "port"
         return subsample_nearest(subsample_nearest(mask, _STRIDE, aligned), 2, aligned)
 
@@ -347,13 +331,6 @@ class DeepFillV1(Inpainter):
         coarse, refined = self.generator(self._signed(image) * (1 - mask), mask)
         coarse, refined = (self._unsigned(crop(output, height, width)) for output in (coarse, refined))
         return Prediction(refined, {"coarse": coarse})
-
-    def predict(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Return the raw output for images of any size; each sample has its own mask in every variant."""
-        if self.variant == "paper":
-            return super().predict(image, mask)
-        samples = zip(torch.split(image, 1), torch.split(mask, 1), strict=True)
-        return torch.cat([super(DeepFillV1, self).predict(*sample) for sample in samples])
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute the discounted L1 and the AE terms of both networks, and the adversarial term."""

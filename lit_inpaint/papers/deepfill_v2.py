@@ -12,8 +12,8 @@ Every convolution but the last of each network is gated: one half of its channel
 Deviations and choices:
 - `variant`:
     paper     the code's network: zero padding as TensorFlow's "SAME", nearest-neighbor subsampling with aligned corners
-    official  the same, but the attention of all samples uses the first mask of a batch (the code has one mask per batch);
-              `complete`, `inpaint` and `evaluate` run samples one by one
+    official  the same, but in training the attention of all samples uses the first mask of a batch (the code has one mask per
+              batch)
     port      as "official", with symmetric padding and plain subsampling: the port
     port_tf   as "official", without fusion of the attention's scores, and with the mask subsampled in one step instead of
               two: `networks_tf.py`, which takes the same weights as "official"
@@ -52,7 +52,7 @@ from lit_inpaint.losses.adversarial import hinge_fake, hinge_generator, hinge_re
 from lit_inpaint.nets.contextual_attention import patch_attention, require_patch_grid, subsample_nearest
 from lit_inpaint.nets.cpu.contiguous_halves import contiguous_halves
 from lit_inpaint.nets.padding import PaddedConv2d, Padding
-from lit_inpaint.nets.two_stage import decoder, dilated, encoder
+from lit_inpaint.nets.two_stage import TwoStageNetworks
 from lit_inpaint.official_weights import deepfill as official_weights
 from lit_inpaint.schedules import Value
 from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
@@ -122,7 +122,7 @@ def to_rgb(width: int, padding: Padding) -> nn.Sequential:
     return nn.Sequential(layer, nn.Tanh())
 
 
-class DeepFillV2Generator(nn.Module):
+class DeepFillV2Generator(TwoStageNetworks):
     """Coarse and refinement network (figure 3).
 
     Args:
@@ -136,27 +136,11 @@ class DeepFillV2Generator(nn.Module):
     def __init__(
         self, width: int, dilations: tuple[int, ...], attention_scale: float, guidance: bool, variant: Variant
     ) -> None:
-        super().__init__()
-        c, padding = width // 2, _padding(variant)
-        gated = partial(GatedConv, padding=padding)
+        padding = _padding(variant)
+        gated, last = partial(GatedConv, padding=padding), partial(to_rgb, padding=padding)
+        super().__init__(gated, last, width // 2, (6 if guidance else 5, 3), dilations)
         self.attention_scale = attention_scale
         self.variant = variant
-        self.coarse = nn.Sequential(
-            *encoder(gated, 6 if guidance else 5, (c, 2 * c, 2 * c, 4 * c, 4 * c)),
-            *dilated(gated, 4 * c, dilations),
-            *decoder(gated, 4 * c, c),
-            to_rgb(c // 2, padding),
-        )
-        self.dilated_branch = nn.Sequential(
-            *encoder(gated, 3, (c, c, 2 * c, 2 * c, 4 * c)),
-            *dilated(gated, 4 * c, dilations),
-        )
-        self.attention_branch = nn.Sequential(
-            *encoder(gated, 3, (c, c, 2 * c, 4 * c, 4 * c)),
-            gated(4 * c, 4 * c, 3, 1, 1, rectify=True),
-        )
-        self.after_attention = nn.Sequential(*(gated(4 * c, 4 * c, 3, 1, 1) for _ in range(2)))
-        self.decoder = nn.Sequential(*decoder(gated, 8 * c, c), to_rgb(c // 2, padding))
 
     def forward(self, image: Tensor, mask: Tensor, edges: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Complete images; sides are multiples of 8.
@@ -180,8 +164,7 @@ class DeepFillV2Generator(nn.Module):
 
     def _attention_mask(self, mask: Tensor) -> Tensor:
         """Subsample the mask to half the size of the features."""
-        if self.variant != "paper":
-            mask = mask[:1]
+        mask = self.attention_masks(mask, shared=self.variant != "paper")
         if self.variant in ("port", "port_tf"):
             return subsample_nearest(mask, 2 * _STRIDE, self.variant == "port_tf")
         return subsample_nearest(subsample_nearest(mask, _STRIDE, True), 2, True)
@@ -293,10 +276,7 @@ class DeepFillV2(Inpainter):
             UserError: the network has no guidance.
         """
         self.require_edges()
-        if self.variant == "paper":
-            return self._predict_guided(image, mask, edges).image
-        samples = zip(*(torch.split(x, 1) for x in (image, mask, edges)), strict=True)
-        return torch.cat([self._predict_guided(*sample).image for sample in samples])
+        return self._predict_guided(image, mask, edges).image
 
     def require_edges(self) -> None:
         """Raise a `UserError` if the network has no guidance."""
@@ -312,13 +292,6 @@ class DeepFillV2(Inpainter):
         coarse, refined = self.generator(self._signed(image) * (1 - mask), mask, padded_guide)
         coarse, refined = (self._unsigned(crop(output, height, width)) for output in (coarse, refined))
         return Prediction(refined, {"coarse": coarse} if guide is None else {"coarse": coarse, "edges": guide})
-
-    def predict(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Return the raw output for images of any size; each sample has its own mask in every variant."""
-        if self.variant == "paper":
-            return super().predict(image, mask)
-        samples = zip(torch.split(image, 1), torch.split(mask, 1), strict=True)
-        return torch.cat([super(DeepFillV2, self).predict(*sample) for sample in samples])
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute the L1 terms of both networks and the adversarial term."""

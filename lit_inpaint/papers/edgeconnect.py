@@ -290,12 +290,12 @@ class EdgeConnect(Inpainter):
         self.vgg = VGGFeatures(19, (*_PERCEPTUAL_LAYERS, *_STYLE_LAYERS), vgg, normalize=False)
         self._gan = _GANS[gan]
 
-    def setup(self, stage: str) -> None:
-        """Load the loss network before training, if a loss uses it."""
-        super().setup(stage)
-        if stage == "fit" and self.uses_loss("perceptual", "style"):
-            self.vgg.load()
-            rank_zero_info(f"Perceptual and style losses use {self.vgg.description}, without ImageNet normalization")
+    def load_loss_networks(self) -> list[str]:
+        """Load VGG, if a loss uses it."""
+        if not self.uses_loss("perceptual", "style"):
+            return []
+        self.vgg.load()
+        return [f"Perceptual and style losses use {self.vgg.description}, without ImageNet normalization"]
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Predict edges in the holes of an image (B, 3, H, W) in [0, 1], then the image; the mask (B, 1, H, W) is 1 in holes.

@@ -261,13 +261,13 @@ class LaMa(Inpainter):
         self.segmentation = SegmentationFeatures(segmentation, segmentation_file)
         self.vgg = VGGFeatures(16, ("pool1", "pool2", "pool3"), vgg)
 
-    def setup(self, stage: str) -> None:
-        """Load the loss networks before training, if a loss uses them."""
-        super().setup(stage)
-        for term, network in (("segmentation_perceptual", self.segmentation), ("vgg_perceptual", self.vgg)):
-            if stage == "fit" and self.uses_loss(term):
-                network.load()
-                rank_zero_info(f"The loss {term} uses {network.description}")
+    def load_loss_networks(self) -> list[str]:
+        """Load the segmentation network and VGG, each if its loss is used."""
+        networks = {"segmentation_perceptual": self.segmentation, "vgg_perceptual": self.vgg}
+        used = {term: network for term, network in networks.items() if self.uses_loss(term)}
+        for network in used.values():
+            network.load()
+        return [f"The loss {term} uses {network.description}" for term, network in used.items()]
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Map image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, of any size, to the output in [0, 1]."""

@@ -217,12 +217,12 @@ class PConv(Inpainter):
         norms = "generator.encoder.*.norm"
         return (first, *(replace(stage, eval_modules=(*stage.eval_modules, norms)) for stage in later))
 
-    def setup(self, stage: str) -> None:
-        """Load the loss network before training, if a loss uses it."""
-        super().setup(stage)
-        if stage == "fit" and self.uses_loss("perceptual", "style"):
-            self.vgg.load()
-            rank_zero_info(f"Perceptual and style losses use {self.vgg.description}")
+    def load_loss_networks(self) -> list[str]:
+        """Load VGG, if a loss uses it."""
+        if not self.uses_loss("perceptual", "style"):
+            return []
+        self.vgg.load()
+        return [f"Perceptual and style losses use {self.vgg.description}"]
 
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Map image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the raw output."""

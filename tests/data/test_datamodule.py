@@ -76,7 +76,9 @@ class _FakeTrainer(SimpleNamespace):
     """The attributes of a trainer that the data module reads."""
 
     def __init__(self, rank: int = 0, world: int = 1) -> None:
-        super().__init__(global_step=0, global_rank=rank, world_size=world, num_devices=1, lightning_module=None)
+        super().__init__(
+            global_step=0, global_rank=rank, world_size=world, num_devices=1, lightning_module=None, precision="32-true"
+        )
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -119,6 +121,10 @@ def test_under_a_trainer_batches_become_floats_on_the_device(root: str) -> None:
     assert on_device["name"] == floats["name"]
     assert torch.equal(on_device["image"], floats["image"])
     assert torch.equal(on_device["mask"], floats["mask"])
+    data.trainer.precision = "64-true"
+    double = data.on_after_batch_transfer(sent, 0)
+    assert double["image"].dtype == double["mask"].dtype == torch.float64
+    assert torch.equal(double["image"].float(), floats["image"])
 
 
 def test_teardown_counts_unreadable_images(root: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_runs import content, run_small
 
 from lit_inpaint import fit
 from lit_inpaint.engine.check_shapes import check_shapes
@@ -76,4 +77,43 @@ def test_before_the_run_directory_is_made(options: list[str], message: str, tmp_
     argv = ["--experiment", "lpi_demo", "--run_dir", str(tmp_path / "run"), "--wandb.mode", "disabled", "--data.workers", "0"]
     with pytest.raises(UserError, match=message):
         fit.main([*argv, *options])
+    assert not (tmp_path / "run").exists()
+
+
+MISSING = {
+    "DeepGIN": r"VGG-19 \(ImageNet\): no weights",
+    "EdgeConnect": r"VGG-19 \(ImageNet\): no weights",
+    "PConv": r"VGG-16 \(ImageNet\): no weights",
+    "LaMa": "encoder_epoch_20",
+}
+"""Papers with losses on pretrained networks, and what their message names."""
+
+
+@pytest.mark.parametrize("paper", MISSING)
+def test_a_missing_loss_network_is_reported_before_the_run_starts(
+    paper: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also before W&B creates a run."""
+    monkeypatch.setenv("LIT_INPAINT_CACHE", str(tmp_path / "cache"))
+    argv = ["--experiment", "lpi_demo", "--run_dir", str(tmp_path / "run"), "--wandb.mode", "disabled", "--data.workers", "0"]
+    argv += ["--model", f"{{class_path: lit_inpaint.papers.{paper}, init_args: {{width: 8, discriminator_width: 8}}}}"]
+    if paper == "PConv":
+        argv[-1] = "{class_path: lit_inpaint.papers.PConv, init_args: {width: 8, levels: 4}}"
+    with pytest.raises(UserError, match=MISSING[paper]):
+        fit.main(argv)
+    assert not (tmp_path / "run").exists()
+    assert "Run directory" not in capsys.readouterr().out
+
+
+def test_a_run_in_double_precision(tmp_path: Path) -> None:
+    """Loaders deliver bytes, which Lightning does not convert."""
+    steps = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
+    assert run_small(tmp_path / "run", *steps, "--trainer.precision", "64-true") == 0
+    assert content(tmp_path / "run")["state_dict"]["generator.0.weight"].dtype == torch.float64
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "transformer-engine"])
+def test_precisions_that_would_train_wrongly(precision: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^--trainer.precision {precision}: weights need float32 or better.*bf16-mixed"):
+        run_small(tmp_path / "run", "--trainer.precision", precision)
     assert not (tmp_path / "run").exists()

@@ -110,14 +110,16 @@ def test_gated_conv_by_hand() -> None:
 
 @pytest.mark.parametrize("variant", ["paper", "official", "port", "port_tf"])
 def test_masks_of_the_attention(variant: Any, batch: Batch) -> None:
-    """Only the paper's variant uses each sample's mask; in the others the first mask of the batch counts."""
-    model = make(variant=variant).eval().double()
+    """In training the first mask of the batch counts in all variants but the paper's; outside it, each sample's own."""
+    model = make(variant=variant).double()
     image, mask = batch["image"].double(), batch["mask"].double()
-    with torch.no_grad():
-        together = model(image, mask).image
-        alone = torch.cat([model(image[n : n + 1], mask[n : n + 1]).image for n in range(2)])
-    assert torch.allclose(together[0], alone[0], atol=1e-10)
-    assert torch.allclose(together[1], alone[1], atol=1e-10) == (variant == "paper")
+    for training in (True, False):
+        model.train(training)
+        with torch.no_grad():
+            together = model(image, mask).image
+            alone = torch.cat([model(image[n : n + 1], mask[n : n + 1]).image for n in range(2)])
+        assert torch.allclose(together[0], alone[0], atol=1e-10)
+        assert torch.allclose(together[1], alone[1], atol=1e-10) == (variant == "paper" or not training)
     completed = torch.cat([model.complete(image[n : n + 1], mask[n : n + 1]) for n in range(2)])
     assert torch.allclose(model.complete(image, mask), completed, atol=1e-10), "a result depends on the batch"
 
