@@ -111,9 +111,21 @@ def _train(
             check_validation_size(data, devices.processes)
         if launch.is_global_zero:
             run.lock()
-        timeout, own = options.watchdog_timeout, (objects.callbacks, objects.loggers)
         run_trainer = RunTrainer(
-            run, launch, signals, model, data, config, trainer_args, protocol, objects.wandb, *own, timeout, step
+            run,
+            launch,
+            signals,
+            model,
+            data,
+            config,
+            trainer_args,
+            protocol,
+            extra.distribution,
+            objects.wandb,
+            objects.callbacks,
+            objects.loggers,
+            options.watchdog_timeout,
+            step,
         )
         trainer = run_trainer.fit(config_yaml, messages)
         if trainer.is_global_zero:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, cast
 
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from lit_inpaint.callbacks.training_log import log
 from lit_inpaint.engine.inpainter import Inpainter
-from lit_inpaint.metrics import LPI, BucketedMeans, Protocol, score
+from lit_inpaint.metrics import LPI, BucketedMeans, DistributionMetric, DistributionMetrics, Protocol, round_uint8, score
+from lit_inpaint.metrics.distribution_scores import distribution_scores, plain_name
+from lit_inpaint.types import composite
 
 
 class ValidationMetrics(Callback):
@@ -26,11 +29,15 @@ class ValidationMetrics(Callback):
     Args:
         protocol: metrics and mask-ratio buckets.
         losses: log the losses too.
+        distribution: builds metrics of all samples together, such as FID; they are logged with the number of images in their
+            names, as in tables, and with the scores that the protocol combines from them. `best_metric` names both without it.
     """
 
-    def __init__(self, protocol: Protocol = LPI, losses: bool = False) -> None:
+    def __init__(self, protocol: Protocol = LPI, losses: bool = False, distribution: DistributionMetrics | None = None) -> None:
         self.protocol = protocol
         self.losses = losses
+        self.distribution = distribution
+        self._of_set: tuple[DistributionMetric, ...] = ()
         self.means = BucketedMeans(protocol)
         self._loss_sums: dict[str, tuple[Tensor, int]] = {}
 
@@ -39,6 +46,8 @@ class ValidationMetrics(Callback):
         self.means = self.means.to(pl_module.device)
         self.means.reset()
         self._loss_sums = {}
+        if self.distribution is not None:
+            self._of_set = tuple(metric.to(pl_module.device) for metric in self.distribution())
         if self.losses:
             cast(Inpainter, pl_module).measures_validation_loss = True
 
@@ -48,6 +57,11 @@ class ValidationMetrics(Callback):
         """Update the means."""
         scores = score(self.protocol, batch["image"], outputs["image"], batch["mask"])
         self.means.update(scores, batch["mask"].mean(dim=(1, 2, 3)))
+        if self._of_set:
+            images = batch["image"].float()
+            completed = round_uint8(composite(images, outputs["image"].float(), batch["mask"].float()))
+            for metric in self._of_set:
+                metric.update(completed, round_uint8(images))
         for name, loss in cast(Inpainter, pl_module).validation_losses.items() if self.losses else ():
             number = len(batch["name"])
             total, count = self._loss_sums.get(name, (torch.zeros_like(loss, dtype=torch.float64), 0))
@@ -61,8 +75,11 @@ class ValidationMetrics(Callback):
                 values[f"val/{metric}" if bucket == "all" else f"val/{bucket}/{metric}"] = mean.value
         if self.losses:
             values |= self._mean_losses(trainer, cast(Inpainter, pl_module))
-        log(trainer, values)
-        for name, value in values.items():
+        means = {metric.name: values.get(f"val/{metric.name}", math.nan) for metric in self.protocol.metrics}
+        of_set = {f"val/{one.name}": one.value for one in distribution_scores(self.protocol, self._of_set, means)}
+        self._of_set = ()  # no features are kept between validations
+        log(trainer, values | of_set)
+        for name, value in (values | {plain_name(name): value for name, value in of_set.items()}).items():
             pl_module.log(name, value, logger=False, batch_size=1)
         summary = ", ".join(
             f"{metric.name.upper()} {values[f'val/{metric.name}']:.3f}{metric.unit and ' ' + metric.unit}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import count, filterfalse, islice
 from typing import Any, Literal, cast
 
@@ -20,14 +19,13 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.external_results import ExternalResults
 from lit_inpaint.evaluation.partial_results import PartialResults, SampleScore
 from lit_inpaint.metrics import (
-    DistributionMetric,
     DistributionMetrics,
-    DistributionScore,
     EvaluationResult,
     Protocol,
     round_uint8,
     score,
 )
+from lit_inpaint.metrics.distribution_scores import distribution_scores
 from lit_inpaint.types import Batch, as_floats, composite
 from lit_inpaint.visualization.progress_bar import progress_bar
 
@@ -103,7 +101,10 @@ def evaluate(
             name: torch.tensor([sample.scores for sample in found], dtype=torch.float64).view(-1, len(protocol.metrics))
             for name, found in samples.items()
         },
-        {name: _distribution_scores(protocol, metrics, samples[name]) for name, metrics in distribution.items()},
+        {
+            name: distribution_scores(protocol, metrics, _means(protocol, samples[name]))
+            for name, metrics in distribution.items()
+        },
     )
 
 
@@ -229,33 +230,7 @@ def _image_names(dataset: object, sample_names: Sequence[str]) -> list[str]:
     return names
 
 
-def _distribution_scores(
-    protocol: Protocol, metrics: Sequence[DistributionMetric], samples: Sequence[SampleScore]
-) -> list[DistributionScore]:
-    """The scores of the whole set for one method: of `metrics`, and those that the protocol combines from them."""
-    found = [_distribution_score(metric) for metric in metrics]
+def _means(protocol: Protocol, samples: Sequence[SampleScore]) -> dict[str, float]:
+    """Mean of each metric over all samples, by name."""
     scores = torch.tensor([sample.scores for sample in samples], dtype=torch.float64).view(-1, len(protocol.metrics))
-    for combined in protocol.combined:
-        matching = [(n, metric.name) for n, metric in enumerate(protocol.metrics) if metric.name.startswith(combined.metric)]
-        for number, metric_name in matching:
-            kind = metric_name.removeprefix(combined.metric) if len(matching) > 1 else ""
-            for of_set in found[: len(metrics)]:
-                if of_set.name.startswith(combined.distribution):
-                    name = combined.name + kind + of_set.name.removeprefix(combined.distribution)
-                    value = combined.function(float(scores[:, number].mean()), of_set.value)
-                    found.append(replace(of_set, name=name, unit="", higher_is_better=True, value=value, std=None, note=""))
-    return found
-
-
-def _distribution_score(metric: DistributionMetric) -> DistributionScore:
-    value = float(metric.compute())  # sets what is read below
-    return DistributionScore(
-        name=metric.label,
-        unit=metric.unit,
-        higher_is_better=metric.higher_is_better,
-        value=value,
-        n=metric.num_samples,
-        num_images=metric.num_images,
-        std=metric.std,
-        note=metric.note,
-    )
+    return dict(zip((metric.name for metric in protocol.metrics), scores.mean(dim=0).tolist(), strict=True))

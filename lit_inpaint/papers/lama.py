@@ -263,7 +263,10 @@ class LaMa(Inpainter):
 
     def load_loss_networks(self) -> list[str]:
         """Load the segmentation network and VGG, each if its loss is used."""
-        networks = {"segmentation_perceptual": self.segmentation, "vgg_perceptual": self.vgg}
+        networks: dict[str, SegmentationFeatures | VGGFeatures] = {
+            "segmentation_perceptual": self.segmentation,
+            "vgg_perceptual": self.vgg,
+        }
         used = {term: network for term, network in networks.items() if self.uses_loss(term)}
         for network in used.values():
             network.load()

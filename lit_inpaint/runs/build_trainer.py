@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,7 +26,8 @@ from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.engine.sync_batchnorm import SyncBatchNorm
 from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.loggers import CSVLogger, Wandb, tensorboard_logger
-from lit_inpaint.metrics import Protocol
+from lit_inpaint.metrics import DistributionMetrics, Protocol
+from lit_inpaint.metrics.distribution_scores import score_directions
 from lit_inpaint.profiling.macs import count_params_macs
 from lit_inpaint.runs.choose_run_dir import inherited_by_children
 from lit_inpaint.runs.environment_snapshot import LaunchRecord, RunInCheckpoint, environment_info
@@ -45,6 +47,8 @@ class RunTrainer:
         config: the complete configuration, as plain data.
         trainer_args: keyword arguments of Lightning's Trainer, and `sync_batchnorm`.
         protocol: metrics and mask-ratio buckets of validation.
+        distribution: builds metrics of all samples together; validation computes them where `best_metric` is one of them or is
+            combined from one.
         wandb: settings of Weights & Biases.
         own_callbacks: of the user; Lightning calls them after those that measure and draw, and before those that save.
         own_loggers: of the user; they get all numbers and, at the start, the configuration.
@@ -65,6 +69,7 @@ class RunTrainer:
         config: dict[str, Any],
         trainer_args: dict[str, Any],
         protocol: Protocol,
+        distribution: DistributionMetrics | None,
         wandb: Wandb,
         own_callbacks: Sequence[Callback],
         own_loggers: Sequence[Logger],
@@ -80,7 +85,9 @@ class RunTrainer:
             loggers.append(tensorboard_logger(run.path, step))
         loggers += own_loggers
         self.own_loggers, self.config = own_loggers, config
-        best_metric, best_mode = choose_best(config["best_metric"], config["best_mode"], protocol)
+        of_set = score_directions(protocol, () if distribution is None else distribution())
+        best_metric, best_mode = choose_best(config["best_metric"], config["best_mode"], protocol, of_set)
+        in_validation = distribution if best_metric.removeprefix("val/") in of_set else None
         self.checkpoint = callbacks.RunCheckpoint(run.checkpoints, config["checkpoint_every"], best_metric, best_mode)
         self.shutdown = GracefulShutdown(self.checkpoint, signals, requeued=current_job() is not None)
         self.watchdog = Watchdog(run.ranks, watchdog_timeout, run.last)
@@ -89,7 +96,7 @@ class RunTrainer:
         ordered: list[Callback] = [
             # EMA weights are swapped in before the callbacks that evaluate or draw, and out before those that save.
             *([callbacks.GeneratorEMA(ema)] if ema is not None else []),
-            callbacks.ValidationMetrics(protocol, losses=config["validation_loss"]),
+            callbacks.ValidationMetrics(protocol, config["validation_loss"], in_validation),
             callbacks.SampleGrids(run.samples, config["num_samples"], config["sample_every"]),
             callbacks.TrainingLog(),
             callbacks.NaNGuard(run.nan),
@@ -159,16 +166,19 @@ class RunTrainer:
             self.wandb.finish(failed, self.checkpoint.best, self.checkpoint.best_step)
 
 
-def choose_best(name: str | None, mode: Mode | None, protocol: Protocol) -> tuple[str, Mode]:
+def choose_best(
+    name: str | None, mode: Mode | None, protocol: Protocol, of_set: Mapping[str, bool] = MappingProxyType({})
+) -> tuple[str, Mode]:
     """Complete the settings `best_metric` and `best_mode`: the logged value that chooses `best.ckpt`, and its better end.
 
     Args:
         name: None: the protocol's main metric over all samples.
         mode: None: the direction of the metric; of losses the min.
         protocol: of the validation, which logs `val/<metric>` and `val/<bucket>/<metric>`.
+        of_set: scores of all samples together by name, and whether higher is better.
 
     Raises:
-        UserError: the direction of a value that no protocol has is not given.
+        UserError: the direction of a value that no protocol has is not given, or a metric is missing that it is combined from.
     """
     name = name or f"val/{protocol.main_metric.name}"
     if mode is None and name.startswith("val_loss/"):
@@ -177,8 +187,13 @@ def choose_best(name: str | None, mode: Mode | None, protocol: Protocol) -> tupl
     known = {one.name: one for one in protocol.metrics}
     if mode is None and group.startswith("val") and metric in known:
         mode = "max" if known[metric].higher_is_better else "min"
+    if mode is None and group == "val" and metric in of_set:
+        mode = "max" if of_set[metric] else "min"
+    needed = [one.distribution for one in protocol.combined if metric.startswith(one.name)]
+    if needed and metric not in of_set:
+        raise UserError(f"best_metric {name} is combined from {needed[0]}; add it to the metrics: --metrics [{needed[0]}]")
     if mode is None:
-        names = [f"val/{one}" for one in known]
+        names = [f"val/{one}" for one in (*known, *of_set)]
         raise UserError(
             f"best_metric {name} is no metric of the protocol {protocol.name}{did_you_mean(name, names, show_all=True)} If a "
             "callback of yours logs it, set best_mode to max or min"

@@ -8,7 +8,8 @@ import torch
 from lit_inpaint.callbacks import AtomicCheckpointIO, RunCheckpoint
 from lit_inpaint.callbacks.save_checkpoints import Mode
 from lit_inpaint.errors import UserError
-from lit_inpaint.metrics import find_protocol
+from lit_inpaint.metrics import FID, find_protocol
+from lit_inpaint.metrics.distribution_scores import score_directions
 from lit_inpaint.runs.build_trainer import choose_best
 
 
@@ -110,6 +111,16 @@ def test_a_value_that_is_never_logged_is_named(tmp_path: Path) -> None:
 )
 def test_the_default_of_the_best_metric(protocol: str, name: str | None, mode: Mode | None, chosen: tuple[str, str]) -> None:
     assert choose_best(name, mode, find_protocol(protocol)) == chosen
+
+
+def test_the_score_that_selects_lamas_checkpoints() -> None:
+    """F1 of SSIM and FID; FID is measured where the metrics name it."""
+    lama, name = find_protocol("lama"), "val/ssim_fid100_f1"
+    of_set = score_directions(lama, [FID()])
+    assert choose_best(name, None, lama, of_set) == (name, "max")
+    assert choose_best("val/fid", None, lama, of_set) == ("val/fid", "min")
+    with pytest.raises(UserError, match=r"^best_metric val/ssim_fid100_f1 is combined from fid; .*--metrics \[fid\]$"):
+        choose_best(name, None, lama)
 
 
 def test_a_new_last_does_not_change_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

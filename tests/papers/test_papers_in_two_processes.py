@@ -1,8 +1,8 @@
 """The papers with several networks or stages in two processes: the result equals that of one process with whole batches.
 
 DeepFill v1's gradient penalty draws points between images, and GLCIC places of crops. These differ between one process and two,
-so the test replaces both by constants. EdgeConnect divides its L1 loss by the mean of the masks of a process, here equal to that
-of the whole batch. Batch norm is synchronized, as `fit` does by default.
+so the test replaces both by constants. EdgeConnect divides its L1 loss by the mean mask of a process, here that of the batch.
+Batch norm is synchronized, as `fit` does by default.
 """
 
 import os
