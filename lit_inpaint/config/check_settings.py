@@ -207,4 +207,6 @@ def build(config: Namespace) -> Namespace:
 
 def dump(config: Namespace) -> str:
     """Dump a checked configuration as complete YAML, which needs no defaults to be replayed."""
-    return str(build_parser().dump(config, skip_unset=False, skip_validation=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tuples become lists, which the parser reads as tuples again
+        return str(build_parser().dump(config, skip_unset=False, skip_validation=True))
