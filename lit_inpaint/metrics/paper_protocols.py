@@ -263,8 +263,8 @@ PCONV = replace(
 
 
 def f1_with_fid(score: float, fid: float) -> float:
-    """LaMa's F1 of a score in [0, 1], higher is better, and max(0, 100 - FID) / 100: 2 a b / (a + b + 0.001)."""
-    quality = max(0.0, 100 - fid) / 100
+    """LaMa's F1 of a score in [0, 1], higher is better, and max(0, 100 - FID) / 100: 2 a b / (a + b + 0.001); NaN for a NaN."""
+    quality = max(100 - fid, 0.0) / 100  # in the other order a NaN would become 0
     return 2 * score * quality / (score + quality + 1e-3)
 
 

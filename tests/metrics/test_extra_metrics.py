@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -125,6 +126,11 @@ def test_lamas_protocol_combines_its_metrics_with_fid() -> None:
     assert set(found) == names, "two columns of one name"
     without = evaluate({"gray": lambda image, mask: image}, loader, find_protocol("lama"), torch.device("cpu"))
     assert {row["metric"] for row in without.rows()} == {"psnr", "ssim"}
+
+
+def test_f1_without_fid_is_no_number() -> None:
+    """FID is NaN for one image, and `fit` would select a checkpoint by 0."""
+    assert math.isnan(f1_with_fid(0.9, math.nan))
 
 
 def test_f1_of_a_large_fid_is_zero() -> None:
