@@ -31,8 +31,15 @@ class Window(NamedTuple):
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
-def group_holes(hole: Mask, distance: int, join_up_to: int) -> list[Window]:
-    """Return the bounding boxes of groups of holes; the boxes may overlap, but each hole pixel belongs to one group's box.
+class HoleGroup(NamedTuple):
+    """Near holes: their bounding box, and which of its pixels (h, w) are theirs; boxes of two groups may overlap."""
+
+    box: Window
+    pixels: Mask
+
+
+def group_holes(hole: Mask, distance: int, join_up_to: int) -> Iterator[HoleGroup]:
+    """Yield the groups of near holes; each hole pixel belongs to one.
 
     The mask is reduced to square cells, so that time and memory stay small for large masks.
 
@@ -42,18 +49,19 @@ def group_holes(hole: Mask, distance: int, join_up_to: int) -> list[Window]:
         join_up_to: in pixels; groups with centers in the same square of this side, all smaller than it, become one.
     """
     cell = max(1, distance // 2)
-    cells = _any_per_cell(hole, cell)
-    count, labels = cv2.connectedComponents(cells.astype(np.uint8), connectivity=8)
-    if count == 1:
-        return []
-    joined: dict[tuple[int, int, int], Window] = {}
+    count, found = cv2.connectedComponents(_any_per_cell(hole, cell).astype(np.uint8), connectivity=8)
+    labels = np.asarray(found, np.int32)
+    members: dict[tuple[int, int, int], list[int]] = {}
+    boxes: dict[tuple[int, int, int], Window] = {}
     for label, box in enumerate(_boxes(labels, count), start=1):
-        scaled = Window(*(side * cell for side in box))
-        small = max(scaled.shape) <= join_up_to
-        middle = ((scaled.top + scaled.bottom) // 2 // join_up_to, (scaled.left + scaled.right) // 2 // join_up_to)
+        small = max(box.shape) * cell <= join_up_to
+        middle = ((box.top + box.bottom) * cell // 2 // join_up_to, (box.left + box.right) * cell // 2 // join_up_to)
         key = (0, *middle) if small else (label, 0, 0)
-        joined[key] = _union(joined[key], scaled) if key in joined else scaled
-    return [tight for box in joined.values() if (tight := _tighten(hole, box)) is not None]
+        boxes[key] = _union(boxes[key], box) if key in boxes else box
+        members.setdefault(key, []).append(label)
+    for key, box in boxes.items():
+        own = np.isin(labels[box.slices], members[key])
+        yield _tighten(hole, Window(*(side * cell for side in box)), own.repeat(cell, axis=0).repeat(cell, axis=1))
 
 
 def windows_around(box: Window, shape: tuple[int, int], side: int) -> Iterator[Window]:
@@ -128,12 +136,11 @@ def _union(a: Window, b: Window) -> Window:
     return Window(min(a.top, b.top), max(a.bottom, b.bottom), min(a.left, b.left), max(a.right, b.right))
 
 
-def _tighten(hole: Mask, box: Window) -> Window | None:
-    """Return the bounding box of the hole's pixels in a box."""
+def _tighten(hole: Mask, box: Window, own: Mask) -> HoleGroup:
+    """Return the group of the hole's pixels in a box of cells, which may reach beyond the image, that are its `own`."""
     inside = hole[box.slices]
+    inside = inside & own[: inside.shape[0], : inside.shape[1]]
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    if not len(rows):
-        return None
-    return Window(
-        box.top + int(rows[0]), box.top + int(rows[-1]) + 1, box.left + int(columns[0]), box.left + int(columns[-1]) + 1
-    )
+    tight = Window(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+    moved = Window(box.top + tight.top, box.top + tight.bottom, box.left + tight.left, box.left + tight.right)
+    return HoleGroup(moved, inside[tight.slices])

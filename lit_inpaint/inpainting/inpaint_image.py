@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, overload
@@ -16,7 +17,7 @@ from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.baselines import ClassicalMethod, find_method
 from lit_inpaint.inpainting.hole_groups import Mask
-from lit_inpaint.inpainting.strategies import DEFAULT_SIZE, Filler, Strategy
+from lit_inpaint.inpainting.strategies import DEFAULT_SIZE, MIN_SIZE, Filler, Strategy
 from lit_inpaint.masks.read_mask import find_marked, read_mask_uint8
 from lit_inpaint.runs.checkpoint_file import load
 from lit_inpaint.runs.model_folder import SHIPPED
@@ -144,6 +145,7 @@ def inpaint(
     if isinstance(image, Tensor):
         return _fill_tensor(filler, image, mask, edges, white_is_hole)
     if isinstance(image, np.ndarray):
+        _require_shape(image)
         result = image.copy()
         fill_array(filler, result, _as_mask(mask, image.shape[:2], white_is_hole), _as_edges(edges, image.shape[:2]))
         return result
@@ -165,12 +167,12 @@ def make_filler(model: ModelLike, strategy: Strategy, method: str | None, size: 
 
     Raises:
         UserError: a name is unknown, a checkpoint cannot be read, or `blend` is asked of a classical method.
-        ValueError: both `model` and `method` are given, or `size` is below 1.
+        ValueError: both `model` and `method` are given, or `size` is too small.
     """
     if model is not None and method is not None:
         raise ValueError("give model or method, one of the two")
-    if size is not None and size < 1:
-        raise ValueError(f"size is {size}, it must be at least 1")
+    if size is not None and size < MIN_SIZE:
+        raise ValueError(f"size is {size}, it must be at least {MIN_SIZE}")
     if method is not None:
         model = find_method(method)
     if isinstance(model, ClassicalMethod):
@@ -204,10 +206,7 @@ def fill_array(filler: Filler, array: NDArray[Any], hole: Mask, edges: Mask | No
     Raises:
         ValueError: another shape, type or range of values.
     """
-    if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= _MAX_CHANNELS):
-        raise ValueError(
-            f"image is {array.shape}; expected (H, W) or (H, W, C) with 1 to 4 channels, as Pillow and OpenCV have it"
-        )
+    _require_shape(array)
     if hole.shape != array.shape[:2]:
         raise ValueError(f"mask is {hole.shape} beside an image of {array.shape}; expected (H, W) of the image")
     if not hole.any():
@@ -222,6 +221,13 @@ def fill_array(filler: Filler, array: NDArray[Any], hole: Mask, edges: Mask | No
     filler.fill(colors, _white(colors, hole), hole, edges)
 
 
+def _require_shape(array: NDArray[Any]) -> None:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and not 1 <= array.shape[2] <= _MAX_CHANNELS):
+        raise ValueError(
+            f"image is {array.shape}; expected (H, W) or (H, W, C) with 1 to 4 channels, as Pillow and OpenCV have it"
+        )
+
+
 def _white(colors: NDArray[Any], hole: Mask) -> float:
     """Return the value of white in an array (H, W, C); only known pixels count."""
     kind, width = colors.dtype.kind, colors.dtype.itemsize
@@ -232,7 +238,8 @@ def _white(colors: NDArray[Any], hole: Mask) -> float:
     known = ~hole
     if not known.any():
         return 1 if kind == "f" else _16_BITS
-    low = min(float(colors[..., channel].min(where=known, initial=_16_BITS)) for channel in range(colors.shape[2]))
+    highest = 1 if kind == "f" else _16_BITS
+    low = min(float(colors[..., channel].min(where=known, initial=highest)) for channel in range(colors.shape[2]))
     high = max(float(colors[..., channel].max(where=known, initial=0)) for channel in range(colors.shape[2]))
     if kind == "f":
         if not (low >= -1e-4 and high <= 1 + 1e-4):  # also false for NaN
@@ -293,8 +300,9 @@ def _fill_tensor(filler: Filler, image: Tensor, mask: MaskLike, edges: MaskLike 
         raise ValueError(f"image is {shape}; expected (H, W), (C, H, W) or (B, C, H, W) with 1 to 4 channels")
     batch = image.detach().reshape(-1, shape[-3] if image.ndim > 2 else 1, *shape[-2:])
     size = (shape[-2], shape[-1])
-    several = isinstance(mask, (np.ndarray, Tensor)) and mask.ndim == 4 and mask.shape[0] == len(batch) > 1
-    masks = mask if several else [mask] * len(batch)
+    masks: Sequence[MaskLike] = [mask] * len(batch)
+    if isinstance(mask, (np.ndarray, Tensor)) and mask.ndim == 4 and mask.shape[0] == len(batch):
+        masks = list(mask)
     result = batch.clone()
     for number, one in enumerate(batch):
         hole, drawn = _as_mask(masks[number], size, white_is_hole), _as_edges(edges, size)

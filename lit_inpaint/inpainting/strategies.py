@@ -8,6 +8,7 @@ Its middle is then enlarged, and the network fills the rest, a band along the ho
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby, zip_longest
 from typing import Any, Literal, get_args
 
 import cv2
@@ -19,12 +20,18 @@ from torch import Tensor
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.evaluation.baselines import ClassicalMethod
-from lit_inpaint.inpainting.hole_groups import Mask, Window, expand, group_holes, tile, windows_around
+from lit_inpaint.inpainting.hole_groups import HoleGroup, Mask, Window, expand, group_holes, tile, windows_around
 
 Strategy = Literal["crop", "tiles", "whole"]
 DEFAULT_SIZE = 256
 """Assumed size of the training images where a checkpoint does not record it, in pixels."""
-_WHOLE_BLOCK = 1024
+MIN_SIZE = 8
+"""Smallest side of training images for which windows can overlap."""
+_BAND = 1 / 4
+"""Width of the band along a hole's border that is filled at full resolution, relative to the trained size."""
+_MIN_WEIGHT = 1e-3
+"""Weight of a window at its own edge, relative to its inside."""
+_ROWS_AT_ONCE = 1024
 """Rows that are reduced at once, which bounds the memory."""
 
 
@@ -61,7 +68,7 @@ class Filler:
             hole: (H, W).
             edges: (H, W), edges to draw in the holes, for papers that take edges; None: the paper's own.
         """
-        _Level(self, pixels, white, hole, edges).fill(hole.copy())
+        _Level(self, pixels, white, hole, edges).fill()
 
     def complete(self, image: Tensor, mask: Tensor, edges: Tensor | None) -> Tensor:
         """Complete one image or window by the method; see `Inpainter.complete`."""
@@ -87,65 +94,73 @@ class _Level:
     hole: Mask
     edges: Mask | None
 
-    def fill(self, target: Mask) -> None:
-        """Fill the pixels of `target`, a part of the holes; changes `target`."""
+    def fill(self) -> None:
+        """Fill all holes."""
         side, shape = self.filler.size, self.hole.shape
         if self.filler.strategy == "whole":
-            self._fill_windows([Window(0, shape[0], 0, shape[1])], self.hole, target, 1)
+            self._fill_windows([Window(0, shape[0], 0, shape[1])], self.hole, self.hole, 1)
         elif self.filler.strategy == "tiles":
-            self._fill_windows(tile(shape, side), self.hole, target, side // 4)
+            self._fill_windows(list(tile(shape, side)), self.hole, self.hole, side // 4)
         else:
-            self._fill_crops(target)
+            self._fill_crops()
 
-    def _fill_crops(self, target: Mask) -> None:
+    def _fill_crops(self) -> None:
         side, shape = self.filler.size, self.hole.shape
-        boxes = group_holes(target, side // 4, side)
         unknown = self.hole
         if self.filler.coarse_to_fine and max(shape) > side:
             unknown = self.hole.copy()
-            for box in boxes:
-                self._fill_middle(box, target, unknown)
-        for box in boxes:
-            inside = np.zeros_like(target)
-            inside[box.slices] = target[box.slices]
-            self._fill_windows(windows_around(box, shape, side), unknown, inside, side // 2)
+            for group in group_holes(self.hole, side // 4, side):
+                self._fill_middle(group, unknown)
+        for group in group_holes(unknown, side // 4, side):
+            target = np.zeros(shape, bool)
+            target[group.box.slices] = group.pixels
+            self._fill_windows(list(windows_around(group.box, shape, side)), unknown, target, side // 2)
 
-    def _fill_middle(self, box: Window, target: Mask, unknown: Mask) -> None:
+    def _fill_middle(self, group: HoleGroup, unknown: Mask) -> None:
         """Fill what is far from the border of wide holes from the reduced image; it is no hole for this level then."""
         side, shape = self.filler.size, self.hole.shape
-        around = expand(box, 1, shape)
+        around = expand(group.box, 1, shape)
         inside = np.ascontiguousarray(self.hole[around.slices]).view(np.uint8)
-        deep = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > side / 4
-        deep &= target[around.slices]
+        distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        inner = (slice(group.box.top - around.top, None), slice(group.box.left - around.left, None))
+        height, width = group.box.shape
+        deep = (distance[inner][:height, :width] > _BAND * side) & group.pixels
         if not deep.any():
             return
-        wide = expand(box, side, shape)
+        wide = expand(group.box, side, shape)
         wide = Window(wide.top - wide.top % 2, wide.bottom, wide.left - wide.left % 2, wide.right)
         coarse = self._reduce(wide)
-        coarse.fill(coarse.hole.copy())
-        enlarged = cv2.resize(coarse.pixels, wide.shape[::-1], interpolation=cv2.INTER_CUBIC)
-        enlarged = enlarged.reshape(*wide.shape, -1)
+        coarse.fill()
+        resized = cv2.resize(coarse.pixels, wide.shape[::-1], interpolation=cv2.INTER_CUBIC)
+        enlarged = np.asarray(resized, np.float32).reshape(*wide.shape, -1)
         rows, columns = np.nonzero(deep)
-        rows, columns = rows + around.top, columns + around.left
+        rows, columns = rows + group.box.top, columns + group.box.left
         self.pixels[rows, columns] = self._encode(enlarged[rows - wide.top, columns - wide.left])
-        target[rows, columns] = unknown[rows, columns] = False
+        unknown[rows, columns] = False
 
-    def _fill_windows(self, windows: Any, unknown: Mask, target: Mask, overlap: int) -> None:
-        """Fill the pixels of `target` window by window; where windows overlap, the later one is faded in."""
-        done = np.zeros_like(target)
-        for window in windows:
-            part = window.slices
-            write = target[part]
-            if not write.any():
-                continue
-            filled = self._complete(window, unknown)
-            before = done[part] & write
-            if before.any():
-                share = _fade(window, self.hole.shape, overlap)[before][:, None]
-                old = self.pixels[part][before].astype(np.float32) / self.white
-                filled[before] = old + share * (filled[before] - old)
-            self.pixels[part][write] = self._encode(filled[write])
-            done[part] |= write
+    def _fill_windows(self, windows: list[Window], unknown: Mask, target: Mask, overlap: int) -> None:
+        """Fill the pixels of `target` by the mean of all windows on them, weighted by the distance from the windows' edges.
+
+        The windows form a grid and come row by row. Only sums for one row of windows are kept, which bounds the memory.
+        """
+        left, right = windows[0].left, windows[-1].right
+        rows = [list(row) for _, row in groupby(windows, key=lambda window: window.top)]
+        sums = np.zeros((0, 0, 0), np.float32)
+        for row, following in zip_longest(rows, rows[1:]):
+            top, bottom = row[0].top, row[0].bottom
+            carried, sums = sums, np.zeros((bottom - top, right - left, self.pixels.shape[-1] + 1), np.float32)
+            sums[: len(carried)] = carried.reshape(-1, *sums.shape[1:])
+            for window in row:
+                if target[window.slices].any():
+                    weight = _weights(window, self.hole.shape, overlap)[..., None]
+                    part = sums[:, window.left - left : window.right - left]
+                    part[..., :-1] += weight * self._complete(window, unknown)
+                    part[..., -1:] += weight
+            done = following[0].top if following else bottom
+            write = target[top:done, left:right]
+            means = sums[: done - top][write]
+            self.pixels[top:done, left:right][write] = self._encode(means[:, :-1] / means[:, -1:])
+            sums = sums[done - top :]
 
     def _complete(self, window: Window, unknown: Mask) -> NDArray[np.float32]:
         """Return the completed window, (h, w, C) in [0, 1]."""
@@ -172,8 +187,8 @@ class _Level:
         """Return a window at half the resolution: means of the known pixels, a hole where fewer than half are known."""
         height, width = (-(-side // 2) for side in window.shape)
         pixels, hole = np.zeros((height, width, self.pixels.shape[-1]), np.float32), np.zeros((height, width), bool)
-        for start in range(0, window.shape[0], _WHOLE_BLOCK):
-            rows = slice(window.top + start, min(window.top + start + _WHOLE_BLOCK, window.bottom))
+        for start in range(0, window.shape[0], _ROWS_AT_ONCE):
+            rows = slice(window.top + start, min(window.top + start + _ROWS_AT_ONCE, window.bottom))
             known = ~self.hole[rows, window.left : window.right]
             values = self.pixels[rows, window.left : window.right].astype(np.float32) / self.white
             values[~known] = 0
@@ -197,13 +212,13 @@ def _sum_of_four(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
-def _fade(window: Window, shape: tuple[int, int], overlap: int) -> NDArray[np.float32]:
-    """Return the share (h, w) of a window beside earlier ones: 0 at its edges, 1 inside, 1 at the edges of the image."""
+def _weights(window: Window, shape: tuple[int, int], overlap: int) -> NDArray[np.float32]:
+    """Return weights (h, w) of a window's pixels: small at its edges, but not at those of the image, and 1 inside."""
     ramps = []
     for low, high, limit in zip(window[::2], window[1::2], shape, strict=True):
-        places = np.arange(low, high, dtype=np.float32) + 0.5
-        before = places - low if low > 0 else np.inf
-        after = high - places if high < limit else np.inf
-        distance = np.minimum(before, after) * np.ones(high - low, np.float32)
-        ramps.append(np.clip((distance - overlap / 4) / (overlap / 2), 0, 1).astype(np.float32))
-    return np.minimum.outer(*ramps)
+        places = np.arange(low, high) + 0.5
+        distance = np.minimum(places - low if low > 0 else np.inf, high - places if high < limit else np.inf)
+        ramp = np.clip((distance - overlap / 4) / (overlap / 2), _MIN_WEIGHT, 1) * np.ones(high - low)
+        ramps.append(ramp.astype(np.float32))
+    weights: NDArray[np.float32] = np.multiply.outer(*ramps)
+    return weights

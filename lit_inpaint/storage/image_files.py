@@ -24,7 +24,9 @@ from lit_inpaint.storage.output_files import write_output
 SUFFIXES = (".png", ".tif", ".tiff")
 """Suffixes of the files that `write_image` writes: formats that change no pixel."""
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_COLOR_TYPES = {2: 4, 3: 2, 4: 6}
+_PNG_COLOR, _GRAY_ALPHA = 25, 4
+"""The byte of a PNG that has its color type."""
+_PNG_COLOR_TYPES = {2: _GRAY_ALPHA, 3: 2, 4: 6}
 _UP = 2
 """PNG's filter that stores differences from the row above."""
 _16_BITS = 0xFFFF
@@ -102,7 +104,8 @@ def write_image_file(image: ImageFile, path: Path, text: Mapping[str, str] | Non
 
     Args:
         image: what to write.
-        path: the file; its folder is created. TIFFs of 16-bit colors keep the profile and the resolution, but no EXIF data.
+        path: the file; its folder is created. TIFFs of 16-bit colors keep the profile and the resolution, but
+            no EXIF data, and 16-bit gray with alpha becomes RGB with alpha there: few programs read it.
         text: ASCII texts by key for a PNG.
 
     Raises:
@@ -164,9 +167,11 @@ def _decode_16_bits(content: bytes, high_bytes: Image.Image, orientation: int) -
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     expected = np.asarray(high_bytes)
     if decoded is not None and decoded.dtype == np.uint16 and decoded.ndim == 3:
-        order = {"LA": [0, 3], "RGB": [2, 1, 0], "RGBA": [2, 1, 0, 3]}[high_bytes.mode]
+        order = [2, 1, 0, 3] if high_bytes.mode == "RGBA" else [2, 1, 0]
+        if content[:8] == _PNG and content[_PNG_COLOR] == _GRAY_ALPHA:  # both decoders make RGBA of it
+            order, expected = [0, 3], expected[..., [0, -1]]
         if max(order) < decoded.shape[2]:
-            colors = decoded[..., order]
+            colors: NDArray[np.uint16] = decoded[..., order].astype(np.uint16, copy=False)
             for turned in (colors, _orient(colors, orientation)):
                 if turned.shape == expected.shape and bool(((turned >> 8) == expected).all()):
                     return np.ascontiguousarray(turned)
@@ -234,14 +239,15 @@ def _write_tiff(image: ImageFile, path: Path, deep: bool) -> None:
         return
     import tifffile
 
-    channels = image.pixels.shape[2]
-    dpi = image.metadata.get("dpi")
+    pixels, dpi = image.pixels, image.metadata.get("dpi")
+    if pixels.shape[2] == 2:
+        pixels = pixels[..., [0, 0, 0, 1]]
     tifffile.imwrite(
         path,
-        image.pixels,
-        photometric="minisblack" if channels == 2 else "rgb",
+        pixels,
+        photometric="rgb",
         planarconfig="contig",
-        extrasamples=["unassalpha"] if channels in (2, 4) else None,
+        extrasamples=["unassalpha"] if pixels.shape[2] == 4 else None,
         compression="zlib",
         iccprofile=image.metadata.get("icc_profile"),
         resolution=dpi,
