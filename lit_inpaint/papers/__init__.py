@@ -10,6 +10,7 @@ from lit_inpaint.papers.lama import LaMa
 from lit_inpaint.papers.lpi_net import LPINet
 from lit_inpaint.papers.pconv import PConv
 from lit_inpaint.papers.pepsi import PEPSI
+from lit_inpaint.papers.residual_unet import ResidualUNet
 from lit_inpaint.papers.unet import UNet
 from lit_inpaint.papers.wavemix import WaveMix
 
@@ -24,6 +25,7 @@ __all__ = [
     "LPINet",
     "LaMa",
     "PConv",
+    "ResidualUNet",
     "UNet",
     "WaveMix",
 ]

@@ -101,6 +101,7 @@ CURVES: dict[str, Callable[[], Inpainter]] = {
     "lpi_net": papers.LPINet,
     "pconv": partial(papers.PConv, levels=4, width=8, vgg="random"),
     "pepsi": partial(papers.PEPSI, size=32, width=4, discriminator_width=8),
+    "residual_unet": partial(papers.ResidualUNet, widths=(8, 12, 16)),
     "unet": partial(papers.UNet, widths=(8, 12, 16)),
     "wavemix": partial(papers.WaveMix, modules=2, blocks=2, dimension=16, dropout=0.0),
 }
