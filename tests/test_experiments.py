@@ -136,6 +136,7 @@ def test_these_are_all_experiments() -> None:
         "pepsi_celebahq",
         "pepsi_diet_celebahq",
         "pepsi_separable_celebahq",
+        "pepsi_separable_overfit",
         "unet_stl10",
         "wavemix_stl10",
         "wavemix_stl10_12x12",

@@ -20,7 +20,7 @@ from lit_inpaint.data.manifest import Manifest
 from lit_inpaint.data.rng import MAX_SEED
 from lit_inpaint.data.samplers import EvalSampler, InfiniteSampler, MixSampler
 from lit_inpaint.data.shared_memory_collate import SharedBatch, SharedMemoryCollate
-from lit_inpaint.data.splits import Splits, random_subset
+from lit_inpaint.data.splits import Splits, only_first, random_subset
 from lit_inpaint.data.train_mix import TrainFolder, TrainMix
 from lit_inpaint.data.transforms import RandomResizedCrop, ResizedCenterCrop, Transform
 from lit_inpaint.data.unreadable_images import ImageStore, OnBadFile
@@ -97,6 +97,8 @@ class InpaintingData(LightningDataModule, ABC):
         on_bad_file: `skip` names an unreadable image file, replaces it in training and leaves it out in evaluation; `stop` ends
             the run.
         cache: keep decoded images in memory (sets of at most 2,000 files and 2 GiB). None: the data set's default.
+        overfit_images: train, validate and test on the first N training images, to see whether a network can learn them by
+            heart. None: the splits as they are.
         seed: seed of order, transforms, masks, random splits and subsets.
         mix: further folders of training images, used by turns with the data set's own, each at its own size; see `TrainMix`.
 
@@ -123,6 +125,7 @@ class InpaintingData(LightningDataModule, ABC):
         workers: int | None = None,
         on_bad_file: OnBadFile = "skip",
         cache: bool | None = None,
+        overfit_images: int | None = None,
         seed: int = 0,
         mix: TrainMix | None = None,
     ) -> None:
@@ -154,6 +157,7 @@ class InpaintingData(LightningDataModule, ABC):
         self.workers = None if workers is None else _require_min(0, "workers", workers)
         self.on_bad_file = on_bad_file
         self.cache = defaults.cache if cache is None else cache
+        self.overfit_images = None if overfit_images is None else _require_min(1, "overfit_images", overfit_images)
         self.seed = _require_min(0, "seed", seed, MAX_SEED)
         self.mix = mix
         self._splits: Splits | None = None
@@ -290,6 +294,8 @@ class InpaintingData(LightningDataModule, ABC):
         """Return the splits, with at most `val_images` and `test_images` images; listed once."""
         if self._splits is None:
             found = self.splits()
+            if self.overfit_images is not None:
+                found = only_first(found, self.overfit_images)
             self._splits = replace(
                 found,
                 val=random_subset(found.val, self.val_images, self.seed),

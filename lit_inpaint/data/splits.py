@@ -15,6 +15,7 @@ from lit_inpaint.data.image_source import ImageFiles, ImageSource, hash_names
 from lit_inpaint.data.list_image_files import list_images, list_split_folders
 from lit_inpaint.data.rng import RngStream, generator
 from lit_inpaint.data.split_folders import NAMES, refuse_nested_splits, split_folders
+from lit_inpaint.errors import UserError
 from lit_inpaint.storage.find_images import SUFFIXES
 
 
@@ -55,6 +56,19 @@ def folder_splits(root: Path, seed: int) -> Splits:
     if images_beside := sum(path.name.lower().endswith(SUFFIXES) for path in content if path.is_file()):
         unused.append(f"{images_beside:,} image{'s' * (images_beside > 1)}")
     return replace(splits, note=f"{splits.note}; not used: {', '.join(unused)}") if unused else splits
+
+
+def only_first(splits: Splits, count: int) -> Splits:
+    """Return the first `count` training images as all three splits.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if len(splits.train) < count:
+        raise UserError(f"data.overfit_images is {count}, but there are {len(splits.train):,} training images; give fewer")
+    images = splits.train.take(np.arange(count))
+    note = f"{splits.note}; the first {count} training images are train, val and test (data.overfit_images)"
+    return replace(splits, train=images, val=images, test=images, note=note)
 
 
 def fill_missing_splits(train: ImageSource, val: ImageSource, test: ImageSource, seed: int, base: Path | None = None) -> Splits:

@@ -191,3 +191,14 @@ def test_a_random_subset_depends_on_the_seed_and_keeps_its_order() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert random_subset(files, 30, 0) == random_subset(files, None, 0) == files
+
+
+def test_overfit_images_are_train_val_and_test(write: Write, tmp_path: Path) -> None:
+    for i in range(20):
+        write(f"{i:02}.png", i, size=(2, 2))
+    whole = Folder(str(tmp_path)).images()
+    splits = Folder(str(tmp_path), overfit_images=3).images()
+    assert stems(splits) == [stems(whole)[0][:3]] * 3
+    assert "the first 3 training images are train, val and test" in splits.note
+    with pytest.raises(UserError, match=r"overfit_images is 21, but there are [0-9]+ training images; give fewer"):
+        Folder(str(tmp_path), overfit_images=21).images()

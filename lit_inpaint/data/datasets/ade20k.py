@@ -76,6 +76,7 @@ class ADE20K(InpaintingData):
         workers: int | None = None,
         on_bad_file: OnBadFile = "skip",
         cache: bool | None = None,
+        overfit_images: int | None = None,
         seed: int = 0,
         mix: TrainMix | None = None,
         subset: int | str | None = None,
@@ -95,6 +96,7 @@ class ADE20K(InpaintingData):
             workers=workers,
             on_bad_file=on_bad_file,
             cache=cache,
+            overfit_images=overfit_images,
             seed=seed,
             mix=mix,
         )

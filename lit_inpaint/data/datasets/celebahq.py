@@ -111,6 +111,7 @@ class CelebAHQ(InpaintingData):
         workers: int | None = None,
         on_bad_file: OnBadFile = "skip",
         cache: bool | None = None,
+        overfit_images: int | None = None,
         seed: int = 0,
         mix: TrainMix | None = None,
         split: SplitName = "27000-3000",
@@ -130,6 +131,7 @@ class CelebAHQ(InpaintingData):
             workers=workers,
             on_bad_file=on_bad_file,
             cache=cache,
+            overfit_images=overfit_images,
             seed=seed,
             mix=mix,
         )

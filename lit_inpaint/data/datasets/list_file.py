@@ -58,6 +58,7 @@ class ListFile(InpaintingData):
         workers: int | None = None,
         on_bad_file: OnBadFile = "skip",
         cache: bool | None = None,
+        overfit_images: int | None = None,
         seed: int = 0,
         mix: TrainMix | None = None,
         train: str | None = None,
@@ -79,6 +80,7 @@ class ListFile(InpaintingData):
             workers=workers,
             on_bad_file=on_bad_file,
             cache=cache,
+            overfit_images=overfit_images,
             seed=seed,
             mix=mix,
         )
