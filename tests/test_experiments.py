@@ -235,6 +235,8 @@ def test_trains_two_steps_on_any_folder(name: str, images: Path, masks: Path, tm
     options += ["--trainer.enable_progress_bar", "false", "--wandb.mode", "disabled", *small]
     if name.endswith("nvidia_masks"):
         options += ["--data.masks.root", str(masks)]
+    if name.endswith("overfit"):
+        options += ["--data.overfit_images", "4"]
     assert fit.main(["--experiment", name, "--run_dir", str(run), *options]) == 0
     rows = (run / "metrics.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "1", "1", "2", "2"]
