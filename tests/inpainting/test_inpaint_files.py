@@ -113,3 +113,27 @@ def test_the_folder_of_the_inputs_is_no_output(folder: Path) -> None:
     (folder / "link").symlink_to(folder / "masks")
     with pytest.raises(UserError, match=r"is the folder of --masks"):
         pair_inputs(folder / "images", folder / "masks", folder / "link")
+
+
+def test_links_are_read_but_not_written_through(folder: Path) -> None:
+    outside = folder / "outside.png"
+    outside.write_bytes((folder / "images" / "a.png").read_bytes())
+    before = outside.read_bytes()
+    (folder / "images" / "a.png").unlink()
+    (folder / "images" / "a.png").symlink_to("../outside.png")
+    (folder / "images" / "b.png").unlink()
+    (folder / "images" / "b.png").symlink_to("nowhere.png")
+    (folder / "elsewhere.png").write_bytes(b"mine")
+    (folder / "out").mkdir()
+    (folder / "out" / "c.png").symlink_to("../elsewhere.png")
+    pairs = pair_inputs(folder / "images", folder / "masks", folder / "out")
+    summary = inpaint_files(MEAN, pairs, True, 1.0)
+    assert len(summary.ratios) == 2
+    assert [line.partition(" (")[0] for line in summary.skipped] == [f"cannot read {folder / 'images' / 'b.png'}"]
+    assert outside.read_bytes() == before
+    assert (folder / "elsewhere.png").read_bytes() == b"mine"
+    assert not (folder / "out" / "c.png").is_symlink()
+    (folder / "out" / "a.png").unlink()
+    (folder / "out" / "a.png").symlink_to(outside)
+    with pytest.raises(UserError, match="is one of the inputs and would be overwritten"):
+        pair_inputs(folder / "images", folder / "masks", folder / "out")

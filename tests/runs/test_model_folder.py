@@ -9,7 +9,7 @@ import lit_inpaint
 from lit_inpaint import evaluate, inpaint, papers
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
-from lit_inpaint.runs.checkpoint_file import read_checkpoint
+from lit_inpaint.runs.checkpoint_file import read_checkpoint, rebuild
 from lit_inpaint.runs.model_folder import CONFIG, WEIGHTS, find_model_folder, write_model_folder
 
 
@@ -31,6 +31,33 @@ def test_a_generator_comes_back_in_half_precision(tmp_path: Path) -> None:
         assert torch.equal(loaded.generator.state_dict()[name], expected)
     assert read_checkpoint(folder)["global_step"] == read_checkpoint(folder / WEIGHTS)["global_step"] == 7
     assert not [name for name in load_file(folder / WEIGHTS) if "discriminator" in name]
+
+
+def test_the_size_of_the_training_images_is_kept(tmp_path: Path) -> None:
+    model = papers.PEPSI(size=32, width=4, discriminator_width=8).eval()
+    assert lit_inpaint.load(written(model, tmp_path / "unknown")).trained_size is None
+    model.trained_size = 96
+    assert lit_inpaint.load(written(model, tmp_path / "known")).trained_size == 96
+    assert lit_inpaint.load().trained_size == 256
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        ({"init_args": {"size": 64}}, 64),
+        ({"init_args": {"size": 64, "mix": {"folders": [{"size": 256}, {"size": 128}]}}}, 256),
+        ({"init_args": {"size": 64, "mix": None}}, 64),
+        ({"init_args": {"size": "64"}}, None),
+        ({"init_args": None}, None),
+        (None, None),
+    ],
+)
+def test_the_largest_training_images_of_a_run_count(data: object, size: int | None) -> None:
+    checkpoint: dict[str, dict[str, object]] = {}
+    model = papers.PEPSI(size=32, width=4, discriminator_width=8)
+    model.on_save_checkpoint(checkpoint)
+    checkpoint["lit_inpaint"]["config"] = {"data": data}
+    assert rebuild({**checkpoint, "state_dict": model.state_dict()}, "x.ckpt").trained_size == size
 
 
 @pytest.mark.parametrize(
