@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fake_slurm import fake_scontrol, in_job
-from tiny_runs import TINY, assert_same_run, at, content, run, signalling, steps_logged
+from tiny_runs import SMALL, TINY, assert_same_run, at, content, run_small, signalling, steps_logged
 
 from lit_inpaint.callbacks import RunCheckpoint
 from lit_inpaint.cluster import signal_handlers
@@ -25,7 +25,7 @@ LONG = ["--trainer.max_steps", "24", "--trainer.val_check_interval", "8", "--che
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
-    assert run(folder) == 0
+    assert run_small(folder) == 0
     return folder
 
 
@@ -51,12 +51,12 @@ def test_a_signal_saves_and_exits(
     folder = tmp_path / "run"
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with at(step, hook, signalling(number)), pytest.raises(SystemExit) as exit_, caplog.at_level("INFO"):
-        run(folder)
+        run_small(folder)
     assert exit_.value.code == 128 + number
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     assert content(folder)["global_step"] == saved
     assert f"{number.name}: saved {folder / 'checkpoints' / 'last.ckpt'} at step {saved}" in caplog.text
-    assert run(folder) == 0
+    assert run_small(folder) == 0
     assert_same_run(folder, uninterrupted)
 
 
@@ -82,13 +82,13 @@ def test_a_job_is_requeued_and_resumes(
     in_job(monkeypatch, tmp_path / "bin")
     folder = tmp_path / "run"
     with at(step, hook, signalling(number)), pytest.raises(SystemExit) as exit_:
-        run(folder)
+        run_small(folder)
     assert exit_.value.code == 128 + number
     assert content(folder)["global_step"] == saved
     assert calls.read_text().splitlines() == ["show job --oneliner 17", "requeue 17"]
     assert capsys.readouterr().out.endswith("job 17 is requeued and resumes when SLURM starts it again\n")
     in_job(monkeypatch, tmp_path / "bin", restarts=1)
-    assert run(folder) == 0
+    assert run_small(folder) == 0
     assert "SLURM job   17, start 2 (requeued 1 time)" in capsys.readouterr().out
     assert len(calls.read_text().splitlines()) == 2
     assert_same_run(folder, uninterrupted)
@@ -104,12 +104,12 @@ def test_a_job_whose_final_evaluation_takes_too_long_is_requeued_for_it(
         slow.setattr(signal_handlers, "GRACE_S", -1.0)
         slow.setattr(final_evaluation, "load", lambda path: (os.kill(os.getpid(), signal.SIGUSR1), load(path))[1])
         with pytest.raises(SystemExit) as exit_:
-            run(folder)
+            run_small(folder)
     assert exit_.value.code == 128 + signal.SIGUSR1
     assert calls.read_text().splitlines()[-1] == "requeue 17"
     assert not (folder / "final_evaluation.json").exists()
     in_job(monkeypatch, tmp_path / "bin", restarts=1)
-    assert run(folder) == 0
+    assert run_small(folder) == 0
     assert_same_run(folder, uninterrupted)
 
 
@@ -119,7 +119,7 @@ def test_a_cancelled_job_is_not_requeued(
     calls = fake_scontrol(tmp_path / "bin", state="CANCELLED")
     in_job(monkeypatch, tmp_path / "bin")
     with at(1, "training_step", signalling(signal.SIGTERM)), pytest.raises(SystemExit) as exit_:
-        run(tmp_path / "run")
+        run_small(tmp_path / "run")
     assert exit_.value.code == 128 + signal.SIGTERM
     assert "requeue 17" not in calls.read_text()
     assert "job 17 is not requeued: it is CANCELLED" in capsys.readouterr().out
@@ -137,7 +137,7 @@ def test_a_signal_while_the_data_is_listed_is_not_lost(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(InpaintingData, "prepare_data", signaled)
     with pytest.raises(SystemExit) as exit_:
-        run(tmp_path / "run")
+        run_small(tmp_path / "run")
     assert exit_.value.code == 128 + signal.SIGUSR1
     assert content(tmp_path / "run")["global_step"] == 1
     assert "requeue 17" in calls.read_text()
@@ -162,13 +162,13 @@ def test_a_run_that_is_about_to_end_is_completed(
         return original(*given)
 
     monkeypatch.setattr(owner, name, signaled)
-    assert run(tmp_path / "run") == 0
+    assert run_small(tmp_path / "run") == 0
     assert not calls.read_text()
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "lit_inpaint.fit", *TINY, "--run_dir", str(folder), *options]
+    command = [sys.executable, "-m", "lit_inpaint.fit", *TINY, *SMALL, "--run_dir", str(folder), *options]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=os.environ
     )
@@ -184,7 +184,7 @@ def wait_for(folder: Path, ready: Callable[[], bool], process: subprocess.Popen[
 
 def test_sigkill_at_any_moment_and_sigterm_to_the_whole_group(tmp_path: Path) -> None:
     """The group includes the loader's workers, as with Ctrl-C in a terminal or under SLURM."""
-    assert run(tmp_path / "uninterrupted", *LONG) == 0
+    assert run_small(tmp_path / "uninterrupted", *LONG) == 0
     folder = tmp_path / "run"
     for step, number in ((3, signal.SIGKILL), (8, signal.SIGTERM), (14, signal.SIGKILL), (18, signal.SIGINT)):
         process = start(folder, *LONG, "--data.workers", "2")
@@ -199,5 +199,5 @@ def test_sigkill_at_any_moment_and_sigterm_to_the_whole_group(tmp_path: Path) ->
             assert "Traceback" not in printed
         if (folder / "checkpoints" / "last.ckpt").exists():
             read_checkpoint(folder / "checkpoints" / "last.ckpt")
-    assert run(folder, *LONG) == 0
+    assert run_small(folder, *LONG) == 0
     assert_same_run(folder, tmp_path / "uninterrupted")

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 import yaml
@@ -50,32 +51,23 @@ def arguments(experiment: str, folder: Path, *options: str) -> list[str]:
     return [*TINY, "--experiment", experiment, "--run_dir", str(folder), "--data.val_crops", "5", *CPU, *options]
 
 
+def environment(**variables: str) -> dict[str, str]:
+    """The environment of a run's first process."""
+    ours = {name: value for name, value in os.environ.items() if name not in LAUNCH_VARIABLES}
+    return ours | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH, **variables}
+
+
 def run_two(
     experiment: str,
     folder: Path,
     *options: str,
     fault: str | None = None,
-    script: tuple[str, ...] = SCRIPT,
     **variables: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `fit` in two processes with half of each batch, in their own process group; kill a run that hangs and fail."""
-    environment = {name: value for name, value in os.environ.items() if name not in LAUNCH_VARIABLES}
-    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH, **variables}
-    process = subprocess.Popen(
-        [sys.executable, *script, *arguments(experiment, folder, "2", "--data.batch_size", "1", *options)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=environment if fault is None else environment | {"FAULT": fault},
-    )
-    try:
-        printed, errors = process.communicate(timeout=100)  # the pipes close when the last process has ended
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        printed, errors = process.communicate()
-        raise AssertionError(f"two processes hang ({fault or 'uninterrupted'}):\n{printed}\n{errors}") from None
-    return subprocess.CompletedProcess(process.args, process.returncode, printed, errors)
+    """Run `fit` in two processes with half of each batch; kill a run that hangs and fail."""
+    command = [*SCRIPT, *arguments(experiment, folder, "2", "--data.batch_size", "1", *options)]
+    env = environment(**variables) if fault is None else environment(**variables, FAULT=fault)
+    return forked.run(command, env, processes=2)
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +104,9 @@ def test_two_processes_leave_one_run(two: tuple[Path, subprocess.CompletedProces
 
 def test_the_command_itself_with_a_paper_of_the_package(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    options = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
-    done = run_two("lpi_demo", folder, *options, script=("-m", "lit_inpaint.fit"))
+    options = ("--data.batch_size", "1", "--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
+    command = [sys.executable, "-m", "lit_inpaint.fit", *arguments("lpi_demo", folder, "2", *options)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=100)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Run directory: ") == 2
     assert [row["step"] for row in rows(folder) if "cost/parameters" not in row] == ["1", "2", "2"]
@@ -220,30 +213,31 @@ def start_by_launcher(
     """
     command = [*SCRIPT, *TINY, "--experiment", experiment, "--data.val_crops", "5", "--data.batch_size", "1", *CPU[:2]]
     command += ["--watchdog_timeout", str(watchdog_timeout)]
-    environment = {name: value for name, value in os.environ.items() if name not in LAUNCH_VARIABLES}
-    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH, **variables}
-    started = [(["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"], environment)]
+    env = environment(**variables)
     if launcher == "srun":
-        started = [([], environment | step(rank, 2, 2)) for rank in range(2)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *before, *command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=folder,
-            env=variables,
-            start_new_session=True,
-        )
-        for before, variables in started
-    ]
+        logs = [folder / f"{rank}.log" for rank in range(2)]
+        tasks = [forked.start(command, log, env=env | step(rank, 2, 2), cwd=folder) for rank, log in enumerate(logs)]
+        statuses = [task.wait() for task in tasks]
+        printed = "".join(log.read_text() for log in logs)
+        for log in logs:
+            log.unlink()
+        return statuses, printed
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    process = subprocess.Popen(
+        [*torchrun, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+        env=env,
+        start_new_session=True,
+    )
     try:
-        printed = [process.communicate(timeout=100)[0] for process in processes]
+        printed, _ = process.communicate(timeout=100)
     finally:
-        for process in processes:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    return [process.returncode for process in processes], "".join(printed)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return [process.returncode], printed
 
 
 def test_a_process_that_hangs_under_torchrun_is_named_and_the_run_resumes(
