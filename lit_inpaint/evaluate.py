@@ -20,12 +20,13 @@ Both splits use the masks data.val_masks. The protocol deepgin uses images in th
 --data.val_transform is given; other protocols do so with --data.val_transform lit_inpaint.data.NativeSize
 
 An interrupted evaluation with --output resumes when the same command is given again; with fid or kid it starts over.
+torchrun --nproc-per-node 4 -m lit_inpaint.evaluate … and srun share the samples among processes, one for each GPU.
 """
 GRID_ROWS = 8
 
 
 def main(argv: list[str]) -> int:
-    """Evaluate; returns the exit status."""
+    """Evaluate, in one process or in those of torchrun or srun; returns the exit status."""
     options, data_options = _parser().parse_with_data(argv)
     outputs = check_outputs(options.output or ())
     grid = None if options.grid is None else output_file(options.grid, ".png", "--grid")
@@ -34,8 +35,6 @@ def main(argv: list[str]) -> int:
         raise UserError(
             "nothing to evaluate; name --checkpoint FILE, --results NAME=DIR or --baselines (--help lists all options)"
         )
-
-    import torch
 
     from lit_inpaint.evaluation import comparison_text
     from lit_inpaint.evaluation.baselines import find_baselines
@@ -46,51 +45,57 @@ def main(argv: list[str]) -> int:
     from lit_inpaint.evaluation.method_labels import describe_checkpoint
     from lit_inpaint.evaluation.partial_results import open_partial_results
     from lit_inpaint.evaluation.published_rows import check_table_names, metric_notes, select_tables
+    from lit_inpaint.evaluation.shards import joined_processes
     from lit_inpaint.metrics import find_protocol, load_metrics, load_protocol_metrics
     from lit_inpaint.runs.same_images import describe_images
 
     entry_point.silence_warnings()
     entry_point.tune_malloc()
-    # Wrong names are errors before any file is read.
-    if options.protocol is not None:
-        find_protocol(options.protocol)
-    baselines = {} if options.baselines is None else find_baselines(options.baselines)
-    folders = parse_results(options.results)
-    check_table_names(options.published)
-    extra = load_metrics(options.metrics or ())
+    with joined_processes() as shard:
+        with shard.set_up():
+            # Wrong names are errors before any file is read.
+            if options.protocol is not None:
+                find_protocol(options.protocol)
+            baselines = {} if options.baselines is None else find_baselines(options.baselines)
+            folders = parse_results(options.results)
+            check_table_names(options.published)
+            extra = load_metrics(options.metrics or ())
 
-    experiment = inputs.load_named_experiment(options.experiment)
-    checkpoints = inputs.read_checkpoints(paths)
-    config = inputs.evaluation_config(experiment, checkpoints, data_options)
-    protocol = find_protocol(options.protocol or config.get("protocol", inputs.DEFAULT_PROTOCOL))
-    if options.metrics is None:
-        extra, options.metrics = load_protocol_metrics(protocol), protocol.extra_metrics
-    protocol = extra.extend(protocol)
-    if protocol.native_size:
-        data_options = inputs.native_size_options(data_options)
-    data, data_config = build_data(config, data_options)
-    trained = {f"{label} ({one.path})": one.config for label, one in checkpoints.items()}
-    for line in comparison_text.describe_training_differences(trained, data_config, data_options):
-        print(f"warning: {line}", file=sys.stderr)
-    loader = prepare_samples(data, options.split, protocol)
-    trained_images = describe_images(checkpoints, data, data_config, options.split)
-    for line in trained_images:
-        print(f"warning: {line}", file=sys.stderr)
-    print(data.describe())
-    results = open_results(folders, data.samples(options.split), [*checkpoints, *baselines])
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    networks = {label: apply_subsampling(protocol, one.model.to(device).complete) for label, one in checkpoints.items()}
-    methods: dict[str, Method] = {**networks, **results, **baselines}
-    partial = None
-    if outputs and extra.distribution is None:
-        identities: dict[str, Path | str] = {label: one.path for label, one in checkpoints.items()}
-        identities |= {name: one.identity for name, one in results.items()} | {name: name for name in baselines}
-        listed = data.manifest(options.split).digest
-        partial = open_partial_results(outputs[0].with_suffix(PARTIAL_SUFFIX), identities, protocol, listed, loader)
-    elif outputs:
-        print("Starts with the first sample: the features of distribution metrics are not saved")
-    result = evaluate(methods, loader, protocol, device, extra.distribution, partial)
+            experiment = inputs.load_named_experiment(options.experiment)
+            checkpoints = inputs.read_checkpoints(paths)
+            config = inputs.evaluation_config(experiment, checkpoints, data_options)
+            protocol = find_protocol(options.protocol or config.get("protocol", inputs.DEFAULT_PROTOCOL))
+            if options.metrics is None:
+                extra, options.metrics = load_protocol_metrics(protocol), protocol.extra_metrics
+            protocol = extra.extend(protocol)
+            if protocol.native_size:
+                data_options = inputs.native_size_options(data_options)
+            data, data_config = build_data(config, data_options)
+            trained = {f"{label} ({one.path})": one.config for label, one in checkpoints.items()}
+            for line in comparison_text.describe_training_differences(trained, data_config, data_options):
+                print(f"warning: {line}", file=sys.stderr)
+            loader = prepare_samples(data, options.split, protocol)
+            trained_images = describe_images(checkpoints, data, data_config, options.split)
+            for line in trained_images:
+                print(f"warning: {line}", file=sys.stderr)
+            print(data.describe())
+            results = open_results(folders, data.samples(options.split), [*checkpoints, *baselines])
+            on_device = {label: one.model.to(shard.device) for label, one in checkpoints.items()}
+            networks = {label: apply_subsampling(protocol, model.complete) for label, model in on_device.items()}
+            methods: dict[str, Method] = {**networks, **results, **baselines}
+            partial = None
+            if outputs and extra.distribution is None and shard.world == 1:
+                identities: dict[str, Path | str] = {label: one.path for label, one in checkpoints.items()}
+                identities |= {name: one.identity for name, one in results.items()} | {name: name for name in baselines}
+                listed = data.manifest(options.split).digest
+                partial = open_partial_results(outputs[0].with_suffix(PARTIAL_SUFFIX), identities, protocol, listed, loader)
+            elif outputs and shard.world > 1:
+                print(f"{shard.world} processes share the samples; an interrupted evaluation of several starts over")
+            elif outputs:
+                print("Starts with the first sample: the features of distribution metrics are not saved")
+        result = evaluate(methods, loader, protocol, shard.device, extra.distribution, partial, shard)
+    if not shard.is_first:
+        return 0
     manifest = data.manifest(options.split)
 
     compared = [*checkpoints, *results]
@@ -115,7 +120,7 @@ def main(argv: list[str]) -> int:
     if partial is not None:
         partial.finish()
     if grid is not None:
-        write_comparison_grid(grid, methods, loader, GRID_ROWS, title, device)
+        write_comparison_grid(grid, methods, loader, GRID_ROWS, title, shard.device)
     return 0
 
 

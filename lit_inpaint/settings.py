@@ -141,7 +141,8 @@ class Training:
         accumulate_discriminator: the same for the discriminator's update. A simultaneous update has one forward for both
             players and uses the larger of the two numbers.
         channels_last: keep convolution weights in NHWC order, which is faster on most machines.
-        compile: compile the generator with `torch.compile` for training; pays on GPUs and in long runs.
+        compile: compile generator and discriminator with `torch.compile` for training (`Inpainter.compiled_modules`). Results
+            are equal but for rounding, and a run may resume compiled or not. The first batches take up to minutes.
     """
 
     clip_generator: float | None = None

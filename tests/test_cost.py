@@ -1,9 +1,8 @@
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 
@@ -144,7 +143,7 @@ def test_mistakes(argv: list[str], message: str) -> None:
 
 
 def test_as_a_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "lit_inpaint.cost", "--papers", "LPY"], capture_output=True, text=True)
+    done = forked.run(["-m", "lit_inpaint.cost", "--papers", "LPY"])
     assert done.returncode == 2
     assert done.stderr.startswith("error: no paper or variant 'LPY'")
     assert len(done.stderr.splitlines()) == 1

@@ -3,11 +3,10 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -348,7 +347,7 @@ def test_an_output_that_cannot_be_written_is_reported_first(checkpoint: Path, tm
 
 def test_as_a_command(tmp_path: Path) -> None:
     argv = ["--checkpoint", str(tmp_path / "none.ckpt")]
-    done = subprocess.run([sys.executable, "-m", "lit_inpaint.evaluate", *argv], capture_output=True, text=True)
+    done = forked.run(["-m", "lit_inpaint.evaluate", *argv])
     assert done.returncode == 2
     assert done.stderr.startswith("error: no checkpoint at")
     assert len(done.stderr.splitlines()) == 1

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 
@@ -150,9 +149,9 @@ def test_names(cache: Path) -> None:
 
 def test_as_a_command(tmp_path: Path) -> None:
     """Without a network the real addresses do not answer: one line, status 2; here a mirror that is missing."""
-    command = [sys.executable, "-m", "lit_inpaint.fetch", "vgg16", "--mirror", (tmp_path / "none").as_uri()]
+    command = ["-m", "lit_inpaint.fetch", "vgg16", "--mirror", (tmp_path / "none").as_uri()]
     environment = {**os.environ, "LIT_INPAINT_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = forked.run(command, environment)
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot fetch file://")
     assert len(done.stderr.splitlines()) == 1

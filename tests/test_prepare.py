@@ -3,12 +3,11 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from PIL import Image
@@ -213,7 +212,7 @@ def test_user_errors(argv: list[str], message: str, tmp_path: Path) -> None:
 
 
 def test_command_in_a_process() -> None:
-    done = subprocess.run([sys.executable, "-m", "lit_inpaint.prepare", "--data", "."], capture_output=True, text=True)
+    done = forked.run(["-m", "lit_inpaint.prepare", "--data", "."])
     assert done.returncode == 2
     assert done.stderr.startswith("error: name the folder to write into")
     assert len(done.stderr.splitlines()) == 1

@@ -2,10 +2,9 @@
 
 import inspect
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -178,7 +177,7 @@ def test_inverted_masks_are_warned_about_when_a_run_is_configured(tmp_path: Path
 def test_command_in_a_process(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     argv = ["--experiment", "lpi_demo", "--output", str(tmp_path / "file" / "preview.png")]
-    done = subprocess.run([sys.executable, "-m", "lit_inpaint.preview", *argv], capture_output=True, text=True)
+    done = forked.run(["-m", "lit_inpaint.preview", *argv])
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot write into")
     assert len(done.stderr.splitlines()) == 1
@@ -186,7 +185,7 @@ def test_command_in_a_process(tmp_path: Path) -> None:
 
 def test_unknown_mask_source_in_a_process(tmp_path: Path) -> None:
     argv = ["--masks", "FreForm", "--output", str(tmp_path / "masks.png")]
-    done = subprocess.run([sys.executable, "-m", "lit_inpaint.preview", *argv], capture_output=True, text=True)
+    done = forked.run(["-m", "lit_inpaint.preview", *argv])
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "error: --masks: no source or folder 'FreForm'; did you mean 'FreeForm' or 'RandomFromFolder'?"

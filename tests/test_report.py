@@ -3,12 +3,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 import yaml
@@ -284,8 +284,7 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_as_a_command(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "lit_inpaint.report", str(tmp_path), "--output", str(tmp_path / "report.html")]
-    done = subprocess.run(argv, capture_output=True, text=True)
+    done = forked.run(["-m", "lit_inpaint.report", str(tmp_path), "--output", str(tmp_path / "report.html")])
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "is not a run directory" in done.stderr

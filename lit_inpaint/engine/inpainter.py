@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from lit_inpaint.edges import CannyEdges
 from lit_inpaint.engine.any_size import predict_any_size
 from lit_inpaint.engine.checkpoint_metadata import describe_weights
+from lit_inpaint.engine.compilation import compile_errors, compile_networks, discard_compiled
 from lit_inpaint.engine.ddp_strategy import broadcast_buffers, broadcast_buffers_in_forward, no_sync, validate_strategy
 from lit_inpaint.engine.freezing import ModuleFreezer, find_modules, frozen
 from lit_inpaint.engine.fused_adam import use_fused_adam
@@ -70,6 +71,8 @@ class Inpainter(LightningModule):
         discriminator: its opponent, or None.
         multiple: of which the sides of images must be multiples; `predict` pads others.
         modes: values of `Stage.mode` that `training_forward` and the losses accept; empty for papers without modes.
+        compiled_modules: names of what `training.compile` compiles; a paper leaves out a discriminator whose gradient its loss
+            differentiates again, which `torch.compile` cannot do.
         edge_detector: loaders compute `batch["edges"]` of training batches with it; None: the paper uses no edges.
         edges_input: third input of exported graphs, for papers with an `edge_detector`; see `predict_from_edges`.
         subsample_above: `predict` completes images with a longer side by subsampling them to squares of this side; None: never.
@@ -87,6 +90,7 @@ class Inpainter(LightningModule):
     discriminator: nn.Module | None
     multiple: ClassVar[int] = 1
     modes: ClassVar[tuple[str, ...]] = ()
+    compiled_modules: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
     edge_detector: CannyEdges | None = None
     edges_input: ClassVar[str] = ""
     subsample_above: int | None = None
@@ -213,12 +217,13 @@ class Inpainter(LightningModule):
         log: dict[str, Tensor] = {}
         self.mean_logits = {}
         stop_counting_optimizer_steps(self.trainer)
-        if stage.update == "simultaneous":
-            self._simultaneous(stage, batch, log)
-        elif stage.update == "alternating":
-            self._alternating(stage, batch, log)
-        else:
-            self._generator_first(stage, batch, log)
+        with compile_errors(self, self.training_settings.compile):
+            if stage.update == "simultaneous":
+                self._simultaneous(stage, batch, log)
+            elif stage.update == "alternating":
+                self._alternating(stage, batch, log)
+            else:
+                self._generator_first(stage, batch, log)
         self._loss_weighter.check_unused_weights(self.players)
         count_batch(self.trainer)
         return log
@@ -478,13 +483,14 @@ class Inpainter(LightningModule):
             )
 
     def on_train_start(self) -> None:
-        """End the run with its last stage, prepare the optimizers, compile the generator if `training.compile` is set."""
+        """End the run with its last stage, prepare the optimizers, compile the networks if `training.compile` is set."""
         length, loop = self.stage_schedule.length, self.trainer.fit_loop.epoch_loop
         if length is not None and (loop.max_steps < 0 or length < loop.max_steps):
             loop.max_steps = length
         use_fused_adam(self.trainer.optimizers)
         if self.training_settings.compile:
-            self.generator.compile()  # in place: the names of the weights stay
+            names = [name for name in self.compiled_modules if name != "discriminator" or self.discriminator is not None]
+            compile_networks(map(self.get_submodule, names), self.device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Check the first batch of a run against the contract and report its mean mask ratio."""
@@ -495,8 +501,10 @@ class Inpainter(LightningModule):
             rank_zero_info(f"First batch: {tuple(batch['image'].shape)}, mean mask ratio {ratio:.1%} (1 = hole)")
 
     def on_train_end(self) -> None:
-        """Unfreeze the modules of the last stage."""
+        """Unfreeze the modules of the last stage, and leave compiled code."""
         self._freezer.unfreeze()
+        if self.training_settings.compile:
+            discard_compiled(self)
 
     def on_validation_start(self) -> None:
         """Let all processes validate the same network."""
@@ -524,9 +532,10 @@ class Inpainter(LightningModule):
     @final
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the raw prediction and its stages, for the callbacks that compute metrics and draw samples."""
-        prediction = cast(Prediction, self(batch["image"], batch["mask"]))
-        if self.measures_validation_loss:
-            self.validation_losses = self._validation_losses(batch, prediction, batch_idx)
+        with compile_errors(self, self.training_settings.compile):
+            prediction = cast(Prediction, self(batch["image"], batch["mask"]))
+            if self.measures_validation_loss:
+                self.validation_losses = self._validation_losses(batch, prediction, batch_idx)
         return {"image": prediction.image, **prediction.stages}
 
     def _validation_losses(self, batch: Batch, prediction: Prediction, batch_idx: int) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from lit_inpaint.engine.tf32 import tf32_off
 from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.external_results import ExternalResults
 from lit_inpaint.evaluation.partial_results import PartialResults, SampleScore
+from lit_inpaint.evaluation.shards import Shard
 from lit_inpaint.metrics import (
     DistributionMetrics,
     EvaluationResult,
@@ -35,6 +36,10 @@ Method = Completion | ExternalResults
 """A function that completes images, or the results of another program, which are looked up by the samples' names."""
 
 
+ALONE = Shard()
+"""All samples in one process."""
+
+
 @torch.no_grad()
 @tf32_off()
 def evaluate(
@@ -44,6 +49,7 @@ def evaluate(
     device: torch.device,
     distribution_metrics: DistributionMetrics | None = None,
     partial: PartialResults | None = None,
+    shard: Shard = ALONE,
 ) -> EvaluationResult:
     """Score every method on every sample of `loader`, without TF32.
 
@@ -55,6 +61,7 @@ def evaluate(
         distribution_metrics: builds the metrics of all samples together, once for each method.
         partial: file of the scores so far, from which an interrupted evaluation resumes. It holds no features, so it excludes
             `distribution_metrics`.
+        shard: the part of the samples that this process evaluates; every process gets the scores of all. It excludes `partial`.
 
     Returns:
         Scores of all methods, in their order.
@@ -70,9 +77,12 @@ def evaluate(
     samples = {name: [] if partial is None else partial.samples(name, range(done)) for name in methods}
     if partial is not None:
         _mark_left_out(loader.dataset, partial.left_out(done))
-    bar: tqdm[Any] = progress_bar(description="evaluation", unit="image", total=_num_samples(loader), initial=done)
+    total = None if shard.world > 1 else _num_samples(loader)
+    bar: tqdm[Any] = progress_bar(description="evaluation", unit="image", total=total, initial=done, disable=not shard.is_first)
+    evaluated = list(range(done))
     with bar:
-        for numbers, batch in _numbered_batches(loader, done):
+        for numbers, batch in _numbered_batches(loader, done, shard):
+            evaluated += numbers
             image, mask = to_device(batch, device)
             for name, method in methods.items():
                 if partial is not None and partial.has(name, numbers):
@@ -88,6 +98,7 @@ def evaluate(
                         metric.update(completed, target)
             bar.update(numbers[-1] + 1 - done)
             done = numbers[-1] + 1
+    samples = shard.collect(evaluated, samples, loader.dataset)
     if not any(samples.values()):
         raise UserError(_none_readable(loader.dataset))
     any_samples = next(iter(samples.values()), [])
@@ -161,20 +172,21 @@ def _num_samples(loader: DataLoader[Any]) -> int | None:
     return len(cast(Any, loader.sampler)) if loader.batch_size else None
 
 
-def _numbered_batches(loader: DataLoader[Any], done: int) -> Iterator[tuple[Sequence[int], Batch]]:
-    """Yield the batches after the first `done` samples, each with the numbers of its samples.
+def _numbered_batches(loader: DataLoader[Any], done: int, shard: Shard) -> Iterator[tuple[Sequence[int], Batch]]:
+    """Yield the batches of this process after the first `done` samples, each with the numbers of its samples.
 
     Numbers are missing where an `EvalDataset` leaves samples out.
     """
     dataset: Any = loader.dataset
-    if done:
-        remaining = Subset(dataset, range(done, len(dataset)))
+    numbers: Iterator[int] = count(done)
+    if done or shard.world > 1:
+        own = shard.numbers(dataset, done)
+        remaining, numbers = Subset(dataset, own), iter(own)
         collate_fn: Any = loader.collate_fn
         loader = DataLoader(remaining, loader.batch_size, num_workers=loader.num_workers, collate_fn=collate_fn)
-    numbers: Iterator[int] = count(done)
     if isinstance(dataset, EvalDataset):
         # The dataset marks a sample that it leaves out before the loader delivers the batch without it.
-        numbers = filterfalse(dataset.left_out.__getitem__, range(done, len(dataset)))
+        numbers = filterfalse(dataset.left_out.__getitem__, shard.numbers(dataset, done))
     for batch in filter(None, loader):
         yield list(islice(numbers, len(batch["name"]))), batch
 

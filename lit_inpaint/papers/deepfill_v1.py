@@ -285,6 +285,7 @@ class DeepFillV1(Inpainter):
 
     generator: DeepFillV1Generator
     discriminator: Critics
+    compiled_modules: ClassVar[tuple[str, ...]] = ("generator",)  # the gradient penalty differentiates critics twice
     multiple: ClassVar[int] = 8
     published_as: ClassVar[dict[str, dict[str, object]]] = {"CA": {"width": 32}}
     published_in: ClassVar[str | None] = "lpi_net"

@@ -257,6 +257,7 @@ class EdgeConnect(Inpainter):
     generator: EdgeConnectGenerator
     discriminator: EdgeConnectDiscriminator
     edge_detector: CannyEdges
+    compiled_modules: ClassVar[tuple[str, ...]] = ("generator", "discriminator.edge", "discriminator.inpaint")
     multiple: ClassVar[int] = 4
     modes: ClassVar[tuple[str, ...]] = ("edge", "true_edges", "predicted_edges", "joint")
     published_in: ClassVar[str | None] = "lpi_net"

@@ -227,6 +227,7 @@ class LaMa(Inpainter):
 
     generator: LaMaGenerator
     discriminator: FeaturePatchDiscriminator
+    compiled_modules: ClassVar[tuple[str, ...]] = ("generator",)  # R1 differentiates the discriminator twice
     published_as: ClassVar[dict[str, dict[str, object]]] = {"LaMa": {"blocks": 9}}
     published_in: ClassVar[str | None] = "wavemix"
 

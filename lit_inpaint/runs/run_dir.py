@@ -27,7 +27,13 @@ _LOGGING_KEYS = (
     "protocol",
     "trainer.log_every_n_steps",
 )
-_KEYS_FREE_TO_CHANGE = ("data.init_args.root", "data.init_args.workers", "data.init_args.cache", "data.init_args.on_bad_file")
+_KEYS_FREE_TO_CHANGE = (
+    "data.init_args.root",
+    "data.init_args.workers",
+    "data.init_args.cache",
+    "data.init_args.on_bad_file",
+    "model.init_args.training.compile",
+)
 
 
 class RunDir:

@@ -2,13 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from fake_slurm import fake_scontrol, in_job
 from tiny_runs import SMALL, TINY, assert_same_run, at, content, run_small, signalling, steps_logged
@@ -167,18 +166,17 @@ def test_a_run_that_is_about_to_end_is_completed(
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
-def start(folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "lit_inpaint.fit", *TINY, *SMALL, "--run_dir", str(folder), *options]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=os.environ
-    )
+def start(folder: Path, *options: str) -> forked.Forked:
+    log = folder.with_suffix(".log")
+    log.unlink(missing_ok=True)
+    return forked.start(["-m", "lit_inpaint.fit", *TINY, *SMALL, "--run_dir", str(folder), *options], log)
 
 
-def wait_for(folder: Path, ready: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    for _ in range(1200):
-        if ready() or process.poll() is not None:
+def wait_for(folder: Path, ready: Callable[[], bool], run: forked.Forked) -> None:
+    for _ in range(5000):
+        if ready() or not run.process.is_alive():
             return
-        time.sleep(0.05)
+        time.sleep(0.02)
     raise AssertionError(f"no progress in {folder}")
 
 
@@ -187,14 +185,15 @@ def test_sigkill_at_any_moment_and_sigterm_to_the_whole_group(tmp_path: Path) ->
     assert run_small(tmp_path / "uninterrupted", *LONG) == 0
     folder = tmp_path / "run"
     for step, number in ((3, signal.SIGKILL), (8, signal.SIGTERM), (14, signal.SIGKILL), (18, signal.SIGINT)):
-        process = start(folder, *LONG, "--data.workers", "2")
-        wait_for(folder, lambda step=step: steps_logged(folder) >= step, process)
-        os.killpg(process.pid, number)
-        printed, _ = process.communicate(timeout=60)
+        started = start(folder, *LONG, "--data.workers", "2")
+        wait_for(folder, lambda step=step: steps_logged(folder) >= step, started)
+        started.kill_group(number)
+        status = started.wait(60)
+        printed = started.stdout.read_text()
         if number is signal.SIGKILL:
-            assert process.returncode == -number, printed
+            assert status == -number, printed
         else:
-            assert process.returncode == 128 + number, printed
+            assert status == 128 + number, printed
             assert f"{number.name}: saved {folder / 'checkpoints' / 'last.ckpt'}" in printed
             assert "Traceback" not in printed
         if (folder / "checkpoints" / "last.ckpt").exists():

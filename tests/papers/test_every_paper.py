@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from lit_inpaint import papers
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
+from lit_inpaint.losses import gradient_penalty
 from lit_inpaint.nets.cpu.convolution import CPUConv2d
 from lit_inpaint.types import Batch
 
@@ -133,3 +134,16 @@ def test_a_training_step_reads_nothing_from_the_device(name: str, batch: Batch) 
         batch = {**batch, "edges": model.edge_detector(batch["image"])}  # as loaders do
     make_trainer(4, counter).fit(model, DataLoader([batch] * 4, batch_size=None))
     assert counter.found == {}
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_the_networks_to_compile_exist(name: str) -> None:
+    """A discriminator whose gradient the loss differentiates again is left out."""
+    with torch.device("meta"):
+        model = CURVES[name]()
+    for network in model.compiled_modules:
+        if network != "discriminator" or model.discriminator is not None:
+            assert isinstance(model.get_submodule(network), nn.Module)
+    module = __import__(type(model).__module__, fromlist=["x"])
+    differentiated = [value for value in vars(module).values() if getattr(value, "__module__", "") == gradient_penalty.__name__]
+    assert bool(differentiated) == ("discriminator" not in {network.partition(".")[0] for network in model.compiled_modules})

@@ -3,8 +3,6 @@
 import math
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import forked
 import pytest
 import torch
 import yaml
@@ -325,8 +324,8 @@ def test_two_processes(with_ema: Path, tmp_path: Path) -> None:
     options = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--run_dir", str(folder), "--data.batch_size", "1"]
     options += ["--trainer.max_steps", "1", "--ema", "null", "--trainer.val_check_interval", "100"]
     options += ["--model.generator_optimizer.lr", "1e-12", "--model.discriminator_optimizer.lr", "1e-12"]
-    command = [sys.executable, "-m", "lit_inpaint.fit", *TINY, *options, "--init_from", last(with_ema)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = ["-m", "lit_inpaint.fit", *TINY, *options, "--init_from", last(with_ema)]
+    done = forked.run(command, processes=2)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Initialized from ") == 1
     expected, found = weights_of(with_ema), content(folder)["state_dict"]

@@ -3,16 +3,14 @@
 `python -m pytest tests/runs/test_killed_twenty_times.py -s` prints a log of the kills.
 """
 
-import multiprocessing
-import os
 import random
 import signal
-import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
-from tiny_runs import TINY, assert_same_run, steps_logged
+from tiny_runs import SMALL, TINY, assert_same_run, steps_logged
 
 from lit_inpaint.runs.checkpoint_file import read_checkpoint
 
@@ -21,6 +19,7 @@ WARM_UP = "{name: warm-up, discriminator: false, iterations: 25, weights: {adver
 STAGES = f"[{WARM_UP}, {{name: adversarial, update: alternating}}]"
 LONG = [
     *TINY,
+    *SMALL,
     "--trainer.max_steps",
     str(STEPS),
     "--trainer.val_check_interval",
@@ -32,25 +31,8 @@ LONG = [
 ]
 
 
-def train(folder: Path, log: Path) -> None:
-    """Train in this process, with its own process group and output file."""
-    os.setsid()
-    descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    from lit_inpaint import fit
-
-    sys.exit(fit.main([*LONG, "--run_dir", str(folder)]))
-
-
-def start(folder: Path) -> multiprocessing.process.BaseProcess:
-    context = multiprocessing.get_context("forkserver")  # imports once, then forks: a start takes a second, not ten
-    context.set_forkserver_preload(
-        ["lit_inpaint.fit", "lit_inpaint.callbacks", "lit_inpaint.runs.final_evaluation", "lit_inpaint.papers", "jsonargparse"]
-    )
-    process = context.Process(target=train, args=(folder, folder.with_suffix(".log")))
-    process.start()
-    return process
+def start(folder: Path) -> forked.Forked:
+    return forked.start(["-m", "lit_inpaint.fit", *LONG, "--run_dir", str(folder)], folder.with_suffix(".log"))
 
 
 def where(folder: Path) -> str:
@@ -68,34 +50,27 @@ def where(folder: Path) -> str:
 @pytest.mark.xdist_group("kills")
 def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
     began = time.monotonic()
-    process, first_step = start(tmp_path / "uninterrupted"), 0.0
-    while process.is_alive():
+    run, first_step = start(tmp_path / "uninterrupted"), 0.0
+    while run.process.is_alive():
         if not first_step and steps_logged(tmp_path / "uninterrupted"):
             first_step = time.monotonic() - began
         time.sleep(0.02)
     whole = time.monotonic() - began
-    assert process.exitcode == 0, (tmp_path / "uninterrupted.log").read_text()
+    assert run.wait() == 0, run.stdout.read_text()
 
     rng, folder = random.Random(0), tmp_path / "run"
     print(f"\nuninterrupted: first step after {first_step:.1f} s, end after {whole:.1f} s")
     for kill in range(1, KILLS + 1):
-        process, began = start(folder), time.monotonic()
+        run, began = start(folder), time.monotonic()
         at = began + rng.uniform(0.0, first_step + (whole - first_step) / 8)
-        while time.monotonic() < at and process.is_alive():
+        while time.monotonic() < at and run.process.is_alive():
             if steps_logged(folder) >= STEPS * kill // (KILLS + 1):  # kill now: twenty kills have to fit into the run
                 at = min(at, time.monotonic() + rng.uniform(0.0, 0.1))
             time.sleep(0.01)
-        assert process.is_alive(), "ended before the kill: " + folder.with_suffix(".log").read_text()
-        while True:
-            try:
-                os.killpg(process.pid or 0, signal.SIGKILL)
-                break
-            except ProcessLookupError:  # the process has no group of its own yet
-                time.sleep(0.01)
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
+        assert run.process.is_alive(), "ended before the kill: " + run.stdout.read_text()
+        run.kill_group()
+        assert run.wait() == -signal.SIGKILL
         print(f"kill {kill:2} after {time.monotonic() - began:5.2f} s: {where(folder)}")
-    process = start(folder)
-    process.join()
-    assert process.exitcode == 0, folder.with_suffix(".log").read_text()
+    run = start(folder)
+    assert run.wait() == 0, run.stdout.read_text()
     assert_same_run(folder, tmp_path / "uninterrupted")

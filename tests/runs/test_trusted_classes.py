@@ -3,10 +3,10 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
+import forked
 import pytest
 import torch
 import yaml
@@ -156,10 +156,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(folder: Path, name: str, *options: str, trusted: str = "") -> subprocess.CompletedProcess[str]:
+def command(folder: Path, name: str, *options: str, trusted: str = "") -> CompletedProcess[str]:
     environment = {**os.environ, "LIT_INPAINT_PAPERS": trusted, "CUDA_VISIBLE_DEVICES": ""}
-    line = [sys.executable, "-m", f"lit_inpaint.{name}", *options]
-    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True)
+    return forked.run(["-m", f"lit_inpaint.{name}", *options], environment, folder)
 
 
 CHECKPOINT = "run/checkpoints/last.ckpt"

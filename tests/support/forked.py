@@ -24,7 +24,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-PRELOADED = ("lit_inpaint.fit", "lit_inpaint.callbacks", "lit_inpaint.runs.final_evaluation", "lit_inpaint.papers", "torch._dynamo")
+PRELOADED = (
+    "lit_inpaint.fit",
+    "lit_inpaint.callbacks",
+    "lit_inpaint.runs.final_evaluation",
+    "lit_inpaint.papers",
+    "torch._dynamo",
+)
 
 
 @dataclass
@@ -50,13 +56,14 @@ class Forked:
         """Send a signal to all processes of the command."""
         while self.process.is_alive():
             try:
-                return os.killpg(self.pid, number)
+                os.killpg(self.pid, number)
+                return
             except ProcessLookupError:  # it has no group of its own yet
                 time.sleep(0.01)
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
-    def wait(self, timeout: float = 100) -> int:
+    def wait(self, timeout: float = 300) -> int:
         """Wait until all processes of the command have ended; return its exit status.
 
         Raises:
@@ -112,7 +119,7 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     processes: int = 1,
-    timeout: float = 100,
+    timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
     """Run `python *command` as `subprocess.run(…, capture_output=True, text=True)` does; see `start`."""
     with tempfile.TemporaryDirectory() as folder:
@@ -125,6 +132,7 @@ def run(
 
 def _run(command: list[str], env: dict[str, str], cwd: str, files: tuple[Path, Path], processes: int) -> None:
     os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # the default again: loaders start their processes as in any command
     for descriptor, file in enumerate(files, start=1):
         opened = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(opened, descriptor)
@@ -151,6 +159,7 @@ def _become(command: list[str], env: dict[str, str]) -> None:
     try:
         if command[0] == "-m":
             sys.argv = command[1:]
+            sys.modules.pop(command[1], None)
             runpy.run_module(command[1], run_name="__main__", alter_sys=True)
         else:
             sys.argv = list(command)

@@ -7,8 +7,6 @@ script. The results of rank r are saved in FOLDER/<case>.<r>.pt.
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -16,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import forked
 import torch
 from host_reads import CountInBatches, count_collectives
 from lightning.pytorch import Callback
@@ -215,24 +214,12 @@ def fit(case: Case, world: int) -> dict[str, Any]:
     }
 
 
-def run_pair(folder: Path, script: str, *arguments: str, timeout: float = 100) -> None:
+def run_pair(folder: Path, script: str, timeout: float = 300) -> None:
     """Run a script that starts its second process itself; kill a pair that hangs and fail the test."""
-    environment = {name: value for name, value in os.environ.items() if name not in LAUNCH_VARIABLES}
-    process = subprocess.Popen(
-        [sys.executable, script, str(folder), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**environment, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        printed, _ = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        printed, _ = process.communicate()
-        raise AssertionError(f"two processes hang in {script} {arguments}:\n{printed}") from None
-    assert process.returncode == 0, printed[-4000:]
+    env = {name: value for name, value in os.environ.items() if name not in LAUNCH_VARIABLES}
+    env |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = forked.run([script, str(folder)], env, processes=2, timeout=timeout)
+    assert done.returncode == 0, done.stderr[-4000:]
 
 
 LAUNCH_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT", "LIT_INPAINT_RUN_DIR")
