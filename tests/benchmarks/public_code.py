@@ -53,11 +53,14 @@ TOLERANCE = 2e-5
 
 
 def module_of(clone: Path, commit: str, path: str, *unused: str, replacing: tuple[str, str] = ("", "")) -> types.ModuleType:
-    """Load a file of a clone as a module. Stubs replace the `unused` modules; `replacing` edits the source."""
+    """Load a file of a clone, or of a folder without git. Stubs replace `unused` modules; `replacing` edits the source."""
     for name in unused:
         sys.modules.setdefault(name, _Anything(name))
-    command = ["git", "-C", str(clone), "show", f"{commit}:{path}"]
-    source = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if (clone / path).is_file() and not (clone / ".git").exists():
+        source = (clone / path).read_text()
+    else:
+        command = ["git", "-C", str(clone), "show", f"{commit}:{path}"]
+        source = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     module = types.ModuleType(Path(path).stem)
     exec(compile(source.replace(*replacing) if replacing[0] else source, path, "exec"), module.__dict__)
     return module
@@ -115,7 +118,8 @@ def pconv(clone: Path) -> nn.Module:
 
 def wavemix(clone: Path) -> nn.Module:
     unused = ("lpips", "piqa", "piqa.utils", "einops", "einops.layers", "einops.layers.torch", "numpy.lib.function_base")
-    module = module_of(clone, "97b502f", "suppliment.py", *unused, replacing=("device=0\n", 'device="cpu"\n'))
+    device = "0" if torch.cuda.is_available() else '"cpu"'
+    module = module_of(clone, "97b502f", "suppliment.py", *unused, replacing=("device=0\n", f"device={device}\n"))
     network: nn.Module = module.Model(num_classes=3, depth=7, ff_channel=128, final_dim=128, num_models=4)
     return network
 
@@ -248,21 +252,29 @@ def weights_of(fixture: str) -> dict[str, Tensor]:
     return state
 
 
-def work(pipe: Connection, name: str, clone: Path | None, batch: int | None, threads: int) -> None:
-    """Serve one implementation in this process: the public one if `clone` is given. Replies to "outputs" and to modes."""
+def make(name: str, clone: Path | None) -> tuple[Any, Runs]:
+    """Build an implementation with the fixture's weights, the public one if `clone` is given; return how to call it too."""
     case = CASES[name]
-    torch.set_num_threads(threads)
     torch.manual_seed(0)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     network: Any
     if clone is None:
-        tune_malloc()
         network, run = case.build(), case.run
         network.load_official(weights_of(case.fixture))
         network.configure_model()
     else:
         network, run = case.build_public(clone), case.run_public
         network.load_state_dict(weights_of(case.fixture), strict=False)
+    return network, run
+
+
+def work(pipe: Connection, name: str, clone: Path | None, batch: int | None, threads: int) -> None:
+    """Serve one implementation in this process: the public one if `clone` is given. Replies to "outputs" and to modes."""
+    case = CASES[name]
+    torch.set_num_threads(threads)
+    if clone is None:
+        tune_malloc()
+    network, run = make(name, clone)
     count = batch or case.batch
     image, mask = parity.image(case.size, batch=count), parity.mask(case.size, batch=count)
     while (request := pipe.recv()) != "end":

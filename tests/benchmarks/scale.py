@@ -3,9 +3,9 @@
     python tests/benchmarks/scale.py [--results results.json] [--loader 1319] [--node 300] [--network 25]
 
 Parameters, update orders and batch norms are those of the papers. Images per second of one GPU are those of `tests/gpu/run.sh`
-(`--results`; without it, of the table in README.md: one H200, 64x64, 64 images, bf16). Samples per second of a loader's core are
-those of `loader.py`. Bandwidths in GB/s of each GPU are assumed, not measured: NVLink within a node of eight, and InfiniBand
-between nodes. The efficiency is a lower bound: no exchange overlaps the backward pass, though DDP's does.
+(`--results`; without it, of the table in README.md: one H200, 64x64, 64 images, bf16). Samples per second of a loader's core
+are those of `loader.py`. Bandwidths in GB/s of each GPU are assumed, not measured: NVLink within a node of eight, and
+InfiniBand between nodes. The efficiency is a lower bound: no exchange overlaps the backward pass, though DDP's does.
 """
 
 from __future__ import annotations
@@ -111,10 +111,11 @@ def main(argv: list[str]) -> None:
             cells += ["not measured"] + [""] * (1 + len(options.gpus))
         print("| " + " | ".join(cells) + " |")
     exchanged = 2 * 8 * (FEATURES + FEATURES**2 + 1)
+    exchange = 1e3 * all_reduce_seconds(exchanged, NODE, options.node, options.network)
     print(
-        f"\nEvaluation on N processes: each has ceil(images / N) images with all their masks. FID exchanges {exchanged / 1e6:.0f} "
-        f"MB once for each method, {1e3 * all_reduce_seconds(exchanged, NODE, options.node, options.network):.1f} ms on "
-        f"{NODE} GPUs; its eigenvalues are computed in every process, which N does not shorten."
+        "\nEvaluation on N processes: each has ceil(images / N) images with all their masks. FID exchanges "
+        f"{exchanged / 1e6:.0f} MB once for each method, {exchange:.1f} ms on {NODE} GPUs; its eigenvalues are computed in "
+        "every process, which N does not shorten."
     )
 
 

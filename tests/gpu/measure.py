@@ -1,10 +1,11 @@
 """Measure training, data loading, evaluation and inference on one GPU, within a time budget.
 
-    python tests/gpu/measure.py [--device cuda] [--seconds 170] [--output DIR] [--only NAME …] [--quick] [--tests]
+    python tests/gpu/measure.py [--device cuda] [--seconds 460] [--output DIR] [--only NAME …] [--public DIR] [--quick]
 
 Measurements run in order of importance. One that fails or lasts too long is recorded, and the next one starts. `results.json`
 in the output folder (default: $OUT, else a new temporary folder) is complete after each of them. `--tests` appends the test
-suite, which is not part of the budget. `--list` prints the names of all measurements.
+suite, which is not part of the budget. `--list` prints the names of all measurements. `--public` names a folder with the files
+of public code, such as `deepfill/model/networks.py`, which are measured beside ours.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Setup:
         output: folder for results.
         scratch: folder for runs and generated images.
         workers: number of loader processes.
+        public: folder with public code, in folders named as in `tests/benchmarks/public_code.py`; None: not measured.
     """
 
     device: str
@@ -45,6 +47,7 @@ class Setup:
     output: Path
     scratch: Path
     workers: int
+    public: Path | None = None
     started: float = field(default_factory=lambda: START)
 
 
@@ -144,11 +147,12 @@ def main(argv: list[str]) -> int:
     """Measure; returns the exit status, 1 if anything failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--seconds", type=float, default=170, help="budget of the whole script, imports included")
+    parser.add_argument("--seconds", type=float, default=460, help="budget of the whole script, imports included")
     parser.add_argument("--output", type=Path, help="folder for results.json and contact_sheet.png")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="measurements whose names start with these")
     parser.add_argument("--skip", nargs="+", default=[], metavar="NAME", help="leave out those whose names start with these")
     parser.add_argument("--quick", action="store_true", help="least work that still runs every line")
+    parser.add_argument("--public", type=Path, metavar="DIR", help="folder with public code, see tests/gpu/public.py")
     parser.add_argument("--tests", type=float, default=0, metavar="SECONDS", help="then run the test suite for so long")
     parser.add_argument("--after", type=Path, metavar="results.json", help="add to this file what it does not have yet")
     parser.add_argument("--list", action="store_true", help="print the names of all measurements")
@@ -157,6 +161,7 @@ def main(argv: list[str]) -> int:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
     import inference
+    import public
     import suite
     import training
 
@@ -178,10 +183,16 @@ def main(argv: list[str]) -> int:
         Measurement("fit/256", training.fit_end_to_end(256, 16), 40),
         Measurement("evaluation", inference.evaluation, 40),
         *(Measurement(f"latency/{name}", call, 15) for name, call in inference.latencies()),
+        Measurement("compile/UNet", training.compiled("UNet"), 60),
+        Measurement("compile/LPINet", training.compiled("LPINet"), 60),
+        *(Measurement(f"public/{name}", call, 30) for name, call in public.comparisons()),
         Measurement("profile", training.profile_step, 30),
-        Measurement("compile/UNet", training.compiled("UNet"), 90),
-        Measurement("compile/LPINet", training.compiled("LPINet"), 90),
         Measurement("sync_batchnorm", training.sync_batchnorm_parity, 60),
+        *(
+            Measurement(f"compile/{name}", training.compiled(name), 60)
+            for name in training.paper_names()
+            if name not in ("UNet", "LPINet")
+        ),
     ]
     chosen = [m for m in measurements if not options.only or m.name.startswith(tuple(options.only))]
     chosen = [m for m in chosen if not (options.skip and m.name.startswith(tuple(options.skip)))]
@@ -196,7 +207,7 @@ def main(argv: list[str]) -> int:
         chosen = [m for m in chosen if m.name not in results.content["results"] | results.content["failed"]]
     with tempfile.TemporaryDirectory(prefix="lit_inpaint_gpu_") as scratch:
         workers = 2 if options.quick else max(1, available_cores() - 2)
-        setup = Setup(options.device, options.quick, output, Path(scratch), workers)
+        setup = Setup(options.device, options.quick, output, Path(scratch), workers, options.public)
         run(chosen, setup, results, options.seconds)
         if options.tests:
             begin = time.monotonic()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measure lit_inpaint on a GPU, in order of importance, within a time budget; see measure.py for the options.
 #
-#   tests/gpu/run.sh --seconds 170 --output DIR           on a machine with one NVIDIA GPU
+#   tests/gpu/run.sh --output DIR [--public DIR]          on a machine with one NVIDIA GPU, in less than eight minutes
 #   tests/gpu/run.sh --device cpu --quick                 to try the script where there is none
 set -u
 cd "$(dirname "$0")/../.."
