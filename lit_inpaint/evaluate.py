@@ -45,8 +45,8 @@ def main(argv: list[str]) -> int:
     from lit_inpaint.evaluation.method_labels import describe_checkpoint
     from lit_inpaint.evaluation.partial_results import open_partial_results
     from lit_inpaint.evaluation.published_rows import check_table_names, metric_notes, select_tables
-    from lit_inpaint.evaluation.shards import joined_processes
     from lit_inpaint.metrics import find_protocol, load_metrics, load_protocol_metrics
+    from lit_inpaint.runs.join_processes import joined_processes
     from lit_inpaint.runs.same_images import describe_images
 
     entry_point.silence_warnings()

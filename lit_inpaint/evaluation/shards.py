@@ -1,21 +1,16 @@
-"""Share the samples of an evaluation among the processes of torchrun or srun, and collect the scores in all of them."""
+"""Share the samples of an evaluation among processes, and collect the scores in all of them."""
 
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import distributed
-from torchmetrics.utilities.prints import rank_zero_only
 
-from lit_inpaint.cluster.launch_info import LaunchInfo, find_launch
-from lit_inpaint.cluster.slurm_cluster_environment import SrunEnvironment
 from lit_inpaint.data.inpainting_dataset import EvalDataset
 from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.partial_results import SampleScore
@@ -89,40 +84,3 @@ class Shard:
         finally:
             if self.is_first:
                 distributed.barrier()
-
-
-@contextmanager
-def joined_processes() -> Iterator[Shard]:
-    """Join the processes of torchrun or srun for the block; without them, yield the one part with all samples.
-
-    Raises:
-        UserError: the launcher started unequal numbers of processes per node.
-    """
-    launch = _find_launch()
-    cuda = torch.cuda.is_available()
-    if launch is None or launch.processes == 1:
-        yield Shard(device=torch.device("cuda" if cuda else "cpu"))
-        return
-    local = int(os.environ["LOCAL_RANK" if launch.launcher == "torchrun" else "SLURM_LOCALID"])
-    device = torch.device("cuda", local % torch.cuda.device_count()) if cuda else torch.device("cpu")
-    if cuda:
-        torch.cuda.set_device(device)
-    if launch.launcher == "srun":
-        step = SrunEnvironment()
-        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = step.main_address, str(step.main_port)
-    rank_zero_only.rank = launch.rank  # of torchmetrics' warnings, which else come from every node
-    distributed.init_process_group(
-        "cpu:gloo,cuda:nccl" if cuda else "gloo",
-        rank=launch.rank,
-        world_size=launch.processes,
-        timeout=timedelta(days=1),  # the first process may have more to do
-    )
-    try:
-        yield Shard(launch.rank, launch.processes, device)
-    finally:
-        distributed.destroy_process_group()
-
-
-def _find_launch() -> LaunchInfo | None:
-    """The launcher of several processes; a command in a job without srun is one process."""
-    return find_launch() if {"TORCHELASTIC_RUN_ID", "SLURM_STEP_ID"} & os.environ.keys() else None
