@@ -35,7 +35,7 @@ def joined_processes() -> Iterator[Shard]:
     if launch.launcher == "srun":
         step = SrunEnvironment()
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = step.main_address, str(step.main_port)
-    rank_zero_only.rank = launch.rank  # of torchmetrics' warnings, which else come from every node
+    setattr(rank_zero_only, "rank", launch.rank)  # noqa: B010  of torchmetrics' warnings, which else come from every node
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo",
         rank=launch.rank,
