@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -94,7 +96,7 @@ def build(methods: Sequence[Method], limits: Limits, host: str = "127.0.0.1") ->
 
 
 def serve(app: Starlette, listening: socket.socket) -> None:
-    """Serve until Ctrl-C or SIGTERM."""
+    """Serve until Ctrl-C, which ends the process, or SIGTERM."""
     config = uvicorn.Config(
         app,
         log_level="error",
@@ -103,7 +105,11 @@ def serve(app: Starlette, listening: socket.socket) -> None:
         limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE_S,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        os._exit(0)  # otherwise Python waits for the thread of a computation
 
 
 class _Form(NamedTuple):
@@ -125,12 +131,13 @@ class _MemoryParser(MultiPartParser):
 
 
 class _Handlers:
-    """Answers to requests; one computation at a time, since each uses all cores."""
+    """Answers to requests; one network computes at a time, since it uses all cores."""
 
     def __init__(self, methods: dict[str, Method], limits: Limits) -> None:
         self._methods = methods
         self._limits = limits
-        self._one_at_a_time = anyio.CapacityLimiter(1)
+        self._computing = anyio.CapacityLimiter(1)
+        self._reading = anyio.CapacityLimiter(2)  # beside a computation, which may take long
 
     async def settings(self, request: Request) -> Response:
         """What the page has to know: methods and limits."""
@@ -149,7 +156,7 @@ class _Handlers:
     async def preview(self, request: Request) -> Response:
         """A picture of any format as a PNG."""
         form = await self._form(request)
-        return _png(await self._compute(request, pictures.preview, form.file("picture"), self._limits.max_pixels))
+        return _png(await self._call(request, self._reading, pictures.preview, form.file("picture"), self._limits.max_pixels))
 
     async def mask(self, request: Request) -> Response:
         """A mask file as a PNG that is opaque in the holes."""
@@ -159,19 +166,19 @@ class _Handlers:
         except (KeyError, ValueError):
             raise UserError("the request has no width and height of the picture") from None
         mask = form.file("mask")
-        return _png(await self._compute(request, pictures.mask_overlay, mask, shape, self._limits.max_pixels))
+        return _png(await self._call(request, self._reading, pictures.mask_overlay, mask, shape, self._limits.max_pixels))
 
     async def edges(self, request: Request) -> Response:
         """The edges that a network predicts, as a PNG that is opaque on edges."""
         form = await self._form(request)
         arguments = self._method(form), form.file("picture"), form.file("mask")
-        return _png(await self._compute(request, pictures.edges_overlay, *arguments, self._limits.max_pixels))
+        return _png(await self._call(request, self._computing, pictures.edges_overlay, *arguments, self._limits.max_pixels))
 
     async def fill(self, request: Request) -> Response:
         """The completed picture as a PNG, with the seconds that it took."""
         form = await self._form(request)
         arguments = self._method(form), form.file("picture"), form.file("mask"), form.files.get("edges")
-        filled = await self._compute(request, pictures.fill, *arguments, self._limits.max_pixels)
+        filled = await self._call(request, self._computing, pictures.fill, *arguments, self._limits.max_pixels)
         return _png(filled.png, {"X-Seconds": f"{filled.seconds:.3f}"})
 
     def _method(self, form: _Form) -> Method:
@@ -216,12 +223,14 @@ class _Handlers:
                 raise too_large
             yield chunk
 
-    async def _compute(self, request: Request, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def _call(
+        self, request: Request, turns: anyio.CapacityLimiter, function: Callable[..., Result], *arguments: Any
+    ) -> Result:
         """Call a function in a thread when its turn comes, unless the browser has left by then."""
-        async with self._one_at_a_time:
+        async with turns:
             if await request.is_disconnected():
                 raise HTTPException(499, "the browser has left")
-            return await run_sync(function, *arguments)
+            return await run_sync(function, *arguments, abandon_on_cancel=True)
 
 
 class _OwnPageOnly:

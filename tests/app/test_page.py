@@ -66,10 +66,8 @@ def fill(page: Any) -> None:
     page.wait("!state.running && document.querySelectorAll('.card .row:not([hidden])').length")
 
 
-def downloaded(page: Any, card: int = 0) -> Array:
-    script = f"fetch(document.querySelectorAll('.card [download]')[{card}].href)"
-    text = page.run(f"{script}.then((response) => response.bytes()).then((bytes) => bytes.toBase64())")
-    return np.asarray(Image.open(BytesIO(base64.b64decode(text))))
+def downloaded(page: Any) -> Array:
+    return np.asarray(Image.open(BytesIO(page.download(".card [download]"))))
 
 
 def test_a_stroke_is_filled_and_known_pixels_are_kept(page: Any, picture: Array, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-TIMEOUT_S = 60
+TIMEOUT_S = 30
 
 
 def find_browser() -> str | None:
@@ -26,8 +26,9 @@ def find_browser() -> str | None:
 class Page:
     """A tab of a browser."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: ClientConnection, folder: Path) -> None:
         self._socket = socket
+        self._folder = folder
         self._numbers = itertools.count(1)
         self.events: list[dict[str, Any]] = []
 
@@ -65,6 +66,18 @@ class Page:
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
+    def download(self, selector: str) -> bytes:
+        """Click a link that downloads a file, and return the file's content."""
+        path = self._folder / str(self.run(f"document.querySelector({selector!r}).download"))
+        self.click(selector)
+        end = time.monotonic() + TIMEOUT_S
+        while not path.exists():  # it has another name until it is complete
+            assert time.monotonic() < end, f"no download of {path.name}"
+            time.sleep(0.02)
+        content = path.read_bytes()
+        path.unlink()
+        return content
+
     def box(self, selector: str) -> tuple[float, float, float, float]:
         """Left, top, width and height of an element in the window."""
         found = self.run(f"(r => [r.x, r.y, r.width, r.height])(document.querySelector({selector!r}).getBoundingClientRect())")
@@ -83,6 +96,7 @@ class Page:
 
     def stroke(self, points: list[tuple[float, float]], button: str = "left") -> None:
         """Drag the mouse over points, fractions of the width and height of the painting area."""
+        self.run("document.querySelector('#mask').scrollIntoView({block: 'nearest', behavior: 'instant'})")
         left, top, width, height = self.box("#mask")
         places = [(left + x * width, top + y * height) for x, y in points]
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=places[0][0], y=places[0][1])
@@ -103,7 +117,7 @@ class Page:
 
 @contextmanager
 def open_page(address: str, folder: Path, size: tuple[int, int] = (1280, 900)) -> Iterator[Page]:
-    """Start a browser with an empty profile in `folder`, open an address, and end the browser."""
+    """Start a browser with an empty profile in `folder`, open an address, and end the browser; downloads go to `folder` too."""
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--mute-audio"]
     options += ["--disable-background-networking", "--disable-component-update", "--disable-extensions", "--disable-sync"]
     options += ["--remote-debugging-port=0", f"--user-data-dir={folder / 'profile'}", f"--window-size={size[0]},{size[1]}"]
@@ -114,13 +128,16 @@ def open_page(address: str, folder: Path, size: tuple[int, int] = (1280, 900)) -
         assert process.stderr is not None
         line = next(line for line in process.stderr if line.startswith("DevTools listening on "))
         with connect(line.split()[-1], max_size=None) as browser_socket:
-            browser = Page(browser_socket)
+            browser = Page(browser_socket, folder)
+            browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
             target = browser.call("Target.createTarget", url="about:blank")["targetId"]
             base = line.split()[-1].partition("/devtools/")[0]
             with connect(f"{base}/devtools/page/{target}", max_size=None) as socket:
-                page = Page(socket)
+                page = Page(socket, folder)
                 width, height = size
                 page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+                reduced = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+                page.call("Emulation.setEmulatedMedia", features=reduced)  # elements stay where they were measured
                 for domain in ("Page", "Runtime", "Network", "Log"):
                     page.call(f"{domain}.enable")
                 page.call("Page.navigate", url=address)

@@ -3,6 +3,7 @@
 const $ = (selector) => document.querySelector(selector);
 const KEY_STEP = 0.5; // of the brush's size, for each arrow key
 const MAX_ZOOM = 64;
+const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 // Requests --------------------------------------------------------------------------------------------------------------------
 
@@ -211,8 +212,7 @@ function open(file) {
     Object.values(layers).forEach((each) => each.reset(state.width, state.height));
     $("#welcome").hidden = true;
     $("#editor").hidden = false;
-    $("#results").hidden = true;
-    $("#cards").replaceChildren();
+    removeCards();
     $("#facts").textContent = `${file.name}, ${state.width} × ${state.height}`;
     state.cursor = [state.width / 2, state.height / 2];
     setSize(Math.max(1, Math.round(Math.max(state.width, state.height) / 18)));
@@ -341,6 +341,12 @@ async function painted() {
   return layers.mask.blob();
 }
 
+function removeCards() {
+  document.querySelectorAll("#cards [download]").forEach((link) => URL.revokeObjectURL(link.href));
+  $("#cards").replaceChildren();
+  $("#results").hidden = true;
+}
+
 function addCard(method) {
   const card = $("#card").content.firstElementChild.cloneNode(true);
   card.querySelector("h3").textContent = method.label;
@@ -376,9 +382,8 @@ function fill() {
     current = methods[0].label;
     const mask = await painted();
     const edges = layers.edges.actions.length ? await layers.edges.blob() : null;
-    $("#cards").replaceChildren();
+    removeCards();
     const cards = methods.map(addCard);
-    $("#results").scrollIntoView({ behavior: "smooth", block: "nearest" });
     for (const [index, method] of methods.entries()) {
       const card = cards[index];
       current = method.label;
@@ -393,7 +398,7 @@ function fill() {
         card.querySelector(".wait").classList.toggle("wrong", error.name !== "AbortError");
         if (methods.length === 1) throw error;
       }
-      if (index === 0) $("#results").scrollIntoView({ behavior: "smooth", block: "start" });
+      if (index === 0) $("#results").scrollIntoView({ behavior: still.matches ? "instant" : "smooth" });
     }
   });
 }
