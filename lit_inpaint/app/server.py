@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from ipaddress import ip_address
+from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -45,7 +47,6 @@ _PAGE = {"/": ("index.html", "text/html"), "/page.css": ("page.css", "text/css")
 _EXAMPLE = "chelsea.png"
 _MAX_CONNECTIONS = 32
 _MAX_FIELD_BYTES = 1000
-_GRACE_S = 1
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; form-action 'none'; "
     "base-uri 'none'",
@@ -96,20 +97,16 @@ def build(methods: Sequence[Method], limits: Limits, host: str = "127.0.0.1") ->
 
 
 def serve(app: Starlette, listening: socket.socket) -> None:
-    """Serve until Ctrl-C, which ends the process, or SIGTERM."""
-    config = uvicorn.Config(
-        app,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=_MAX_CONNECTIONS,
-        timeout_graceful_shutdown=_GRACE_S,
-    )
-    try:
-        uvicorn.Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:
+    """Serve until Ctrl-C or SIGTERM, which end the process."""
+    config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, limit_concurrency=_MAX_CONNECTIONS)
+    _Server(config).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End at once: requests leave nothing behind, and a graceful end would wait for the thread of a computation."""
         sys.stdout.flush()
-        os._exit(0)  # otherwise Python waits for the thread of a computation
+        os._exit(0 if sig == signal.SIGINT else 128 + sig)
 
 
 class _Form(NamedTuple):
@@ -230,7 +227,7 @@ class _Handlers:
         async with turns:
             if await request.is_disconnected():
                 raise HTTPException(499, "the browser has left")
-            return await run_sync(function, *arguments, abandon_on_cancel=True)
+            return await run_sync(function, *arguments)
 
 
 class _OwnPageOnly:

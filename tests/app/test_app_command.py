@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
+import re
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from page_client import Client
 
 from lit_inpaint.app.__main__ import main
+from lit_inpaint.app.methods import load_methods
 from lit_inpaint.app.sockets import listen
 from lit_inpaint.errors import UserError
 
@@ -41,24 +38,24 @@ def test_a_checkpoint_of_another_program_is_one_line(tmp_path: Path) -> None:
         main(["--port", "0", "--checkpoint", str(tmp_path / "other.ckpt")])
 
 
-def test_the_command_serves_and_ends_with_the_interrupt() -> None:
-    command = [sys.executable, "-m", "lit_inpaint.app", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("Open http://127.0.0.1:"), line or process.communicate()[1]
-        client, start = Client(line.split()[1]), time.monotonic()
-        while True:
-            try:
-                settings = client.request("GET", "/settings").body
-                break
-            except OSError:
-                assert time.monotonic() < start + 30
-        assert b'"label":"Network of the package (' in settings
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=30)[1].strip() in ("", "interrupted")
-        assert process.returncode in (0, 130)
-    finally:
-        process.kill()
-        process.wait()
+def test_the_command_offers_the_network_of_the_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served: list[str] = []
+    monkeypatch.setattr("lit_inpaint.app.server.build", lambda methods, limits, host: [method.key for method in methods])
+    monkeypatch.setattr("lit_inpaint.app.server.serve", lambda keys, socket: served.extend(keys))
+    assert main(["--port", "0"]) == 0
+    assert served[:3] == ["shipped", "mean", "telea"]
+    assert re.fullmatch(r"Open http://127\.0\.0\.1:\d+ in a browser; Ctrl-C ends the page\n", capsys.readouterr().out)
+    assert main(["--port", "0", "--host", "0.0.0.0"]) == 0
+    assert "asks for no password" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_selected_in_place_of_the_network_of_the_package(checkpoint: Path) -> None:
+    methods = load_methods([str(checkpoint)])
+    assert [method.key for method in methods if method.selected] == ["checkpoint1"]
+    assert methods[0].key == "shipped"
+    assert methods[1].label == "LPINet"
+    assert not any(method.takes_edges for method in methods)
+    with pytest.raises(UserError, match="twice"):
+        load_methods([str(checkpoint)] * 2)
