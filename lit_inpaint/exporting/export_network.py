@@ -27,7 +27,7 @@ from lit_inpaint.exporting.formats import (
     to_torch_export,
 )
 from lit_inpaint.exporting.inpainting_graph import HOLES, InpaintingGraph, example_inputs
-from lit_inpaint.exporting.trace import MIN_SIDE, InputShape, trace
+from lit_inpaint.exporting.trace import MIN_SIDES, InputShape, trace
 from lit_inpaint.runs.checkpoint_file import load
 from lit_inpaint.runs.model_folder import CONFIG, write_model_folder
 from lit_inpaint.types import composite
@@ -92,7 +92,10 @@ class Exporter:
             ExportError: no shape passes.
         """
         failures: dict[str, str] = {}
+        last = ""
         for shape in self._shapes():
+            if shape.side is None and shape.min_side > MIN_SIDES[0] and "Constraints violated" not in last:
+                continue  # a larger smallest side would not help
             try:
                 program = self._trace(shape)
                 facts: dict[str, Any] = {}
@@ -104,10 +107,10 @@ class Exporter:
                     run = run_torch_export(content)
                 checks = self.check(run, shape)
             except Exception as error:  # tracing, conversion and runtimes fail with exceptions of many classes
-                failures[shape.describe()] = _first_line(error)
+                failures[shape.describe()] = last = _first_line(error)
                 continue
             return Export(name, content, self._report(name, shape, content, checks, failures, facts))
-        raise ExportError(f"{name} of {type(self.model).__name__} failed: {list(failures.values())[-1]}")
+        raise ExportError(f"{name} of {type(self.model).__name__} failed: {last}")
 
     def check(self, run: Runner, shape: InputShape) -> list[dict[str, Any]]:
         """Compare an export with the network.
@@ -178,8 +181,8 @@ class Exporter:
         if self._only_fixed():
             return fixed
         limit = self._limit()
-        free = [] if limit is not None and limit <= MIN_SIDE else [InputShape(batch, None, limit) for batch in (True, False)]
-        return free + fixed
+        sides = [side for side in MIN_SIDES if limit is None or side < limit]
+        return [InputShape(batch, None, limit, side) for batch in (True, False) for side in sides] + fixed
 
     def _trace(self, shape: InputShape) -> ExportedProgram:
         if shape not in self._traces:
@@ -197,8 +200,8 @@ class Exporter:
         """Height, width and number of images in a call: two sizes, one of them no multiple of anything."""
         if shape.side is not None:
             return [(shape.side, shape.side, batch) for batch in ((len(HOLES), 1) if shape.free_batch else (1,))]
-        limit = min(self.check_side, shape.max_side or self.check_side)
-        sizes = ((limit * 3 // 4, limit), (max(MIN_SIDE, limit * 4 // 7) | 1, limit - 1))
+        limit = min(max(self.check_side, shape.min_side + 9), shape.max_side or 2**16)
+        sizes = ((max(shape.min_side, limit * 3 // 4), limit), (max(shape.min_side, limit * 4 // 7) | 1, limit - 1))
         return [(*size, batch) for size, batch in zip(sizes, (len(HOLES) if shape.free_batch else 1, 1), strict=True)]
 
     def _inputs_and_outputs(self, height: int, width: int) -> tuple[dict[str, Tensor], Tensor]:
@@ -223,7 +226,7 @@ class Exporter:
     @torch.no_grad()
     def _compute(model: Inpainter, inputs: Mapping[str, Tensor]) -> Tensor:
         if "edges" not in inputs:
-            return model.complete(inputs["image"], inputs["mask"])
+            return model.complete(inputs["image"], inputs["mask"], blending="none")
         output = model.predict_from_edges(inputs["image"], inputs["mask"], inputs["edges"])
         return composite(inputs["image"], output.clamp(0, 1), inputs["mask"])
 
@@ -243,7 +246,7 @@ class Exporter:
             report |= {
                 "free_batch": shape.free_batch,
                 "size": "any" if shape.side is None else shape.side,
-                "min_side": shape.side or MIN_SIDE,
+                "min_side": shape.side or shape.min_side,
                 "max_side": shape.side or shape.max_side,
                 "shape": shape.describe(),
                 "inputs": {"image": "float32 (B, 3, H, W) in [0, 1]", "mask": "float32 (B, 1, H, W), 0 or 1, 1 = hole"},

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from lit_inpaint.errors import UserError
+from lit_inpaint.exporting.trace import any_deep_size
 
 Format = Literal["onnx", "torch_export", "safetensors"]
 FILE_NAMES: Mapping[str, str] = {"onnx": "model.onnx", "torch_export": "model.pt2", "safetensors": "model.safetensors"}
@@ -42,7 +43,7 @@ def to_onnx(program: ExportedProgram, opset: int | None, metadata: Mapping[str, 
     Returns:
         The file, and for the report: `opset`, its `operators` with their counts, and `custom_operators`.
     """
-    with _quiet():
+    with _quiet(), any_deep_size():
         converted = torch.onnx.export(program, dynamo=True, opset_version=opset, external_data=False, verbose=False)
     assert converted is not None
     model: Any = converted.model_proto
