@@ -24,7 +24,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from lit_inpaint.engine.any_size import pad_to_multiple
+from lit_inpaint.engine.any_size import crop, pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.perceptual import perceptual_loss
@@ -138,7 +138,7 @@ class ResidualUNet(Inpainter):
         height, width = image.shape[-2:]
         image, mask = pad_to_multiple(image, mask, self.unit)
         filled = pull_push(image, mask)
-        return Prediction((filled + mask * self.generator(filled, mask))[..., :height, :width])
+        return Prediction(crop(filled + mask * self.generator(filled, mask), height, width))
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute the three terms."""
