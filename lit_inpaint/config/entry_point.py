@@ -13,27 +13,47 @@ from typing import NoReturn
 
 from lit_inpaint.errors import UserError
 
+_BROKEN_PIPE = 128 + 13
+_DISK_ERRORS = {
+    errno.ENOSPC: "no space left on the disk",
+    errno.EDQUOT: "no space left on the disk",
+    errno.EFBIG: "a file may not grow that large",
+    errno.EROFS: "the file system is read-only",
+}
+_FREE = "free some space, then repeat the command"
+_DISK_REMEDY = {
+    errno.ENOSPC: _FREE,
+    errno.EDQUOT: _FREE,
+    errno.EFBIG: "raise the limit (ulimit -f)",
+    errno.EROFS: "write elsewhere",
+}
+
 
 def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Run a command's `main` and exit: status 2 with one line for a user's mistake or a full disk, 130 for Ctrl-C.
+    """Run a command's `main` and exit: status 2 with one line for a user's mistake, a full disk or too little memory.
 
-    Characters that the terminal's encoding does not have are printed as escapes.
+    The status is 130 after Ctrl-C, and 141 where the program that reads the output has ended, such as `head`. Characters that
+    the terminal's encoding does not have are printed as escapes.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(main(sys.argv[1:]) or 0)
+        status = main(sys.argv[1:]) or 0
+        sys.stdout.flush()
+        sys.exit(status)
     except UserError as mistake:
         sys.exit(_print_error(str(mistake)))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        sys.exit(_BROKEN_PIPE)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _DISK_ERRORS:
             raise
         where = error.filename2 or error.filename
-        sys.exit(
-            _print_error(
-                f"no space left on the disk{f' for {where}' if where else ''}; free some space, then repeat the command"
-            )
-        )
+        sys.exit(_print_error(f"{_DISK_ERRORS[error.errno]}{f' for {where}' if where else ''}; {_DISK_REMEDY[error.errno]}"))
+    except MemoryError as error:
+        reason = f" ({text})" if (text := str(error)) else ""
+        sys.exit(_print_error(f"not enough memory{reason}; use smaller images, batches or networks"))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)

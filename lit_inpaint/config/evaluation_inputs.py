@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lit_inpaint.config import load_yaml
+from lit_inpaint.config import check_settings, load_yaml
 from lit_inpaint.errors import UserError
-from lit_inpaint.runs.trusted_classes import require_trusted, trust
+from lit_inpaint.runs.trusted_classes import UntrustedClassError, only_trusted_imports, require_trusted, trust
 
 if TYPE_CHECKING:
     from lit_inpaint.runs.checkpoint_file import LoadedCheckpoint
@@ -81,6 +81,7 @@ def evaluation_config(
             key: first.config[key] for key in ("model", "data", "seed", "protocol") if key in first.config
         }
         require_trusted(used, first.path)
+        _check_imports(used, first.path)
         return used
     if not options:
         raise UserError("without a checkpoint, name the images: --experiment NAME, or --data.root DIR (--data.… for the rest)")
@@ -89,6 +90,17 @@ def evaluation_config(
         "model": {"class_path": "lit_inpaint.papers.LPINet"},
         "data": {"class_path": "lit_inpaint.data.EvaluationFolder"},
     }
+
+
+def _check_imports(config: load_yaml.Config, path: Path) -> None:
+    """Check that a checkpoint's configuration imports nothing that is not trusted; options may correct its other mistakes."""
+    try:
+        with only_trusted_imports(config, path):
+            check_settings.check(config)
+    except UntrustedClassError:
+        raise
+    except UserError:
+        pass
 
 
 def native_size_options(options: Sequence[str]) -> list[str]:

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from lit_inpaint.config.error_messages import TOP
 from lit_inpaint.errors import UserError, did_you_mean
+from lit_inpaint.storage.plain_data import parse_yaml, read_yaml
 from lit_inpaint.storage.user_path import user_path
 
 Config = dict[str, Any]
@@ -83,15 +82,22 @@ def _read_defaults(path: Path) -> Config:
     return config
 
 
-def _with_base(path: Path) -> Config:
+def _with_base(path: Path, outer: tuple[Path, ...] = ()) -> Config:
+    """Read an experiment, or a section of one, and the files that it names; `outer` are those that lead to it."""
+    if path.resolve() in outer:
+        names = " -> ".join(map(str, (*outer, path.resolve())))
+        raise UserError(f"{path} leads back to itself ({names}); remove one `base` or file name")
+    outer = (*outer, path.resolve())
     config = _read(path)
     if {"method", "parameters"} <= config.keys():
         raise UserError(f"{path} is a sweep; start it with `wandb sweep {path}`, then the `wandb agent …` that it prints")
     base = config.pop("base", None)
+    if not isinstance(base, str | None):
+        raise UserError(f"{path} has the base {base!r}; name one file")
     for section in SECTIONS:
         if isinstance(config.get(section), str) and config[section].endswith((".yaml", ".yml")):
-            config[section] = _with_base(_beside(path, config[section]))
-    return merge(_with_base(_beside(path, base)), config) if base else config
+            config[section] = _with_base(_beside(path, config[section]), outer)
+    return merge(_with_base(_beside(path, base), outer), config) if base else config
 
 
 def _beside(path: Path, name: str) -> Path:
@@ -100,38 +106,12 @@ def _beside(path: Path, name: str) -> Path:
     return next((file for file in candidates if file.is_file()), candidates[0])
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Loader that rejects duplicate keys; PyYAML keeps the last of them without a warning."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build one mapping.
-
-        Raises:
-            UserError: a key stands twice.
-        """
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for number, (key, _) in enumerate(node.value):
-            if isinstance(key, yaml.ScalarNode) and key.value in keys[:number] and key.value != "<<":
-                mark = key.start_mark
-                raise UserError(f"{mark.name}, line {mark.line + 1}: the key {key.value!r} stands twice; merge both into one")
-        return super().construct_mapping(node, deep)
-
-
 def _read(path: Path) -> Config:
-    try:
-        content = path.read_bytes()
-        # PyYAML decodes UTF-8 and, by their byte order mark, UTF-16.
-        loader = _UniqueKeyLoader(content)
-        loader.name = str(path)
-        config = loader.get_single_data()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.reader.ReaderError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error.reason} at byte {error.position}); save it as UTF-8") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
+    config = read_yaml(path)
     if not isinstance(config, dict):
         raise UserError(f"{path} must hold sections such as model: and data:, not {type(config).__name__}")
+    if strange := [key for key in config if not isinstance(key, str)]:
+        raise UserError(f"{path} has the key {strange[0]!r}; keys are names such as model and data")
     return config
 
 
@@ -214,8 +194,8 @@ def _arguments(node: Config, key: str) -> Config:
 def _parse_value(text: str, section: list[str], owner: str, key: str) -> object:
     """The value of an option: YAML, or the text itself for a setting of type `str`."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = parse_yaml(text, "the value")
+    except UserError:
         return text
     if value == text or text == "null":
         return value

@@ -7,10 +7,9 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import yaml
-
 from lit_inpaint.config.error_messages import constructor_error, format_config_error
 from lit_inpaint.errors import UserError, did_you_mean
+from lit_inpaint.storage.plain_data import parse_yaml
 
 if TYPE_CHECKING:
     from lit_inpaint.masks import MaskSource
@@ -47,10 +46,7 @@ def _parse_source(spec: str, known: dict[str, type[MaskSource]]) -> MaskSource:
 
     from lit_inpaint.masks import MaskSource
 
-    try:
-        parsed = _nest_init_args(yaml.safe_load(spec))
-    except yaml.YAMLError:
-        raise UserError(f"--masks {spec} is not valid YAML") from None
+    parsed = _nest_init_args(parse_yaml(spec, f"--masks {spec}"))
     if isinstance(parsed, str):
         is_folder = _is_folder(parsed, known)
         parsed = {"class_path": "RandomFromFolder", "init_args": {"root": parsed}} if is_folder else {"class_path": parsed}

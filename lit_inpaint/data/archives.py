@@ -24,7 +24,7 @@ from lit_inpaint.data.image_source import ImageFiles, Indices
 from lit_inpaint.data.list_image_files import warn_skipped
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage.find_images import SUFFIXES, describe_skipped, other_format
-from lit_inpaint.storage.image_decode import UnreadableImageError, decode_image, decode_shape
+from lit_inpaint.storage.image_decode import MAX_FILE_BYTES, UnreadableImageError, decode_image, decode_shape
 
 READABLE_SUFFIXES = (".zip", ".tar")
 """Archives whose members can be read in any order."""
@@ -38,6 +38,8 @@ UNPACK_COMMANDS = {
 """Archives that are one compressed stream, readable from the beginning only, and the command that unpacks them."""
 TEXT_SUFFIXES = (".txt", ".csv", ".flist")
 """Members that are listed beside images: lists of images, which some archives contain."""
+MAX_UNPACKED_BYTES = 2**29
+"""Largest accepted size of a compressed member in bytes: deflate packs zeros a thousand to one."""
 _TAR = 255  # in place of a zip method: uncompressed, without a header before the content or a checksum
 
 
@@ -81,7 +83,7 @@ class ArchiveImages(ImageFiles):
         try:
             content = self._read_stored(index)
             if method == zipfile.ZIP_DEFLATED:
-                content = zlib.decompress(content, -zlib.MAX_WBITS)
+                content = _inflate(content)
             if method != _TAR and zlib.crc32(content) != checksum:
                 raise ValueError("its checksum is wrong")
         except (OSError, ValueError, zlib.error) as error:
@@ -98,6 +100,8 @@ class ArchiveImages(ImageFiles):
     def _read_stored(self, index: int) -> bytes:
         """Read the member as it is stored, possibly compressed."""
         start, size, method, _ = self._entries[index].tolist()
+        if size > MAX_FILE_BYTES:
+            raise ValueError(f"{size:,} bytes, more than {MAX_FILE_BYTES:,}")
         if method == _TAR:
             content = os.pread(self._file, size, start)
         else:
@@ -119,6 +123,22 @@ class ArchiveImages(ImageFiles):
         file = os.open(self.root, os.O_RDONLY)
         weakref.finalize(self, os.close, file)
         return file
+
+
+def _inflate(packed: bytes) -> bytes:
+    """Decompress raw deflate data.
+
+    Raises:
+        ValueError: the data is cut off, or expands beyond `MAX_UNPACKED_BYTES`.
+        zlib.error: the data is damaged.
+    """
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    content = unpacker.decompress(packed, MAX_UNPACKED_BYTES)
+    if unpacker.unconsumed_tail:
+        raise ValueError(f"it unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
+    if not unpacker.eof:
+        raise ValueError("it is cut off")
+    return content
 
 
 def is_archive(path: Path) -> bool:

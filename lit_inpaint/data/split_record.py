@@ -40,6 +40,27 @@ def record_splits(data: InpaintingData) -> Record:
     return record | {"mix": [_record(images, root) for images in data.mixed_images()]}
 
 
+def is_record(value: object) -> bool:
+    """Return whether plain data, such as of a file, has the form of a record."""
+
+    def is_part(part: object) -> bool:
+        return (
+            isinstance(part, dict)
+            and isinstance(part.get("images"), int)
+            and all(isinstance(part.get(name), str) for name in ("sha256", "sha256_names"))
+            and isinstance(paths := part.get("paths"), torch.Tensor)
+            and paths.dtype == torch.int64
+            and paths.ndim == 1
+        )
+
+    return (
+        isinstance(value, dict)
+        and {"root", "note"} <= value.keys()
+        and isinstance(value.get("mix"), list)
+        and all(map(is_part, (*map(value.get, SPLIT_NAMES), *value["mix"])))
+    )
+
+
 def _record(images: ImageSource, root: str | None) -> dict[str, Any]:
     return {
         "images": len(images),

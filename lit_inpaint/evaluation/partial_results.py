@@ -20,6 +20,7 @@ from lit_inpaint.data.inpainting_dataset import EvalDataset
 from lit_inpaint.errors import UserError
 from lit_inpaint.metrics import Protocol
 from lit_inpaint.storage.file_lock import lock_file
+from lit_inpaint.storage.plain_data import parse_json
 
 
 class SampleScore(NamedTuple):
@@ -40,13 +41,15 @@ class PartialResults:
     Args:
         path: the file; need not exist.
         keys: of the methods, from `evaluation_key`.
+        num_scores: number of scores of each sample; lines with another number are ignored. None: any number.
 
     Raises:
         UserError: the file cannot be written, or another evaluation is writing it.
     """
 
-    def __init__(self, path: Path, keys: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, keys: Mapping[str, str], num_scores: int | None = None) -> None:
         self.path = path
+        self._num_scores = num_scores
         self._keys = dict(keys)
         self._samples: dict[str, dict[int, SampleScore | None]] = {method: {} for method in keys}
         try:
@@ -107,17 +110,25 @@ class PartialResults:
         self._file.seek(0)  # opening and closing the file a second time would release the lock
         for line in self._file.read().splitlines(keepends=True):
             try:
-                entry: dict[str, Any] = json.loads(line)
-                samples = [None if sample is None else SampleScore(*sample) for sample in entry["samples"]]
-                key, first = entry["key"], int(entry["first"])
-            except (ValueError, TypeError, KeyError):
+                entry: dict[str, Any] = parse_json(line)
+                samples = [None if sample is None else _sample_score(*sample) for sample in entry["samples"]]
+                key, first = str(entry["key"]), int(entry["first"])
+            except (ValueError, TypeError, KeyError, OverflowError):
                 break
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") or first < 0:
+                break
+            if self._num_scores is not None and any(one and len(one.scores) != self._num_scores for one in samples):
                 break
             complete += len(line)
             if key in methods:
                 self._samples[methods[key]] |= dict(enumerate(samples, start=first))
         return complete
+
+
+def _sample_score(name: object, mask_ratio: object, scores: object) -> SampleScore:
+    if not isinstance(scores, list):
+        raise TypeError(f"scores are {scores!r}")
+    return SampleScore(str(name), float(cast(Any, mask_ratio)), [float(score) for score in scores])
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
@@ -144,7 +155,7 @@ def open_partial_results(
     """
     images = fingerprint_images(cast(EvalDataset, loader.dataset).store.source)
     keys = {name: evaluation_key(method, protocol, manifest, images) for name, method in methods.items()}
-    partial = PartialResults(path, keys)
+    partial = PartialResults(path, keys, len(protocol.metrics))
     if done := partial.count():
         print(f"Resumes after {done:,} samples that an interrupted evaluation left in {path}")
     return partial

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.plain_data import parse_json, read_yaml
 
 Points = tuple[tuple[int, float], ...]
 """(step, value), in ascending steps."""
@@ -101,7 +99,7 @@ def _load_run(path: Path, label: str) -> RunRecord:
         problem = "does not exist" if not path.exists() else "is a file" if path.is_file() else "has no config.yaml"
         raise UserError(f"{path} is not a run directory: it {problem}; name a folder that `fit` made, as runs/lpi_demo/<time>")
     with _reading(config_file, "the configuration of a run"):
-        config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+        config = read_yaml(config_file)
         model, data = config.get("model"), config.get("data") or {}
         if not isinstance(model, dict) or "class_path" not in model:
             raise ValueError("model has no class_path")
@@ -127,7 +125,7 @@ def _reading(file: Path, expected: str) -> Iterator[None]:
     """Turn errors of reading and parsing `file` into one line."""
     try:
         yield
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error, yaml.YAMLError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
         raise UserError(f"cannot read {file} ({error}); it should hold {expected}") from None
 
 
@@ -156,7 +154,7 @@ def _read_metrics(file: Path) -> tuple[dict[str, Points], list[tuple[int, str]]]
 
 
 def _read_final_rows(file: Path) -> list[dict[str, Any]]:
-    rows = list(json.loads(file.read_text(encoding="utf-8"))["rows"])
+    rows = list(parse_json(file.read_text(encoding="utf-8"))["rows"])
     for row in rows:
         if missing := {"method", "bucket", "metric", "value", "n"} - row.keys():
             raise ValueError(f"a row lacks {', '.join(sorted(missing))}")
@@ -174,12 +172,12 @@ def _read_versions(path: Path) -> dict[str, str]:
 
         found |= read_checkpoint(checkpoint)["lit_inpaint"].get("versions", {})
     try:
-        starts = yaml.safe_load((path / "launches.yaml").read_text())
+        starts = read_yaml(path / "launches.yaml")
         last = starts[-1]
         devices = Counter(str(process).partition(" ")[2] for process in last["processes"])
         names = ", ".join(f"{count} x {device}" for device, count in devices.items())
         found |= {"starts": len(starts), "launcher": last["launcher"], "device": names, **last["machine"]}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
+    except (UserError, LookupError, TypeError, ValueError, AttributeError):
         pass
     return {str(name): str(value) for name, value in found.items()}
 

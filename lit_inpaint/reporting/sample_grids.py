@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.reporting.worst_and_best import Example
+from lit_inpaint.storage.image_decode import UnreadableImageError, read_image
 
 _BACKGROUND = (0xF2, 0xF2, 0xF2)  # between the cells of `visualization.grids.draw_grid`
 _MIN_CELL = 32
@@ -38,10 +39,9 @@ def read_grid(path: Path) -> Image.Image:
         UserError: the file is broken.
     """
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise UserError(f"cannot read the sample grid {path} ({error}); delete it to have a report without it") from None
+        return Image.fromarray(read_image(path).permute(1, 2, 0).numpy())
+    except UnreadableImageError as error:
+        raise UserError(f"{error}; delete this sample grid to have a report without it") from None
 
 
 def cut_grid(grid: Image.Image, scores: Sequence[Mapping[str, str | float]]) -> list[Example]:

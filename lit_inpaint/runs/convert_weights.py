@@ -15,7 +15,8 @@ from lit_inpaint.engine.checkpoint_metadata import describe_weights
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage.atomic_write import atomic_write
-from lit_inpaint.storage.pretrained_weights import read_state_dict
+from lit_inpaint.storage.plain_data import check_plain_data
+from lit_inpaint.storage.pretrained_weights import read_state_dict, require_unpacked
 
 State = dict[str, Tensor]
 
@@ -114,9 +115,13 @@ def _read(path: Path) -> tuple[dict[str, State], int]:
     if path.suffix == ".safetensors":
         return {"": read_state_dict(path, remedy)}, 0
     try:
+        require_unpacked(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except UserError:
+        raise
     except Exception as error:  # an unpickler may fail with any exception
         raise UserError(f"{path} cannot be read; {remedy}") from error
+    check_plain_data(content, str(path))
     found = dict(_state_dicts(content))
     if not found:
         raise UserError(f"{path} holds no state dict; {remedy}")

@@ -69,7 +69,7 @@ def init_from(model: Inpainter, path: str | Path) -> list[str]:
 
 def _weights(content: Mapping[str, Any]) -> tuple[dict[str, Tensor], bool]:
     """Return the checkpoint's tensors by their names in the model, and whether the generator's are EMA weights."""
-    ema = content.get("callbacks", {}).get("GeneratorEMA", {}).get("weights") or {}
+    ema = ((content.get("callbacks") or {}).get("GeneratorEMA") or {}).get("weights") or {}
     generator = {f"generator.{name}": tensor for name, tensor in ema.items()}
     return _tensors({**content["state_dict"], **generator}), bool(generator)
 

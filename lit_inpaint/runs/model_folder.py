@@ -15,8 +15,12 @@ from safetensors.torch import load_file, save
 
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.plain_data import check_plain_data, parse_json
+from lit_inpaint.storage.regular_file import read_regular_file
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+MAX_CONFIG_BYTES = 2**20
+"""Maximum size of `config.json` in bytes."""
 SHIPPED = "shipped"
 """Name of the network that comes with the package."""
 _PACKAGED = Path(__file__).parents[1] / "pretrained"
@@ -58,7 +62,8 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
         UserError: a file is missing or damaged, or the folder is of another library.
     """
     try:
-        content: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        content: dict[str, Any] = parse_json(read_regular_file(folder / CONFIG, MAX_CONFIG_BYTES))
+        check_plain_data(content, str(folder / CONFIG))
         if not isinstance(content, dict) or {"paper", "settings", "seed"} - content.get("lit_inpaint", {}).keys():
             raise UserError(f"{folder / CONFIG} is not of lit_inpaint: it names no paper")
         weights = load_file(folder / WEIGHTS)

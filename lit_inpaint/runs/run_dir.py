@@ -10,11 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage.atomic_write import atomic_write
 from lit_inpaint.storage.file_lock import lock_file
+from lit_inpaint.storage.plain_data import read_yaml
 
 _LIMITS = ("max_steps", "max_epochs", "max_time")
 _LOGGING_KEYS = (
@@ -99,9 +98,9 @@ class RunDir:
         if not self.config.is_file():
             return None
         try:
-            config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"cannot read {self.config} ({error}); name another --run_dir") from None
+            config = read_yaml(self.config)
+        except UserError as error:
+            raise UserError(f"{error}; name another --run_dir") from None
         return config if isinstance(config, dict) else None
 
     def open(self, config: str) -> None:

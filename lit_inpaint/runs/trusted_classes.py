@@ -7,14 +7,26 @@ variable `LIT_INPAINT_PAPERS` (import paths, separated by commas).
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import ModuleType
 
 from lit_inpaint.errors import UserError
 
 VARIABLE = "LIT_INPAINT_PAPERS"
+_ACTIVE_MODULES = {"antigravity", "idlelib", "test", "this", "turtledemo"}
+"""Modules of the standard library whose import does something."""
 _named: set[str] = set()
+
+
+class UntrustedClassError(UserError):
+    """A file names a class of a module that is not trusted."""
 
 
 def trust(settings: object) -> None:
@@ -30,7 +42,7 @@ def require_trusted(settings: object, path: str | Path) -> None:
         path: the file, for messages.
 
     Raises:
-        UserError: a class belongs to a module that is not trusted; names the class and how to trust it.
+        UntrustedClassError: a class belongs to a module that is not trusted; names the class and how to trust it.
     """
     listed = {name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()}
     for name in class_paths(settings):
@@ -38,10 +50,59 @@ def require_trusted(settings: object, path: str | Path) -> None:
         ours = module == "lit_inpaint" or module.startswith("lit_inpaint.")
         # A name without a module is looked up among the classes that are imported already.
         if module and not ours and module not in _named and not any(f"{name}.".startswith(f"{one}.") for one in listed):
-            raise UserError(
-                f"{path} names {name}, which is not of lit_inpaint; nothing of it was imported. If you trust that code: "
-                f"{VARIABLE}={module} before the command"
-            )
+            raise _not_trusted(path, name, module)
+
+
+@contextmanager
+def only_trusted_imports(settings: object, path: str | Path) -> Iterator[None]:
+    """Block imports in this thread of modules that are not imported already, while the settings in a file are parsed.
+
+    Where a class is expected, jsonargparse also takes a text with an import path, or with the name of a YAML file that holds
+    one; `require_trusted` does not recognize these. The modules that it has allowed are imported first.
+
+    Args:
+        settings: checked by `require_trusted`.
+        path: the file, for messages.
+
+    Raises:
+        UntrustedClassError: such a module was named and the parsing failed.
+    """
+    for name in class_paths(settings):
+        with suppress(ImportError, ValueError):  # the parsing reports a wrong name
+            importlib.import_module(name.rpartition(".")[0])
+    guard = _ImportGuard(threading.get_ident())
+    sys.meta_path.insert(0, guard)
+    try:
+        yield
+    except Exception:
+        if guard.blocked:
+            raise _not_trusted(path, guard.blocked[0], guard.blocked[0]) from None
+        raise
+    finally:
+        sys.meta_path.remove(guard)
+
+
+class _ImportGuard(MetaPathFinder):
+    """Finder that fails for modules outside this package, the standard library and packages that are imported already."""
+
+    def __init__(self, thread: int) -> None:
+        self.thread = thread
+        self.blocked: list[str] = []
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        """Raise ModuleNotFoundError for a blocked module; leave the others to the next finder."""
+        package = fullname.partition(".")[0]
+        known = package in sys.modules or package == "lit_inpaint" or package in sys.stdlib_module_names - _ACTIVE_MODULES
+        if threading.get_ident() == self.thread and not known:
+            self.blocked.append(fullname)
+            raise ModuleNotFoundError(f"{fullname} is not trusted", name=fullname)
+
+
+def _not_trusted(path: str | Path, name: str, module: str) -> UntrustedClassError:
+    return UntrustedClassError(
+        f"{path} names {name}, which is not of lit_inpaint; nothing of it was imported. If you trust that code: "
+        f"{VARIABLE}={module} before the command"
+    )
 
 
 def class_paths(settings: object) -> Iterator[str]:

@@ -86,7 +86,7 @@ def decode_image_file(content: bytes, location: str) -> ImageFile:
     """Decode the bytes of an image file as `read_image_file` does; `location` is the file's name in error messages."""
     with errors_of(location), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(BytesIO(content)) as opened:
+        with Image.open(BytesIO(content), formats=FORMATS) as opened:
             frames = 1 if opened.format in _PAGES else int(getattr(opened, "n_frames", 1))
             if frames == 1:
                 image = ImageOps.exif_transpose(opened)
@@ -133,7 +133,7 @@ def encode_png(image: ImageFile, compress_level: int = 6) -> bytes:
 def read_png_text(path: Path, key: str) -> str | None:
     """Read a text of a PNG that ends as a complete file does; None if it does not, or has no such text."""
     try:
-        with path.open("rb") as file, Image.open(file) as image:
+        with path.open("rb") as file, Image.open(file, formats=("PNG",)) as image:
             found = image.info.get(key)
             file.seek(-12, 2)
             complete = file.read()[4:8] == b"IEND"

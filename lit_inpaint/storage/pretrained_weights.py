@@ -88,13 +88,32 @@ def read_state_dict(path: Path, remedy: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        require_unpacked(path)
         # Memory-mapped if the format allows it: most bytes of some files belong to layers that are not used.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except UserError:
+        raise
     except Exception as error:  # unpickling arbitrary bytes can raise any exception
         raise UserError(f"{path} cannot be read; {remedy}") from error
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise UserError(f"{path} holds no state dict; {remedy}")
     return cast("dict[str, Tensor]", content)
+
+
+def require_unpacked(path: Path) -> None:
+    """Check that an archive of `torch.save` is not compressed, so that it takes as much memory as its file.
+
+    Raises:
+        UserError: it is compressed, or its members overlap.
+        zipfile.BadZipFile: it is damaged.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    if packed or sum(member.file_size for member in members) > path.stat().st_size:
+        raise UserError(f"{path} is a compressed archive, which torch.save does not write; unpack it, or get it again")
 
 
 VGG16 = WeightsFile("vgg16", "VGG-16 (ImageNet)", "https://download.pytorch.org/models/vgg16-397923af.pth", 528)

@@ -6,7 +6,10 @@ import codecs
 from pathlib import Path
 
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.regular_file import read_regular_file
 
+MAX_TEXT_BYTES = 2**29
+"""Maximum size of a text file in bytes: eight million paths."""
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -17,7 +20,7 @@ def read_text_file(path: Path) -> str:
         UserError: the file cannot be read, or is no text.
     """
     try:
-        return decode_text(path.read_bytes(), path)
+        return decode_text(read_regular_file(path, MAX_TEXT_BYTES), path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 

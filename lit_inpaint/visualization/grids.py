@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
@@ -23,6 +25,7 @@ FONT = ImageFont.load_default(size=14)
 BACKGROUND = "#f2f2f2"
 
 _SCORES_KEY = "lit_inpaint:rows"  # of the text chunk
+_SCORES = {"name", "psnr", "mask_ratio"}
 _CELL = 160  # displayed side of an image in pixels: small ones are enlarged to whole multiples, large ones reduced
 _LABEL_WIDTH = 170
 
@@ -113,14 +116,12 @@ def save_grid(grid: Image.Image, path: Path, scores: Sequence[Mapping[str, str |
 
 
 def read_scores(path: Path) -> list[dict[str, str | float]]:
-    """Read the scores that `save_grid` wrote for each row; empty for any other image.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    with Image.open(path) as image:
-        text = image.info.get(_SCORES_KEY)
-    return [] if text is None else [dict(row) for row in json.loads(text)]
+    """Read the scores that `save_grid` wrote for each row; empty for any other image."""
+    with suppress(Exception), Image.open(path, formats=("PNG",)) as image:  # a broken file may fail with any exception
+        rows: list[dict[str, Any]] = list(json.loads(image.info[_SCORES_KEY]))
+        if all(row.keys() >= _SCORES for row in rows):
+            return [{key: str(value) if key == "name" else float(value) for key, value in row.items()} for row in rows]
+    return []
 
 
 def to_pil(image: Tensor) -> Image.Image:

@@ -1,6 +1,7 @@
 import errno
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -133,3 +134,44 @@ def test_a_setting_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         UserError, match=r"^data.root 'M\\udcfcller' has bytes that are not UTF-8, which a configuration cannot hold"
     ):
         fit.main(argv)
+
+
+def test_too_little_memory_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def fill(argv: list[str]) -> int:
+        raise MemoryError("Unable to allocate 7 TiB")
+
+    with pytest.raises(SystemExit) as left:
+        entry_point.run_command(fill)
+    assert left.value.code == 2
+    assert (
+        capsys.readouterr().err
+        == "error: not enough memory (Unable to allocate 7 TiB); use smaller images, batches or networks\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(errno.EROFS, "the file system is read-only"), (errno.EFBIG, "a file may not grow")]
+)
+def test_a_file_that_cannot_be_written_is_one_line(number: int, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(argv: list[str]) -> int:
+        raise OSError(number, "refused", "out/a.png")
+
+    with pytest.raises(SystemExit):
+        entry_point.run_command(full)
+    assert re.fullmatch(rf"error: {text}.* for out/a.png; .*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_closed_pipe_ends_a_command_without_a_traceback(lines: int) -> None:
+    code = f"""
+from lit_inpaint.config.entry_point import run_command
+def main(argv):
+    for _ in range({lines}): print("x" * 80)
+run_command(main)
+"""
+    started = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert started.stdout is not None
+    assert started.stderr is not None
+    started.stdout.close()
+    assert started.stderr.read() == ""
+    assert started.wait() == 128 + 13

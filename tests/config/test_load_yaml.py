@@ -1,5 +1,6 @@
 """Loading of experiment files, and command-line options on top of them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,28 @@ def test_a_duplicate_key_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "twice.yaml", "trainer: {max_steps: 100}\nseed: 1\ntrainer: {val_check_interval: 2}\n", "utf-8")
     with pytest.raises(UserError, match=r"twice\.yaml, line 3: the key 'trainer' stands twice; merge both into one$"):
         load_yaml.load_experiment(path)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a": "base: a.yaml"}, "a.yaml leads back to itself"),
+        ({"a": "base: b.yaml", "b": "base: ./a.yaml"}, "a.yaml leads back to itself"),
+        ({"a": "data: b.yaml", "b": "data: a.yaml"}, "a.yaml leads back to itself"),
+        ({"a": "base: [b.yaml]"}, "has the base ['b.yaml']; name one file"),
+        ({"a": "base: /dev/zero"}, "cannot read /dev/zero: not a regular file"),
+        ({"a": "1: 2"}, "has the key 1; keys are names such as model and data"),
+        ({"a": "model: &a [*a]"}, "has a part that contains itself"),
+        ({"a": "seed: " + "9" * 5000}, "is not valid YAML"),
+    ],
+)
+def test_files_that_lead_nowhere(files: dict[str, str], message: str, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_yaml.load_experiment(str(tmp_path / "a.yaml"))
+
+
+@pytest.mark.parametrize("text", ["2001-99-99", "!!int x", "[" * 2000, "9" * 5000, "&a [*a]"])
+def test_a_value_that_is_no_yaml_is_text(text: str) -> None:
+    assert load_yaml.override({}, ["--a", text]) == {"a": text}

@@ -274,3 +274,13 @@ def test_an_archive_without_images_is_empty(name: str, pack: Pack, tmp_path: Pat
     assert len(list_archive(archive)) == 0
     with pytest.raises(UserError, match=re.escape(f"CelebA: no training images at {archive}; put img_align_celeba/")):
         CelebA(str(archive)).setup("fit")
+
+
+def test_a_member_that_unpacks_to_more_than_the_limit(pack: Pack, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deflate packs zeros a thousand to one."""
+    write("images/a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2**20))
+    files = list_archive(pack("a.zip"))
+    monkeypatch.setattr(archives, "MAX_UNPACKED_BYTES", 2**20)
+    for read in (files.read, files.shape):
+        with pytest.raises(UnreadableImageError, match=r"a\.zip/a\.png: it unpacks to more than 1,048,576 bytes"):
+            read(0)

@@ -229,3 +229,24 @@ def test_distribution_metrics_cannot_resume(tmp_path: Path) -> None:
     partial = PartialResults(tmp_path / "scores.jsonl", KEYS)
     with pytest.raises(ValueError, match="cannot resume"):
         evaluate(methods([]), loader(), LPI, CPU, lambda: (FID(),), partial)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b'{"key": "k", "first": Infinity, "samples": []}',
+        b'{"key": "k", "first": -3, "samples": [null]}',
+        b'{"key": ["k"], "first": 1, "samples": [["b", 0.1, 3]]}',
+        b'{"key": "k", "first": 1, "samples": [["b", "x", [1.0]]]}',
+        b'{"key": "k", "first": 1, "samples": [["b", 0.1, [1.0, 2.0]]]}',
+        b'{"key": "k", "first": 1, "samples": [["b", 0.1, ["x"]]]}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_damaged_line_and_those_after_it_are_ignored(damaged: bytes, tmp_path: Path) -> None:
+    good = b'{"key": "k", "first": 0, "samples": [["a", 0.1, [1.0]]]}\n'
+    (tmp_path / "partial").write_bytes(good + damaged + b"\n" + good)
+    partial = PartialResults(tmp_path / "partial", {"gray": "k"}, num_scores=1)
+    assert partial.count() == 1
+    assert partial.samples("gray", range(1)) == [SampleScore("a", 0.1, [1.0])]
+    assert (tmp_path / "partial").read_bytes() == good

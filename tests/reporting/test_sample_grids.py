@@ -1,4 +1,6 @@
 import math
+import struct
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -6,9 +8,11 @@ from typing import Any, cast
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from run_directories import GRID_SCORES, sample_grid
 
 from lit_inpaint.callbacks import SampleGrids
+from lit_inpaint.errors import UserError
 from lit_inpaint.metrics import psnr, round_uint8
 from lit_inpaint.reporting.sample_grids import cut_grid, read_grid
 from lit_inpaint.reporting.worst_and_best import worst_and_best
@@ -70,3 +74,26 @@ def test_another_layout_has_no_examples() -> None:
 def test_other_images_record_no_scores(tmp_path: Path) -> None:
     sample_grid(30).save(tmp_path / "plain.png")
     assert read_scores(tmp_path / "plain.png") == []
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "3", "[3]", '[{"name": "a"}]', '[{"name": "a", "psnr": "x", "mask_ratio": 1}]', "[" * 5000]
+)
+def test_scores_of_a_damaged_grid_are_none(text: str, tmp_path: Path) -> None:
+    chunk = PngInfo()
+    chunk.add_text("lit_inpaint:rows", text)
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png", pnginfo=chunk)
+    assert read_scores(tmp_path / "a.png") == []
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:50])
+    assert read_scores(tmp_path / "a.png") == []
+
+
+def test_a_grid_of_too_many_pixels_is_an_error_of_one_line(tmp_path: Path) -> None:
+    Image.new("1", (8, 8)).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    header = b"IHDR" + struct.pack(">II", 60_000, 60_000) + content[24:29]
+    (tmp_path / "a.png").write_bytes(content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:])
+    with pytest.raises(
+        UserError, match=r"cannot read \S+a.png as an image \(DecompressionBombError.*; delete this sample grid"
+    ):
+        read_grid(tmp_path / "a.png")

@@ -13,16 +13,19 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_gan import loader, make_batches, make_trainer
+from tiny_gan import ADAM_D, ADAM_G, NO_CLIPPING, TinyWeights, loader, make_batches, make_trainer
+from torch import nn
 
 import lit_inpaint
 from lit_inpaint.callbacks import GeneratorEMA
+from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.papers import LPINet
 from lit_inpaint.papers.lpi_net import Weights
 from lit_inpaint.runs.checkpoint_file import load, read_checkpoint
 from lit_inpaint.schedules import Cosine, Linear, Steps
 from lit_inpaint.settings import SGD, Adam, AdamW, Stage, Training
+from lit_inpaint.types import Batch, Prediction, Terms
 
 Content = dict[str, Any]
 STAGES = (
@@ -275,3 +278,95 @@ def test_nothing_in_the_file_is_executed(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         read_checkpoint(tmp_path / "bomb.ckpt")
     assert not (tmp_path / "executed").exists()
+
+
+class Width(Inpainter):
+    """A paper whose size and depth are settings."""
+
+    def __init__(self, width: int = 1, depth: int = 1) -> None:
+        super().__init__(TinyWeights(), ADAM_G, ADAM_D, NO_CLIPPING)
+        self.generator = nn.Sequential(*(nn.Conv2d(3, width, 1) for _ in range(depth)))
+        self.discriminator = None
+
+    def forward(self, image: torch.Tensor, mask: torch.Tensor) -> Prediction:
+        raise NotImplementedError
+
+    def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tamper:
+    monkeypatch.setenv("LIT_INPAINT_PAPERS", "test_checkpoint_file")
+    state = {f"generator.{name}": value for name, value in Width().generator.state_dict().items()}
+    description = {"paper": "test_checkpoint_file.Width", "settings": {"width": 1, "depth": 1}, "seed": 0}
+    return Tamper({"state_dict": state, "lit_inpaint": description, "global_step": 1, "callbacks": {}}, tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("settings", [{"width": 10**8}, {"depth": 10**7}, {"width": 10**12}])
+def test_settings_of_a_network_that_would_fill_the_memory(small: Tamper, settings: dict[str, int]) -> None:
+    message = small(lambda c: c["lit_inpaint"]["settings"].update(settings))
+    assert "the settings in" in message
+    assert "far more than its weights have" in message or "do not fit this version of Width" in message
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("lit_inpaint", 3, "lit_inpaint is int, not dict"),
+        ("lit_inpaint", None, "it lacks lit_inpaint"),
+        ("lit_inpaint.paper", ["a"], "lit_inpaint.paper is list, not str"),
+        ("lit_inpaint.settings", [], "lit_inpaint.settings is list, not dict"),
+        ("lit_inpaint.seed", "x", "lit_inpaint.seed is str, not int"),
+        ("lit_inpaint.config", [1], "lit_inpaint.config is list, not dict"),
+        ("state_dict", [], "state_dict is list, not dict"),
+        ("state_dict.0", 1.0, "weights with the name 0"),
+        ("callbacks", [1], "callbacks is list, not dict"),
+        ("callbacks.GeneratorEMA", "x", "callbacks.GeneratorEMA is str, not dict"),
+        ("callbacks.GeneratorEMA", {"weights": 3}, "callbacks.GeneratorEMA.weights is int, not dict"),
+        ("global_step", "x", "global_step is str, not int"),
+        ("splits", {"train": {}}, "its record of images (splits) is damaged"),
+        ("lit_inpaint.settings.width", [[]] * 2_000_000, "stands for more than 1,000,000 values"),
+    ],
+)
+def test_entries_of_other_types(small: Tamper, place: str, value: object, message: str) -> None:
+    def change(content: Content) -> None:
+        *outer, key = place.split(".")
+        for part in outer:
+            content = content[part]
+        content[int(key) if key.isdecimal() else key] = value
+
+    assert message in small(change)
+
+
+def test_weights_that_are_not_finite(small: Tamper) -> None:
+    message = small(lambda c: c["state_dict"]["generator.0.weight"].fill_(float("nan")))
+    assert "are not finite (0.weight has NaN or infinity); name an earlier checkpoint" in message
+
+
+def test_a_compressed_archive_is_not_unpacked(small: Tamper) -> None:
+    """Its members could expand to a thousand times their size."""
+    torch.save(small.content, small.path)
+    with (
+        zipfile.ZipFile(small.path) as stored,
+        zipfile.ZipFile(small.path.with_name("b.ckpt"), "w", zipfile.ZIP_DEFLATED) as other,
+    ):
+        for name in stored.namelist():
+            other.writestr(name, stored.read(name))
+    assert "is a compressed archive, which torch.save does not write" in one_line(small.path.with_name("b.ckpt"))
+    assert load(small.path)
+
+
+@pytest.mark.parametrize("named", ["lit_inpaint_evil.Evil", "evil.yaml"])
+@pytest.mark.parametrize("place", ["generator_optimizer", "weights", "stages", "training"])
+def test_a_text_in_place_of_a_class_imports_nothing(
+    tamper: Tamper, named: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a class is expected, jsonargparse also takes an import path, or a YAML file with one."""
+    (tmp_path / "lit_inpaint_evil.py").write_text("class Evil: ...")
+    (tmp_path / "evil.yaml").write_text("class_path: lit_inpaint_evil.Evil")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    message = tamper(lambda c: c["lit_inpaint"]["settings"].update({place: [named] if place == "stages" else named}))
+    assert "lit_inpaint_evil" not in sys.modules
+    assert "lit_inpaint_evil, which is not of lit_inpaint; nothing of it was imported" in message or "do not fit" in message

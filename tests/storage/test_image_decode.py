@@ -115,3 +115,12 @@ def test_the_error_for_an_unreadable_header_names_the_file(tmp_path: Path) -> No
         read_shape(tmp_path / "a.png")
     with pytest.raises(UserError, match="cannot read it as an image"):
         decode_shape(b"nothing", "it")
+
+
+@pytest.mark.parametrize("format", ["EPS", "PDF", "TGA", "ICO", "PCX"])
+def test_formats_that_are_not_listed_are_not_decoded(format: str, tmp_path: Path) -> None:
+    """Pillow would start Ghostscript for EPS."""
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png", format=format)
+    for read in (read_image, read_shape, image_decode.read_pixels):
+        with pytest.raises(UserError, match=r"^cannot read \S+a.png as an image \(UnidentifiedImageError"):
+            read(tmp_path / "a.png")

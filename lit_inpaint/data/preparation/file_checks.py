@@ -8,6 +8,8 @@ import warnings
 
 from PIL import ExifTags, Image
 
+from lit_inpaint.storage.image_decode import FORMATS
+
 UNUSABLE = {
     "empty": "no bytes",
     "broken": "no image, truncated, or not to be opened",
@@ -53,7 +55,7 @@ def check_file(content: bytes, suffix: str) -> list[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 return [kind for kind, found in _properties(image, content, suffix).items() if found]
     except Image.DecompressionBombError:
         return ["huge"]

@@ -97,7 +97,8 @@ class PreparationSummary:
 class FileReport:
     """The report as a log: a run appends a line for every image, and the last line of an image is valid.
 
-    A killed process may leave an incomplete last line, which is cut off. Only offsets of lines are kept in memory.
+    A killed process may leave an incomplete last line, which is cut off; so is all from a damaged line on.
+    Only offsets of lines are kept in memory.
 
     Args:
         path: the file, which is created if it does not exist.
@@ -112,7 +113,10 @@ class FileReport:
             if not line.endswith(b"\n") or (end == 0 and line != _HEADER):
                 break
             if end:
-                self._offsets[_parse(line).output] = end
+                try:
+                    self._offsets[_parse(line).output] = end
+                except (ValueError, csv.Error):  # edited or damaged; images from here on are processed again
+                    break
             end += len(line)
         self._file.truncate(end)
         self._start = end or self._write(_HEADER)
@@ -175,10 +179,18 @@ class FileReport:
 
 
 def _parse(line: bytes) -> FileRecord:
-    cells = next(csv.reader([os.fsdecode(line)]))
-    return FileRecord._make(
+    """Parse one line.
+
+    Raises:
+        ValueError: a column is missing, or is no number where it should be.
+        csv.Error: the line is no CSV.
+    """
+    cells = next(csv.reader([os.fsdecode(line)]), [])
+    record = FileRecord._make(
         int(cell) if name in _INTEGERS else cell for name, cell in zip(FileRecord._fields, cells, strict=True)
     )
+    int(record.digest or "0", 16)
+    return record
 
 
 def _format(record: FileRecord) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from lit_inpaint.data.splits import folder_splits
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage.file_lock import lock_file
 from lit_inpaint.storage.output_files import require_writable_folder, write_json
+from lit_inpaint.storage.plain_data import parse_json
 
 REPORT, SPLITS = "report.csv", "splits.json"
 _LOCK = ".lock"
@@ -119,7 +119,7 @@ def _resumes(folder: Path, content: dict[str, Any]) -> bool:
     try:
         earlier, current = (
             {**{key: found[key] for key in ("data", "root", "seed")}, **found["resize_options"]}
-            for found in (json.loads((folder / SPLITS).read_text()), content)
+            for found in (parse_json((folder / SPLITS).read_bytes()), content)
         )
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder} is neither empty nor of an earlier preparation; name another --output") from None

@@ -20,8 +20,9 @@ from lit_inpaint.data.preparation.file_report import FileRecord, FileReport
 from lit_inpaint.data.preparation.output_paths import OutputSplit
 from lit_inpaint.data.preparation.resize_options import ResizeOptions
 from lit_inpaint.errors import UserError
-from lit_inpaint.storage.image_decode import UnreadableImageError
+from lit_inpaint.storage.image_decode import MAX_FILE_BYTES, UnreadableImageError
 from lit_inpaint.storage.output_files import write_output
+from lit_inpaint.storage.regular_file import read_regular_file
 from lit_inpaint.visualization.progress_bar import progress_bar
 
 _UNKNOWN_SIZE = -1  # of an image in an archive or a binary
@@ -153,7 +154,7 @@ def _read_bytes(source: ImageSource, index: int) -> bytes | None:
     """Bytes of the file that holds an image; None if it has no file of its own."""
     if isinstance(source, ArchiveImages):
         return source.read_bytes(index)
-    return source[index].read_bytes() if isinstance(source, ImageFiles) else None
+    return read_regular_file(source[index], MAX_FILE_BYTES) if isinstance(source, ImageFiles) else None
 
 
 def _file_state(source: ImageSource, index: int) -> tuple[int, int]:

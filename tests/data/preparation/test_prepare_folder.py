@@ -269,3 +269,17 @@ def test_second_preparation_of_a_folder_is_an_error(tmp_path: Path) -> None:
         process.kill()
         process.join()
     write(source_dir, output)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b",train,", b",x,train,"), (b"train/000", b'"train/000'), (b",40,", b",forty,"), (b"\n", b"\0\n")]
+)
+def test_a_damaged_report_is_made_again_from_there(old: bytes, new: bytes, tmp_path: Path) -> None:
+    images, output = fill(tmp_path / "images", 8), tmp_path / "output"
+    write(images, output)
+    whole = (output / "report.csv").read_bytes()
+    head, first, rest = whole.partition(b"\n")
+    (output / "report.csv").write_bytes(head + first + rest.replace(old, new, 1))
+    assert write(images, output).num_reused < 8
+    assert (output / "report.csv").read_bytes() == whole
+    assert write(images, output).num_reused == 8
