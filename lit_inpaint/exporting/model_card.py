@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import yaml
 
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.runs.run_dir import RunDir
+from lit_inpaint.storage.plain_data import parse_json
 
 
 def write_card(model: Inpainter, content: Mapping[str, Any], source: Path, license_id: str | None) -> str:
@@ -75,9 +75,10 @@ def _final_metrics(source: Path, method: str) -> list[dict[str, Any]]:
     if source.name != run.last.name or not run.final_evaluation.is_file():
         return []
     try:
-        rows = json.loads(run.final_evaluation.read_text(encoding="utf-8"))["rows"]
-        return [row for row in rows if row["method"] == method and row["value"] is not None]
-    except (ValueError, KeyError, TypeError):  # of another version, or edited
+        rows = parse_json(run.final_evaluation.read_text(encoding="utf-8"))["rows"]
+        own = [row for row in rows if row["method"] == method and row["value"] is not None]
+        return [{**row, "n": int(row["n"]), "value": float(row["value"])} for row in own if {"bucket", "metric"} <= row.keys()]
+    except (ValueError, KeyError, TypeError, AttributeError):  # of another version, or edited
         return []
 
 

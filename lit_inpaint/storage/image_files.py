@@ -18,7 +18,14 @@ from PIL import ExifTags, Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from lit_inpaint.errors import UserError
-from lit_inpaint.storage.image_decode import UnreadableImageError, decode_metadata, errors_of, has_16_bit_colors, read_bytes
+from lit_inpaint.storage.image_decode import (
+    FORMATS,
+    UnreadableImageError,
+    decode_metadata,
+    errors_of,
+    has_16_bit_colors,
+    read_bytes,
+)
 from lit_inpaint.storage.output_files import write_output
 
 SUFFIXES = (".png", ".tif", ".tiff")
