@@ -106,6 +106,7 @@ def check(config: Config) -> Namespace:
     _check_groups(checked)
     _check_protocol(checked.protocol)
     _check_seed(checked.seed)
+    _check_name(checked.experiment)
     return checked
 
 
@@ -168,6 +169,14 @@ def _check_seed(seed: int) -> None:
 
     if not 0 <= seed <= MAX_SEED:
         raise UserError(f"seed is {seed}, it must be from 0 to {MAX_SEED}")
+
+
+def _check_name(experiment: str | None) -> None:
+    """Reject a name that would lead out of the folder of all runs."""
+    if experiment is not None and (not experiment.strip() or Path(experiment).is_absolute() or ".." in Path(experiment).parts):
+        raise UserError(
+            f"experiment is {experiment!r}; it names a folder below runs/, such as places2/lama (--run_dir names any folder)"
+        )
 
 
 def _check_groups(checked: Namespace) -> None:

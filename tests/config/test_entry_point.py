@@ -175,3 +175,10 @@ run_command(main)
     started.stdout.close()
     assert started.stderr.read() == ""
     assert started.wait() == 128 + 13
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/elsewhere", "a/../../b", " "])
+def test_the_name_of_an_experiment_stays_below_the_folder_of_runs(name: str) -> None:
+    with pytest.raises(UserError, match=r"^experiment is '.*'; it names a folder below runs/"):
+        check_settings._check_name(name)
+    check_settings._check_name("places2/lama..2")
