@@ -18,7 +18,7 @@ from lit_inpaint.types import Batch
 
 _TOO_SMALL = re.compile(
     "Kernel size can't be greater than actual input size|Padding size should be less than|Output size is too small|"
-    "input and output sizes should be greater than 0|negative dimension",
+    "input and output sizes should be greater than 0|negative dimension|needs images of at least",
     re.IGNORECASE,
 )
 _ONE_VALUE = "Expected more than 1 value per channel when training"

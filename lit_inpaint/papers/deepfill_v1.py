@@ -371,13 +371,21 @@ class DeepFillV1(Inpainter):
         rank_zero_info(f"Loaded daa233's weights of the generator{'' if discriminator is None else ' and both critics'}")
         return []
 
-    def _windows(self, batch: Batch) -> Tensor:
-        height, width = batch["image"].shape[-2:]
+    def training_forward(self, batch: Batch) -> Prediction:
+        """Complete images of the size that the critics take."""
+        self._check_size(batch["image"])
+        return super().training_forward(batch)
+
+    def _check_size(self, image: Tensor) -> None:
+        height, width = image.shape[-2:]
         if (height, width) != (self.size, self.size):
             raise UserError(
                 f"DeepFillV1's critics take {self.size}x{self.size} images, and these are {height}x{width}; set --data.size "
                 f"{self.size}, or --model.size {width} --model.local_size {width // 2}"
             )
+
+    def _windows(self, batch: Batch) -> Tensor:
+        self._check_size(batch["image"])
         return windows_around_holes(batch["mask"], self.local_size)
 
     def _box(self, x: Tensor, windows: Tensor) -> Tensor:

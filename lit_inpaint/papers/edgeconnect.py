@@ -24,7 +24,8 @@ Deviations and choices:
 - The adversarial loss "lsgan" is the code's: on probabilities, where Mao et al. have none.
 - D's features of real images for feature matching come from a forward pass of their own. The code uses those of D's loss, one
   power iteration of spectral norm earlier.
-- The L1 loss is divided by the mean of the masks of a batch; with accumulation, of a micro-batch.
+- The L1 loss is divided by the mean of the masks of a batch; with accumulation, of a micro-batch; with several processes, of
+  the samples of one.
 """
 
 from __future__ import annotations

@@ -289,17 +289,21 @@ class RegionEnsembleDiscriminator(nn.Module):
         Raises:
             UserError: images of another size.
         """
+        self.check_size(image)
         x = image
         for layer in self.convolutions:
             x = leaky_relu(layer(pad_same(x)), 0.2, inplace=True)
-        if x.shape[-2:] != (self.side, self.side):
-            height, width = image.shape[-2:]
+        scores: Tensor = self.head(x)
+        return scores
+
+    def check_size(self, image: Tensor) -> None:
+        """Raise a `UserError` for images (B, 3, H, W) that have another number of regions."""
+        height, width = image.shape[-2:]
+        if (-(-height // _REGION), -(-width // _REGION)) != (self.side, self.side):
             raise UserError(
                 f"PEPSI's discriminator has weights for each region of {self.size}x{self.size} images and cannot take "
                 f"{height}x{width} ones; set --model.size {width} or --data.size {self.size}"
             )
-        scores: Tensor = self.head(x)
-        return scores
 
 
 # The paper ------------------------------------------------------------------------------------------------------------------
@@ -367,6 +371,11 @@ class PEPSI(Inpainter):
         )
         completed, *coarse = ((crop(output, height, width) + 1) / 2 for output in outputs)
         return Prediction(completed, {"coarse": coarse[0]} if coarse else {})
+
+    def training_forward(self, batch: Batch) -> Prediction:
+        """Complete images of the size that the discriminator takes."""
+        self.discriminator.check_size(batch["image"])
+        return super().training_forward(batch)
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute the L1 terms of both paths and the adversarial term."""

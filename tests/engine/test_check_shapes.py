@@ -9,9 +9,22 @@ from tiny_runs import content, run_small
 from lit_inpaint import fit
 from lit_inpaint.engine.check_shapes import check_shapes
 from lit_inpaint.errors import UserError
-from lit_inpaint.papers import DeepGIN, LPINet, PConv, UNet
+from lit_inpaint.papers import (
+    GLCIC,
+    PEPSI,
+    ContextEncoder,
+    DeepFillV1,
+    DeepFillV2,
+    DeepGIN,
+    EdgeConnect,
+    LPINet,
+    PConv,
+    UNet,
+    WaveMix,
+)
 from lit_inpaint.settings import Training
 
+SMALL: dict[str, object] = {"width": 8, "discriminator_width": 8}
 CASES = [
     (
         LPINet,
@@ -28,6 +41,26 @@ CASES = [
         r"^UNet has a batch norm that gets one value per channel from 1 image of 32x32 pixels; set --data.batch_size 2",
     ),
     (PConv, {}, 64, 1, r"^PConv's batch norm cannot learn from one image .*--data\.batch_size"),
+    (
+        DeepFillV1,
+        SMALL,
+        64,
+        2,
+        "^DeepFillV1's critics take 256x256 images, and these are 64x64; set --data.size 256, or --model.s",
+    ),
+    (DeepFillV2, SMALL, 16, 2, "^the attention compares 3x3 patches .* images need at least 24x24 pixels, this one has 16x16"),
+    (EdgeConnect, SMALL, 22, 2, "^EdgeConnect takes sides that are multiples of 4 from 24 on, not 22x22"),
+    (GLCIC, SMALL, 64, 2, "^GLCIC's discriminator takes 256x256 images, and these are 64x64; set --data.size 256"),
+    (
+        ContextEncoder,
+        SMALL,
+        64,
+        2,
+        "^ContextEncoder takes 128x128 images in training, and these are 64x64; set --data.size 128",
+    ),
+    (ContextEncoder, SMALL | {"size": 32}, 32, 1, "^ContextEncoder's batch norm cannot learn from one image"),
+    (PEPSI, SMALL, 64, 2, "^PEPSI's discriminator has weights for each region of 256x256 images"),
+    (WaveMix, {"modules": 1, "blocks": 1, "dimension": 16}, 10, 2, "^images of 10x10 pixels are too small .*--data.size 16 or"),
     (DeepGIN, {}, 20, 4, r"^DeepGIN learns from images whose sides are multiples of 16, not 20x20: --data\.size"),
 ]
 
