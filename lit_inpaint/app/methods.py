@@ -18,7 +18,7 @@ from lit_inpaint.runs.checkpoint_file import load
 from lit_inpaint.runs.model_folder import SHIPPED
 
 _SLOW = {"biharmonic": 100_000, "fsr": 100_000}
-"""Maximum number of hole pixels of slow methods. Biharmonic takes 0.2 s for 20,000, 2.4 s for 90,000, and gigabytes for 360,000."""
+"""Maximum number of hole pixels of slow methods. Biharmonic: 0.2 s for 20,000, 2.4 s for 90,000, gigabytes for 360,000."""
 
 
 @dataclass(frozen=True)
