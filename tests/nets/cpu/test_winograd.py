@@ -1,0 +1,69 @@
+"""Winograd's 3x3 convolution computes the convolution and its gradients, and only runs where it is meant to."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from lit_inpaint.nets.cpu import winograd
+from lit_inpaint.nets.cpu.layer_swap import use_fast_cpu_layers
+
+
+@pytest.mark.parametrize(("padding", "dilation"), [(1, 1), (0, 1), (2, 1), (2, 2), (0, 2), (3, 3)])
+@pytest.mark.parametrize("size", [(11, 9), (8, 12)])
+def test_equals_conv2d_with_its_gradients(padding: int, dilation: int, size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 3, 3, 3, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    ours = winograd.conv3x3(x, weight, bias, padding, dilation)
+    expected = conv2d(x, weight, bias, padding=padding, dilation=dilation)
+    assert torch.allclose(ours, expected, rtol=0, atol=1e-12)
+    seed = torch.randn_like(expected)
+    gradients = (torch.autograd.grad(y, (x, weight, bias), seed) for y in (ours, expected))
+    for a, b in zip(*gradients, strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-11)
+
+
+def test_gradients_can_be_differentiated() -> None:
+    x = torch.randn(1, 1, 5, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(winograd.conv3x3, (x, weight, None, 1, 1))
+    assert torch.autograd.gradgradcheck(winograd.conv3x3, (x, weight, None, 1, 1), fast_mode=True)
+
+
+def test_rounding_errors_stay_below_four_times_those_of_onednn() -> None:
+    x = torch.randn(1, 96, 48, 48).relu().to(memory_format=torch.channels_last)
+    weight = torch.randn(96, 96, 3, 3) / 96**0.5 / 3
+    exact = conv2d(x.double(), weight.double(), padding=1)
+    error = (winograd.conv3x3(x, weight, None, 1, 1) - exact).abs().max()
+    assert error < 4 * (conv2d(x, weight, padding=1) - exact).abs().max()
+
+
+def _calls(monkeypatch: pytest.MonkeyPatch, layer: nn.Module, x: Tensor, autocast: bool = False) -> int:
+    """Count calls of `conv3x3`, and compare the layer's output with that of plain PyTorch."""
+    calls: list[Tensor] = []
+    original = winograd.conv3x3
+    monkeypatch.setattr(winograd, "conv3x3", lambda x, *rest: calls.append(x) or original(x, *rest))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        expected = layer(x)
+        use_fast_cpu_layers(layer)
+        output = layer(x)
+    assert torch.allclose(output, expected, rtol=0, atol=1e-5)
+    return len(calls)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+def test_wide_layers_use_it(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    x = torch.randn(2, 96, 32, 32)
+    assert _calls(monkeypatch, nn.Conv2d(96, 96, 3, padding=2, dilation=2, padding_mode=mode), x) == 1
+
+
+def test_narrow_layers_small_maps_strides_and_bfloat16_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = torch.randn(2, 96, 32, 32)
+    assert _calls(monkeypatch, nn.Conv2d(96, 64, 3, padding=1), wide) == 0
+    assert _calls(monkeypatch, nn.Conv2d(96, 96, 3, padding=1), wide[:1]) == 0
+    assert _calls(monkeypatch, nn.Conv2d(96, 96, 3, 2, padding=1), wide) == 0
+    assert _calls(monkeypatch, nn.Conv2d(96, 96, 1), wide) == 0
+    assert _calls(monkeypatch, nn.Conv2d(96, 96, 3, padding=1), wide, autocast=True) == 0
