@@ -308,13 +308,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in range(options.first, options.first + options.cases):
         queue.put(number)
 
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        """Leave the remaining cases out."""
+        with contextlib.suppress(Empty):
+            while True:
+                queue.get_nowait()
+
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, stop)
+
     def work() -> None:
         worker = _Worker(["--seed", str(options.seed), "--target", options.target, "--keep", str(keep)])
         with contextlib.suppress(Empty):
             while True:
                 number = queue.get_nowait()
                 outcomes.append((number, worker.run(number)))
-                if len(outcomes) % 500 == 0:
+                if len(outcomes) % 250 == 0:
                     bad = sum(outcome.kind in BAD for _, outcome in outcomes)
                     print(
                         f"{len(outcomes):,} cases, {bad} failed, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True
