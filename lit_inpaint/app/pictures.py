@@ -77,7 +77,7 @@ def edges_overlay(method: Method, picture: Upload, mask: Upload, max_pixels: int
     batch = image[None].to(device).float() / 255, torch.from_numpy(hole)[None, None].to(device).float()
     with torch.no_grad():
         edges = method.network.predict_edges(*batch)[0, 0]
-    return _overlay((edges.clamp(0, 1) * 255).round().byte().cpu().numpy())
+    return _overlay((edges > 0.5).byte().mul(255).cpu().numpy())  # `fill` reads edges with the same threshold
 
 
 def fill(method: Method, picture: Upload, mask: Upload, edges: Upload | None, max_pixels: int) -> Filled:
