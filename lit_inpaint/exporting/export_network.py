@@ -81,19 +81,20 @@ class Exporter:
         """Whether the graph has a third input, for edges."""
         return self.model.edge_detector is not None
 
-    def export(self, name: Format, opset: int | None = None) -> Export:
+    def export(self, name: Format, opset: int | None = None, shapes: Sequence[InputShape] | None = None) -> Export:
         """Convert to ONNX or `torch.export` and check the result; the first shape that passes counts, the freest first.
 
         Args:
             name: the format.
             opset: version of ONNX's operators.
+            shapes: to try, in this order; None: from the freest to one image of a fixed size.
 
         Raises:
             ExportError: no shape passes.
         """
         failures: dict[str, str] = {}
         last = ""
-        for shape in self._shapes():
+        for shape in shapes or self._shapes():
             if shape.side is None and shape.min_side > MIN_SIDES[0] and "Constraints violated" not in last:
                 continue  # a larger smallest side would not help
             try:

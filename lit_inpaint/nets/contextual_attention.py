@@ -245,7 +245,10 @@ class _AddShifted(torch.autograd.Function):
 
 def _energy(x: Tensor, padding: int) -> Tensor:
     """Sum the squares of each 3x3 patch of (B, C, H, W) to (B, 1, patches)."""
-    return avg_pool2d(x.square().sum(1, keepdim=True), PATCH, 1, padding, divisor_override=1).flatten(2)
+    squares = x.square().sum(1, keepdim=True)
+    if torch.compiler.is_exporting():  # ONNX's average has no divisor, and PyTorch's exporter leaves it out without a message
+        return (PATCH**2 * avg_pool2d(squares, PATCH, 1, padding)).flatten(2)
+    return avg_pool2d(squares, PATCH, 1, padding, divisor_override=1).flatten(2)
 
 
 def _diagonal_sum(x: Tensor) -> Tensor:

@@ -48,6 +48,14 @@ def test_shifted_sums(shifts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(contextual_attention._add_shifted(x, 2, 4, shifts), expected)
 
 
+@pytest.mark.parametrize("margin", [0, 1])
+def test_energy_of_patches(margin: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.rand(2, 3, 6, 7)
+    expected = contextual_attention._energy(x, margin)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    torch.testing.assert_close(contextual_attention._energy(x, margin), expected)
+
+
 @pytest.mark.parametrize(
     "model",
     [
