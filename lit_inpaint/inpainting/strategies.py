@@ -27,7 +27,7 @@ DEFAULT_SIZE = 256
 """Assumed size of the training images where a checkpoint does not record it, in pixels."""
 MIN_SIZE = 8
 """Smallest side of training images for which windows can overlap."""
-_BAND = 1 / 4
+_BAND = 1 / 8
 """Width of the band along a hole's border that is filled at full resolution, relative to the trained size."""
 _MIN_WEIGHT = 1e-3
 """Weight of a window at its own edge, relative to its inside."""
@@ -44,7 +44,7 @@ class Filler:
         strategy: "crop" fills crops around groups of holes, and wide holes coarse to fine. "tiles" fills overlapping tiles of
             the trained size at full resolution. "whole" gives the image to the method at once, whatever memory that takes.
         size: side of the training images in pixels.
-        coarse_to_fine: whether "crop" fills holes wider than half of `size` in a reduced image first.
+        coarse_to_fine: whether "crop" fills holes wider than a quarter of `size` in a reduced image first.
         device: of the method.
         blending: see `Inpainter.complete`; None for classical methods.
     """
