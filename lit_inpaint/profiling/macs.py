@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.nets.cpu import winograd
 
 _MAX_PARTS = 4  # children of a generator with more are layers, not parts
 
@@ -42,7 +43,7 @@ def count_params_macs(model: Inpainter, size: int) -> ModelSize:
     """
     image, mask = example_input(model, size, 1, next(model.parameters()).device)
     model.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), winograd.disabled(), FlopCounterMode(display=False) as counter:
         model(image, mask)
     file = io.BytesIO()
     torch.save(model.generator.state_dict(), file)

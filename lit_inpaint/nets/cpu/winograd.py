@@ -8,6 +8,8 @@ errors (standard deviation) are 1.5 times those of oneDNN with the points below,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -21,6 +23,7 @@ _POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # and infinity
 
 _MIN_CHANNELS = 96
 _MIN_TILES = 128
+_MAX_NUMBERS = 2**22  # tiles times channels, for each of which 36 numbers of input and output are in memory: 600 MB each
 _MAX_WASTE = 1.5  # computed outputs for each one that is used
 
 
@@ -78,14 +81,32 @@ class _Grid(NamedTuple):
         return y[:, : self.height, : self.width].permute(0, 3, 1, 2)
 
 
+_disabled = False
+
+
+@contextmanager
+def disabled() -> Iterator[None]:
+    """Let layers use PyTorch's convolution in this context, so that counted multiplications are those of the definition."""
+    global _disabled
+    before, _disabled = _disabled, True
+    try:
+        yield
+    finally:
+        _disabled = before
+
+
 def is_faster(x: Tensor, weight: Tensor, padding: int, dilation: int) -> bool:
     """Return whether `conv3x3` is faster than oneDNN for these sizes, as measured on an AMD EPYC (Zen 4)."""
-    if min(weight.shape[:2]) < _MIN_CHANNELS:
+    if _disabled or min(weight.shape[:2]) < _MIN_CHANNELS:
         return False
     height, width = (side + 2 * (padding - dilation) for side in x.shape[2:])
     grid = _Grid.covering(height, width, dilation)
     tiles = grid.rows * grid.columns * dilation**2
-    return len(x) * tiles >= _MIN_TILES and tiles * _OUTPUTS**2 <= _MAX_WASTE * height * width
+    return (
+        len(x) * tiles >= _MIN_TILES
+        and len(x) * tiles * max(weight.shape[:2]) <= _MAX_NUMBERS
+        and tiles * _OUTPUTS**2 <= _MAX_WASTE * height * width
+    )
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, dilation: int) -> Tensor:
@@ -142,7 +163,7 @@ def _convolve(x: Tensor, weight: Tensor, padding: int, dilation: int) -> Tensor:
 
 def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, padding: int, dilation: int) -> Tensor:
     transforms = _transforms(x.dtype)
-    grid = _Grid.covering(*gradient.shape[2:], dilation)
+    grid = _Grid.covering(gradient.shape[2], gradient.shape[3], dilation)
     points = transforms.input @ grid.cut(x, padding, _INPUTS)
     products = transforms.output.T @ grid.cut(gradient, 0, _OUTPUTS)
     kernels = points.permute(1, 2, 0) @ products.transpose(0, 1)  # (36, C, C')

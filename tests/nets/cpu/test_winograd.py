@@ -9,6 +9,8 @@ from torch.nn.functional import conv2d
 
 from lit_inpaint.nets.cpu import winograd
 from lit_inpaint.nets.cpu.layer_swap import use_fast_cpu_layers
+from lit_inpaint.papers import GLCIC
+from lit_inpaint.profiling.macs import count_params_macs
 
 
 @pytest.mark.parametrize(("padding", "dilation"), [(1, 1), (0, 1), (2, 1), (2, 2), (0, 2), (3, 3)])
@@ -67,3 +69,20 @@ def test_narrow_layers_small_maps_strides_and_bfloat16_do_not(monkeypatch: pytes
     assert _calls(monkeypatch, nn.Conv2d(96, 96, 3, 2, padding=1), wide) == 0
     assert _calls(monkeypatch, nn.Conv2d(96, 96, 1), wide) == 0
     assert _calls(monkeypatch, nn.Conv2d(96, 96, 3, padding=1), wide, autocast=True) == 0
+
+
+def test_memory_is_bounded() -> None:
+    weight = torch.empty(256, 256, 3, 3, device="meta")
+    sides = [
+        side
+        for side in (64, 256, 512, 1024)
+        if winograd.is_faster(torch.empty(2, 256, side, side, device="meta"), weight, 1, 1)
+    ]
+    assert sides == [64, 256]
+
+
+def test_macs_are_those_of_the_definition() -> None:
+    model = GLCIC(size=32, local_size=16, global_layers=5, discriminator_width=4)
+    expected = count_params_macs(model, 128).macs
+    model.configure_model()
+    assert count_params_macs(model, 128).macs == expected
