@@ -115,7 +115,7 @@ def test_the_network_of_the_package_is_small_and_used_without_a_checkpoint(
     save_image(mask, tmp_path / "mask.png")
     places = ["--images", str(tmp_path / "x.png"), "--masks", str(tmp_path / "mask.png"), "--output", str(tmp_path / "out")]
     assert inpaint.main(places) == 0
-    assert "1 image inpainted by PConv" in capsys.readouterr().out
+    assert "1 image inpainted by ResidualUNet" in capsys.readouterr().out
     arguments = ["--checkpoint", "shipped", "--experiment", "lpi_demo", "--data.val_crops", "1", "--data.workers", "0"]
     assert evaluate.main([*arguments, "--output", str(tmp_path / "table.json")]) == 0
-    assert "PConv" in capsys.readouterr().out
+    assert "ResidualUNet" in capsys.readouterr().out
