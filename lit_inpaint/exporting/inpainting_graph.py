@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
+from torch.nn.utils.parametrize import is_parametrized
 
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.nets.cpu.layer_swap import use_torch_layers
@@ -32,8 +32,7 @@ class InpaintingGraph(nn.Module):
         network.subsample_above = None
         for layer in list(network.modules()):
             if is_parametrized(layer):
-                for name in list(cast(nn.ModuleDict, layer.parametrizations)):
-                    remove_parametrizations(layer, name, leave_parametrized=True)
+                _fix_parameters(layer)
         use_torch_layers(network)
         use_matrix_products(network)
         self.network = network
@@ -52,6 +51,15 @@ class InpaintingGraph(nn.Module):
         network = self.network
         output = network.predict(image, mask) if edges is None else network.predict_from_edges(image, mask, edges)
         return composite(image, output.clamp(0, 1), mask)
+
+
+def _fix_parameters(layer: nn.Module) -> None:
+    """Replace parametrized weights by their values; torch's function would also change the class, which the original shares."""
+    values = {name: getattr(layer, name).detach() for name in cast(nn.ModuleDict, layer.parametrizations)}
+    layer.__class__ = type(layer).__bases__[0]
+    del layer.parametrizations
+    for name, value in values.items():
+        layer.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
 def example_inputs(height: int, width: int, with_edges: bool, seed: int = 0) -> dict[str, Tensor]:
