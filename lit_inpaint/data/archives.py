@@ -206,7 +206,7 @@ def _list_members(archive: Path) -> tuple[list[str], Indices, Counter[str]]:
                 numbers.extend(entry)
             elif (suffix := other_format(name)) and not _is_hidden(name):
                 other_formats[suffix] += 1
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError) as error:
+    except (OSError, ValueError, IndexError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError) as error:
         raise UserError(f"{archive} is no whole archive ({' '.join(str(error).split())}); copy or fetch it again") from error
     order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
     names.sort()

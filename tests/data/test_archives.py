@@ -284,3 +284,14 @@ def test_a_member_that_unpacks_to_more_than_the_limit(pack: Pack, write: Write, 
     for read in (files.read, files.shape):
         with pytest.raises(UnreadableImageError, match=r"a\.zip/a\.png: it unpacks to more than 1,048,576 bytes"):
             read(0)
+
+
+def test_a_zip_with_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as content:
+        content.writestr(zipfile.ZipInfo("a.png"), b"x")
+    damaged = bytearray((tmp_path / "a.zip").read_bytes())
+    place = damaged.index(b"PK\1\2")
+    damaged[place + 28 : place + 34] = bytes(4) + (5).to_bytes(2, "little")  # the name becomes a comment
+    (tmp_path / "a.zip").write_bytes(damaged)
+    with pytest.raises(UserError, match=r"a\.zip is no whole archive"):
+        list_archive(tmp_path / "a.zip")
