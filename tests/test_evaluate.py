@@ -78,7 +78,8 @@ def test_the_same_numbers_as_the_final_evaluation(checkpoint: Path, tmp_path: Pa
     rows = json.loads((checkpoint.parents[1] / "final_evaluation.json").read_text())["rows"]
     assert rows[0]["manifest"] == evaluated[0]["manifest"]
     assert hashlib.sha256((checkpoint.parents[1] / "val_manifest.csv").read_bytes()).hexdigest() == rows[0]["manifest"]
-    assert {row["method"] for row in rows} == {"LPINet", "ResidualUNet, shipped"}  # the demo compares with the network of the package
+    # The demo compares with the network of the package.
+    assert {row["method"] for row in rows} == {"LPINet", "ResidualUNet, shipped"}
     theirs = {(row["bucket"], row["metric"]): row["value"] for row in rows if row["method"] == "LPINet"}
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():

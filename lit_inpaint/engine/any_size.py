@@ -88,7 +88,7 @@ def _pad_in_graph(image: Tensor, mask: Tensor, multiple: int, min_side: int, mod
             continue
         padded = (side + multiple - 1) // multiple * multiple
         if not statically_known_true(padded >= min_side):
-            padded = torch.sym_max(padded, min_side)
+            padded = torch.sym_max(padded, min_side)  # type: ignore[assignment]
         if mode == "symmetric":
             index = _mirrored(side, padded - side, image.device)
         else:

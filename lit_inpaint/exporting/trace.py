@@ -43,7 +43,7 @@ class InputShape:
 
 def any_deep_size() -> AbstractContextManager[None]:
     """Let PyTorch trace and convert without the assumption that free sizes, also those of deep levels, are never 1."""
-    patched: AbstractContextManager[None] = _config.patch(backed_size_oblivious=True)
+    patched: AbstractContextManager[None] = _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     return patched
 
 

@@ -45,7 +45,7 @@ def matrix_spectrum(x: Tensor) -> Tensor:
 def from_matrix_spectrum(spectrum: Tensor, width: int) -> Tensor:
     """Invert `matrix_spectrum`: (B, 2 C, H, width // 2 + 1) to (B, C, H, width)."""
     height = spectrum.shape[-2]
-    real, imag = spectrum.unflatten(1, (spectrum.shape[1] // 2, 2)).mT.unbind(2)
+    real, imag = spectrum.unflatten(1, (spectrum.shape[1] // 2, 2)).mT.unbind(2)  # type: ignore[no-untyped-call]
     cos_h, sin_h = _cos_and_sin(height, height, height, spectrum)
     real, imag = linear(real, cos_h) - linear(imag, sin_h), linear(imag, cos_h) + linear(real, sin_h)
     cos_w, sin_w = _cos_and_sin(width, width, width // 2 + 1, spectrum)
