@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from lit_inpaint.config.error_messages import RESERVED_TRAINER_ARGS, constructor_error, format_config_error
 from lit_inpaint.config.load_yaml import Config
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.plain_data import ExcessiveDataError, parse_yaml
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -123,6 +124,13 @@ def _check_text(value: object, key: str) -> None:
         raise UserError(
             f"{name} {value!r} has bytes that are not UTF-8, which a configuration cannot hold; rename it or link to it"
         )
+    elif isinstance(value, str) and "&" in value and "*" in value:  # jsonargparse parses a text as YAML, with its anchors
+        try:
+            parse_yaml(value, key)
+        except ExcessiveDataError:
+            raise
+        except UserError:
+            pass  # a text that is no YAML
 
 
 def _state_defaults(model: object) -> None:

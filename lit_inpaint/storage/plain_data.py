@@ -24,6 +24,10 @@ MAX_YAML_BYTES = 2**20
 """Maximum size of a YAML file in bytes."""
 
 
+class ExcessiveDataError(UserError):
+    """Data stands for too many values, nests them too deeply, or contains itself."""
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Loader that rejects duplicate keys; PyYAML keeps the last of them without a warning."""
 
@@ -128,16 +132,16 @@ def _check_size(
             return 1, 0
         key = id(item)
         if key in above:
-            raise UserError(f"{location} has a part that contains itself; write it without the reference to itself")
+            raise ExcessiveDataError(f"{location} has a part that contains itself; write it without the reference to itself")
         if len(above) >= MAX_DEPTH:
-            raise UserError(f"{location} nests values too deeply; {MAX_DEPTH} levels are read")
+            raise ExcessiveDataError(f"{location} nests values too deeply; {MAX_DEPTH} levels are read")
         if key not in sizes:
             inner = [measure(part, (*above, key)) for part in parts(item)]
             sizes[key] = 1 + sum(count for count, _ in inner), 1 + max((depth for _, depth in inner), default=0)
         if sizes[key][0] > MAX_VALUES:
-            raise UserError(f"{location} stands for more than {MAX_VALUES:,} values, as it repeats its parts; write fewer")
+            raise ExcessiveDataError(f"{location} stands for more than {MAX_VALUES:,} values, as it repeats parts; write fewer")
         if len(above) + sizes[key][1] > MAX_DEPTH:
-            raise UserError(f"{location} nests values too deeply; {MAX_DEPTH} levels are read")
+            raise ExcessiveDataError(f"{location} nests values too deeply; {MAX_DEPTH} levels are read")
         return sizes[key]
 
     measure(content, ())

@@ -177,6 +177,13 @@ run_command(main)
     assert started.wait() == 128 + 13
 
 
+def test_a_text_with_anchors_that_repeat_a_billion_values_is_refused() -> None:
+    laughs = "a: &a [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1 if n else ''}, *a{n - 1 if n else ''}]\n" for n in range(30))
+    with pytest.raises(UserError, match=r"^data.root stands for more than 1,000,000 values"):
+        check_settings._check_text({"data": {"root": laughs}}, "")
+    check_settings._check_text({"data": {"root": "a & b * c"}}, "")
+
+
 @pytest.mark.parametrize("name", ["../../elsewhere", "/elsewhere", "a/../../b", " "])
 def test_the_name_of_an_experiment_stays_below_the_folder_of_runs(name: str) -> None:
     with pytest.raises(UserError, match=r"^experiment is '.*'; it names a folder below runs/"):
