@@ -1,4 +1,4 @@
-"""Swap convolutions, instance norms and tanh of a network for their faster CPU forms."""
+"""Swap convolutions and instance norms of a network for their faster CPU forms."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from lit_inpaint.nets.cpu.convolution import CPUConv2d, CPUConvTranspose2d
 from lit_inpaint.nets.cpu.depthwise_convolution import CPUDepthwiseConv2d
 from lit_inpaint.nets.cpu.instance_norm import CPUInstanceNorm2d
 from lit_inpaint.nets.cpu.partial_convolution import CPUPartialConv2d
-from lit_inpaint.nets.cpu.tanh import CPUTanh
 from lit_inpaint.nets.partial_conv import PartialConv2d
 
 
 def use_fast_cpu_layers(module: nn.Module) -> None:
-    """Change the class of convolutions, `nn.InstanceNorm2d`, `nn.Tanh` and `PartialConv2d` layers, in place.
+    """Change the class of convolutions, `nn.InstanceNorm2d` and `PartialConv2d` layers, in place.
 
     Each layer stays the same object, so parameters, hooks, state-dict keys and parametrizations (spectral norm) stay. The
     forms compute the same function; on other devices they run torch's own kernels. Subclasses of torch's layers keep their
@@ -64,8 +63,6 @@ _PLAIN: dict[type, type[nn.Module]] = {
 def _fast_form(layer: Any, cls: type) -> type[nn.Module] | None:
     if cls is PartialConv2d:
         return CPUPartialConv2d
-    if cls is nn.Tanh:
-        return CPUTanh
     if cls is nn.InstanceNorm2d and not layer.affine and not layer.track_running_stats:
         return CPUInstanceNorm2d
     if cls is nn.ConvTranspose2d and layer.groups == 1:
