@@ -45,7 +45,7 @@ SMALL = {  # further options for a quick run: sizes that are part of a network, 
     "shipped": ["--data.size", "64", "--data.mix", "null", "--model.vgg", "random", "--model.widths", "[8,16]"],
     "glcic": ["--model.size", "32", "--model.local_size", "16", "--model.width", "4", "--model.discriminator_width", "4"],
     "lama": [*(f"--model.{name}={value}" for name, value in LAMA.items()), "--metrics", "[]", "--best_metric", "null"],
-    "pconv": ["--data.size", "64", "--model.vgg", "random", "--model.widths", "[8,16]"],
+    "pconv": ["--data.size", "64", "--model.vgg", "random", "--model.width", "8"],
     "pepsi": ["--model.size", "32", "--model.width", "8", "--model.discriminator_width", "8"],
 }
 

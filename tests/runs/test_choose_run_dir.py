@@ -153,7 +153,7 @@ def test_paths_and_workers_may_change() -> None:
 def test_an_invalid_stored_configuration() -> None:
     make_run_dir(Path("run"), "unfinished")
     Path("run/config.yaml").write_text("a: [")
-    with pytest.raises(UserError, match=r"cannot read run/config\.yaml"):
+    with pytest.raises(UserError, match=r"run/config\.yaml is not valid YAML"):
         choose_run("demo", "run", "auto", CONFIG)
 
 

@@ -38,7 +38,7 @@ def test_the_size_of_the_training_images_is_kept(tmp_path: Path) -> None:
     assert lit_inpaint.load(written(model, tmp_path / "unknown")).trained_size is None
     model.trained_size = 96
     assert lit_inpaint.load(written(model, tmp_path / "known")).trained_size == 96
-    assert lit_inpaint.load().trained_size == 256
+    assert lit_inpaint.load().trained_size == 128
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_a_data_set_with_its_own_arguments_accepts_all_others(kind: type[Inpaint
         "repeat": 4,
         "workers": 5,
     }
-    values |= {"on_bad_file": "stop", "cache": True, "seed": 6, "mix": TrainMix([TrainFolder("f", 8, 1)])}
+    values |= {"on_bad_file": "stop", "cache": True, "overfit_images": 7, "seed": 6, "mix": TrainMix([TrainFolder("f", 8, 1)])}
     assert values.keys() == shared.keys()
     data, same = kind(**values), Folder(**values)
     for name in values:
