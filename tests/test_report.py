@@ -243,6 +243,7 @@ def change_row(run: Path, key: str, value: object) -> None:
             "cannot read .*final_evaluation.json",
         ),
         (lambda run: change_row(run, "n", None), "cannot read .*final_evaluation.json .*n = None"),
+        (lambda run: change_row(run, "bucket", [1]), r"cannot read .*final_evaluation.json .*the bucket \[1\]"),
         (lambda run: change_row(run, "n", "12"), "cannot read .*final_evaluation.json .*n = '12'"),
         (lambda run: change_row(run, "value", "20.5"), "cannot read .*final_evaluation.json .*'20.5'"),
         (lambda run: (run / "final_evaluation.json").write_text("{"), "cannot read .*final_evaluation.json"),

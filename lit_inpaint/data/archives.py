@@ -200,7 +200,7 @@ def _list_members(archive: Path) -> tuple[list[str], Indices, Counter[str]]:
             if name.lower().endswith(SUFFIXES + TEXT_SUFFIXES) and not _is_hidden(name):
                 if entry[2] not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, _TAR):
                     raise UserError(
-                        f"{archive} has to be unpacked, {name} is packed by a method (number {entry[2]}) not read here"
+                        f"{archive} has to be unpacked, {name!r} is packed by a method (number {entry[2]}) not read here"
                     )
                 names.append(name)
                 numbers.extend(entry)
@@ -220,7 +220,7 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, int, int, int, int]]:
     with zipfile.ZipFile(archive) as content:
         for member in content.infolist():
             if member.flag_bits & 1:
-                raise UserError(f"{archive} has to be unpacked, {member.filename} is encrypted")
+                raise UserError(f"{archive} has to be unpacked, {member.filename!r} is encrypted")
             if not member.is_dir():
                 yield member.filename, member.header_offset, member.compress_size, member.compress_type, member.CRC
 
@@ -243,7 +243,7 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, int, int, int, int]]:
     }
     for name, target in links:
         if target not in entries:
-            raise ValueError(f"{name} links to {target}, which is not in it")
+            raise ValueError(f"{name!r} links to {target!r}, which is not in it")
         entries[name] = entries[target]  # for a link to a link
         yield name, *entries[target], _TAR, 0
 

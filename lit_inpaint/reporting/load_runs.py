@@ -158,6 +158,8 @@ def _read_final_rows(file: Path) -> list[dict[str, Any]]:
     for row in rows:
         if missing := {"method", "bucket", "metric", "value", "n"} - row.keys():
             raise ValueError(f"a row lacks {', '.join(sorted(missing))}")
+        if wrong := [name for name in ("method", "bucket", "metric") if not isinstance(row[name], str)]:
+            raise ValueError(f"a row has the {wrong[0]} {row[wrong[0]]!r}")
         if not isinstance(row["value"], float | int | None) or not isinstance(row["n"], int):
             raise ValueError(f"a row has the value {row['value']!r} of n = {row['n']!r}")
     return rows

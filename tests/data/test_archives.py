@@ -166,7 +166,7 @@ def test_hard_links_in_a_tar_are_images(write: Write, tmp_path: Path) -> None:
     assert not torch.equal(files.read(2), files.read(0))
     with tarfile.open(archive, "w") as content:
         content.addfile(link)
-    with pytest.raises(UserError, match=r"no whole archive \(c\.png links to b\.png, which is not in it\)"):
+    with pytest.raises(UserError, match=r"no whole archive \('c\.png' links to 'b\.png', which is not in it\)"):
         list_archive(archive)
 
 

@@ -1,4 +1,4 @@
-"""Exports that need other operators, that are not possible, or that leave something out; `export_cases.py` has all papers."""
+"""Exports of all papers and their main variants, exports that are not possible, or that leave something out."""
 
 from functools import partial
 
@@ -21,14 +21,18 @@ def test_no_paper_is_left_out() -> None:
     assert {type(make()) for make in CASES.values()} == classes == {type(CURVES[name]()) for name in CURVES}
 
 
-@pytest.mark.parametrize("name", ["lama", "pepsi"])
-def test_fourier_units_and_attention_equal_the_network_in_onnx(name: str) -> None:
-    """The two whose operators ONNX does not have; the other papers are exported by hand."""
+@pytest.mark.parametrize(
+    ("name", "format_name"),
+    [(name, each) for name in CASES for each in FORMATS if name in CURVES or (each == "onnx" and "any_size" not in name)],
+)
+def test_every_network_can_be_exported(name: str, format_name: Format) -> None:
+    """At one size, which is quick; `export_cases.py` tries free sizes, and takes what takes half a minute here."""
     exporter = Exporter(build(CASES[name]))
-    report = exporter.export("onnx", shapes=[InputShape(free_batch=False, side=SIDE)]).report
+    report = exporter.export(format_name, shapes=[InputShape(free_batch=False, side=SIDE)]).report
     assert report["not_possible"] == {}
-    assert report["custom_operators"] == []
-    assert all(check["max_abs_difference"] <= 1e-5 and check["unclamped_in_holes"] > 0.1 for check in report["checks"])
+    assert report.get("custom_operators", []) == []
+    assert all(check["max_abs_difference"] <= 1e-5 for check in report["checks"])
+    assert any(check["unclamped_in_holes"] > 0.1 for check in report["checks"]), "clamped values are equal in any case"
 
 
 class Undecided(papers.UNet):
