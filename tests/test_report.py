@@ -225,6 +225,7 @@ def change_row(run: Path, key: str, value: object) -> None:
             "cannot read .*config.yaml .*it should hold the configuration of a run",
         ),
         (lambda run: change_config(run, "data", "CelebA"), r"cannot read .*config.yaml \(data has no class_path"),
+        (lambda run: change_config(run, "data", {"class_path": 1.5}), "cannot read .*config.yaml .*the class_path 1.5"),
         (lambda run: change_config(run, "data", {"init_args": [1]}), r"cannot read .*config.yaml \(data has no class_path"),
         (lambda run: (run / "metrics.csv").unlink(), "no metrics.csv, so no validation yet"),
         (lambda run: (run / "metrics.csv").write_text("step,train/l1\n20,0.5\n"), "no validation yet"),

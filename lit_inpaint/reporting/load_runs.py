@@ -105,6 +105,8 @@ def _load_run(path: Path, label: str) -> RunRecord:
             raise ValueError("model has no class_path")
         if not isinstance(data, dict) or not isinstance(data.get("init_args") or {}, dict):
             raise ValueError("data has no class_path and init_args")
+        if not isinstance(data.get("class_path", ""), str):
+            raise ValueError(f"data has the class_path {data['class_path']!r}")
     if not metrics_file.is_file():
         raise UserError(f"the run in {path} has no metrics.csv, so no validation yet; repeat this after its first validation")
     with _reading(metrics_file, "a CSV with a column 'step' and numbers"):

@@ -121,9 +121,10 @@ class ListFile(InpaintingData):
             raise UserError(f"{path} is empty; it should have the path of an image in each line")
         # Absolute, as lines may be: all paths have a common folder, and a file has the same path in every list.
         folder = (path.parent if self.root is None else Path(self.root)).absolute()
-        if not (folder / lines[0]).is_file() and all(re.search(r"\S\s+\d+$", line) for line in lines):
+        # os.path.isfile, since Path.is_file raises for names that are too long.
+        if not os.path.isfile(folder / lines[0]) and all(re.search(r"\S\s+\d+$", line) for line in lines):  # noqa: PTH113
             lines = [line.rsplit(maxsplit=1)[0] for line in lines]  # each path is followed by the number of its class
-        if not (folder / lines[0]).is_file() and re.match(r"[A-Za-z]:[\\/]|[^/]*\\", lines[0]):
+        if not os.path.isfile(folder / lines[0]) and re.match(r"[A-Za-z]:[\\/]|[^/]*\\", lines[0]):  # noqa: PTH113
             lines = [re.sub("^[A-Za-z]:/", "/", line.replace("\\", "/")) for line in lines]  # written on Windows
         if self.root is not None:
             dropped = _leading_parts_to_drop(folder, lines[0])
@@ -150,7 +151,7 @@ def _existing_name(name: str) -> str:
 
 def _leading_parts_to_drop(folder: Path, name: str) -> int:
     """Return how many leading parts of an absolute path to drop to find it below `folder`; 0 if it exists, or is not found."""
-    if not name.startswith("/") or Path(name).is_file():
+    if not name.startswith("/") or os.path.isfile(name):  # noqa: PTH113
         return 0
     parts = name.split("/")
-    return next((count for count in range(1, len(parts)) if folder.joinpath(*parts[count:]).is_file()), 0)
+    return next((count for count in range(1, len(parts)) if os.path.isfile(folder.joinpath(*parts[count:]))), 0)  # noqa: PTH113

@@ -139,3 +139,10 @@ def test_paths_of_windows(write: Write, tmp_path: Path, start: str, separator: s
     train = _list(tmp_path / "train.flist", *(start + name.replace("/", separator) for name in names), end="\r\n")
     listed = ListFile(str(tmp_path), test=train).splits().test
     assert [path.relative_to(tmp_path).as_posix() for path in listed] == names
+
+
+def test_a_line_that_is_no_name_of_a_file_is_reported(root: Path) -> None:
+    with pytest.raises(UserError, match=r"names 1 of 1 files that are not there: .*xxx"):
+        ListFile(train=_list(root / "train.txt", "x" * 5000)).splits()
+    with pytest.raises(UserError, match=r"names 1 of 1 files that are not there: .*xxx"):
+        ListFile(str(root), train=_list(root / "train.txt", "/" + "x" * 5000)).splits()
