@@ -170,6 +170,15 @@ def test_hard_links_in_a_tar_are_images(write: Write, tmp_path: Path) -> None:
         list_archive(archive)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_line_break_in_a_name_makes_no_second_line(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as content:
+        content.writestr("a\n.png", b"x")
+    with pytest.raises(UserError, match="has to be unpacked") as caught:
+        list_archive(tmp_path / "a.zip")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.usefixtures("images")
 def test_unsupported_compression_is_refused_by_name(pack: Pack) -> None:
     with pytest.raises(UserError, match=r"a\.zip has to be unpacked, .* method \(number 12\)"):
