@@ -1,3 +1,4 @@
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,9 @@ from PIL import Image
 from lit_inpaint import fit
 
 Write = Callable[..., Path]
+
+logging.getLogger("lightning.pytorch").propagate = True
+"""So that `caplog` sees what it logs, also where pytest sets up its own handlers after Lightning was imported (pytest 8)."""
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -71,8 +72,11 @@ def trace(graph: InpaintingGraph, shape: InputShape, with_edges: bool) -> Export
     with warnings.catch_warnings(), torch.no_grad(), any_deep_size():
         warnings.simplefilter("ignore")
         return torch.export.export(
-            graph,
-            tuple(inputs.values()),
-            dynamic_shapes=dict.fromkeys(inputs, free),
-            prefer_deferred_runtime_asserts_over_guards=True,
+            graph, tuple(inputs.values()), dynamic_shapes=dict.fromkeys(inputs, free), **_conditions_at_run_time()
         )
+
+
+def _conditions_at_run_time() -> dict[str, Any]:
+    """Return the option that checks conditions of free sizes when a graph runs; PyTorch has it from 2.9 on."""
+    name = "prefer_deferred_runtime_asserts_over_guards"
+    return {name: True} if name in inspect.signature(torch.export.export).parameters else {}
