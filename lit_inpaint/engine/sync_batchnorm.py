@@ -93,8 +93,9 @@ class _Normalize(torch.autograd.Function):
         inverse = (variance + ctx.eps).rsqrt()
         scale = inverse if weight is None else weight * inverse
         slope = -scale * inverse * mean_dy_x
-        zero, one = torch.zeros_like(mean), torch.ones_like(mean)
-        input_gradient = batch_norm(x, zero, one, slope, -scale * mean_dy - slope * mean, training=False, eps=0.0)
+        zero, one, shift = torch.zeros_like(mean), torch.ones_like(mean), -scale * mean_dy - slope * mean
+        # The function of torch.nn.functional refuses an epsilon of 0 in some versions of PyTorch.
+        input_gradient = torch.batch_norm(x, slope, shift, zero, one, False, 0.0, 0.0, False)
         input_gradient.addcmul_(gradient, scale.view(1, -1, *(1 for _ in x.shape[2:])))
         found = (input_gradient, weight_gradient, bias_gradient)
         return (*(tensor if need else None for tensor, need in zip(found, needed, strict=True)), None)

@@ -82,7 +82,7 @@ def context_encoder(clone: Path) -> nn.Module:
 
 
 def run_context_encoder(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
-    color = torch.tensor([117, 104, 123]).view(3, 1, 1) / 255
+    color = torch.tensor([117, 104, 123], device=image.device).view(3, 1, 1) / 255
     emptied = image.clone()
     emptied[..., 36:92, 36:92] = color
     return [(network(2 * emptied - 1) + 1) / 2]
@@ -101,7 +101,7 @@ def glcic(clone: Path) -> nn.Module:
 
 
 def run_glcic(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
-    color = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    color = torch.tensor([0.485, 0.456, 0.406], device=image.device).view(3, 1, 1)
     return [network(torch.cat([image - image * mask + color * mask, mask], dim=1))]
 
 
@@ -186,7 +186,9 @@ def run_lit_inpaint_deepfill(model: Inpainter, image: Tensor, mask: Tensor) -> l
 
 def run_pconv(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
     known = (1 - mask).expand_as(image)
-    mean, deviation = (torch.tensor(x).view(3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    mean, deviation = (
+        torch.tensor(x, device=image.device).view(3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
     output = network((image - mean) / deviation * known, known)[0]
     return [output * deviation + mean]
 

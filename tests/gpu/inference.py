@@ -54,6 +54,7 @@ def environment(setup: Setup) -> Found:
         "cudnn": torch.backends.cudnn.version(),
         "bf16": torch.cuda.is_bf16_supported(including_emulation=False),
     }
+    set_tf32(False)
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.randn(8192, 8192, device="cuda", dtype=dtype)
         torch.mm(a, a)
@@ -76,18 +77,19 @@ def loader(size: int, count: int) -> Callable[[Setup], Found]:
         data.setup("fit")
         batches = iter(data.train_dataloader())
         to_device = {"non_blocking": True, "device": setup.device}
-        for loaded in islice(batches, setup.workers):
-            loaded["image"].to(**to_device)
-        images, start, limit = 0, time.perf_counter(), 0.2 if setup.quick else 4.0
-        pinned = False
-        while time.perf_counter() - start < limit:
-            loaded = next(batches)
-            moved = {**loaded, "image": loaded["image"].to(**to_device), "mask": loaded["mask"].to(**to_device)}
-            data.on_after_batch_transfer(moved, 0)
-            pinned = loaded["image"].is_pinned() if setup.device == "cuda" else False
-            images += batch
-        synchronize(torch.device(setup.device))
-        seconds = time.perf_counter() - start
+        with setup.lock.held():
+            for loaded in islice(batches, 2 * setup.workers):
+                loaded["image"].to(**to_device)
+            images, start, limit = 0, time.perf_counter(), 0.2 if setup.quick else 3.0
+            pinned = False
+            while time.perf_counter() - start < limit:
+                loaded = next(batches)
+                moved = {**loaded, "image": loaded["image"].to(**to_device), "mask": loaded["mask"].to(**to_device)}
+                data.on_after_batch_transfer(moved, 0)
+                pinned = loaded["image"].is_pinned() if setup.device == "cuda" else False
+                images += batch
+            synchronize(torch.device(setup.device))
+            seconds = time.perf_counter() - start
         return {"images_per_second": images / seconds, "workers": setup.workers, "size": size, "batch": batch, "pinned": pinned}
 
     return measure
@@ -100,13 +102,19 @@ class FakeTrainer:
     global_rank = 0
     world_size = 1
     num_devices = 1
+    precision = "32-true"
     lightning_module = None
 
 
 def evaluation(setup: Setup) -> Found:
     """Measure an evaluation at 256x256 with and without FID, and FID's network alone, with random weights."""
     size, batch, device = (64, 4, torch.device("cpu")) if setup.quick else (256, 32, torch.device(setup.device))
-    data = Folder(str(images_of(setup)), size, batch, workers=setup.workers)
+    root = setup.scratch / "evaluated"
+    for split, count in (("train", 1), ("val", 256)):
+        (root / split).mkdir(parents=True)
+        for file in sorted((images_of(setup) / "train").glob("*_0.jpg"))[:count]:
+            os.link(file, root / split / file.name)
+    data = Folder(str(root), size, batch, workers=setup.workers)
     data.setup("validate")
     model = build("LPINet", size).eval().to(device)
     found: Found = {"samples": len(data.val_dataloader().dataset)}
@@ -117,23 +125,24 @@ def evaluation(setup: Setup) -> Found:
             features.require_weights()
         for _ in range(1 if setup.quick else 2):  # the second time without start-up costs
             features._targets.clear()
-            start = time.perf_counter()
-            result = evaluate({"LPINet": model.complete}, data.val_dataloader(), LPI, device, metrics)
-            synchronize(device)
-            found[label] = {"images_per_second": found["samples"] / (time.perf_counter() - start)}
+            with setup.lock.held():
+                start = time.perf_counter()
+                result = evaluate({"LPINet": model.complete}, data.val_dataloader(), LPI, device, metrics)
+                synchronize(device)
+                found[label] = {"images_per_second": found["samples"] / (time.perf_counter() - start)}
         found[label]["rows"] = len(result.rows())
+        setup.report(found)
     if setup.quick:
         return found
     features, images = InceptionFeatures("random"), torch.rand(256, 3, size, size, device=device)
-    features.extract(images)
-    for label, call in {"inception": lambda: features._forward(images.mul(255).byte())}.items():
-        call()
+    with setup.lock.held():
+        features._forward(images.mul(255).byte())
         synchronize(device)
         start = time.perf_counter()
         for _ in range(3):
-            call()
+            features._forward(images.mul(255).byte())
         synchronize(device)
-        found[label] = {"images_per_second": 3 * 256 / (time.perf_counter() - start)}
+        found["inception"] = {"images_per_second": 3 * 256 / (time.perf_counter() - start)}
     return found
 
 
@@ -155,7 +164,8 @@ def latency(setup: Setup, name: str) -> Found:
         for precision in ("float32",) if setup.quick else ("float32", "bf16"):
             kind = DevicePrecision(device, precision)
             try:
-                (forward,) = benchmark_forward([model], size, batches, 1 if setup.quick else 10, 0.15, kind)
+                with setup.lock.held():
+                    (forward,) = benchmark_forward([model], size, batches, 1 if setup.quick else 8, 0.12, kind)
             except (RuntimeError, ValueError) as error:
                 found[f"{size} {precision}"] = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
                 continue

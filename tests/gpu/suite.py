@@ -6,8 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,17 +36,13 @@ def pytest(setup: Setup, seconds: float, *arguments: str, **environment: str) ->
     return {"summary": text.strip().splitlines()[-1:], "failed": failed[:80]}
 
 
-def on_device(setup: Setup) -> dict[str, Any]:
-    """Run tests of layers, losses and metrics with the GPU as the default device of new tensors."""
+def on_device(setup: Setup, seconds: float) -> dict[str, Any]:
+    """Run tests of layers, losses and metrics with the GPU as the default device of new tensors, for at most `seconds`."""
     arguments = ("-p", "default_device", *ON_DEVICE)
     path = os.pathsep.join(["tests/gpu", os.environ.get("PYTHONPATH", "")])
-    return pytest(setup, 100, *arguments, LIT_INPAINT_TEST_DEVICE=setup.device, PYTHONPATH=path)
+    return pytest(setup, min(100, seconds), *arguments, LIT_INPAINT_TEST_DEVICE=setup.device, PYTHONPATH=path)
 
 
-def on_cpu(begin: float, seconds: float) -> Callable[[Setup], dict[str, Any]]:
-    """Run the whole suite on the CPU in the rest of `seconds` after `begin`."""
-
-    def measure(setup: Setup) -> dict[str, Any]:
-        return pytest(setup, seconds - (time.monotonic() - begin) - 5, "tests", CUDA_VISIBLE_DEVICES="")
-
-    return measure
+def on_cpu(setup: Setup, seconds: float) -> dict[str, Any]:
+    """Run the whole suite on the CPU for at most `seconds`."""
+    return pytest(setup, seconds, "tests", CUDA_VISIBLE_DEVICES="")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import dataclasses
+import fcntl
 import math
 import os
 import shutil
@@ -25,6 +26,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from gpu_lock import GPULock
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 from torch import Tensor, nn
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from measure import Setup
 
 Found = dict[str, Any]
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+PRECISIONS = ("32-true", "bf16-mixed")
 PACKAGE = f"{os.sep}lit_inpaint{os.sep}"
 EPOCH = 1000
 
@@ -92,34 +94,74 @@ def make_batch(size: int, count: int, device: str, model: Inpainter | None = Non
 
 
 class StepTimer(Callback):
-    """Trains from batch number `begin`; times the batches after the first `warm`, until `steps` or `seconds` are reached."""
+    """Trains from batch number `begin`; times `steps` batches after the first `warm`, or fewer if they last `seconds`.
 
-    def __init__(self, begin: int, warm: int, steps: int, seconds: float) -> None:
+    From the batch `quiet` to the end, no other measurement uses the GPU.
+    """
+
+    def __init__(
+        self, begin: int, warm: int, steps: int, seconds: float, lock: GPULock | None = None, quiet: int | None = None
+    ) -> None:
         self.begin, self.warm, self.steps, self.limit = begin, warm, steps, seconds
+        self.lock, self.quiet = lock, max(0, warm - 2) if quiet is None else quiet
         self.done = 0
-        self.timed = 0
-        self.seconds = math.nan
         self.losses: dict[str, Tensor] = {}
+        self.first_seconds = math.nan
+        self._marks: list[torch.cuda.Event | float] = []
         self._start = 0.0
+
+    @property
+    def timed(self) -> int:
+        """Return the number of timed batches."""
+        return len(self._marks) - 1
+
+    def speed(self, count: int) -> Found:
+        """Return images per second of batches of `count`, from the median time of a batch, and from the mean."""
+        gaps = []
+        for one, next_one in pairwise(self._marks):
+            if isinstance(one, float):
+                gaps.append(cast(float, next_one) - one)
+            else:
+                cast(torch.cuda.Event, next_one).synchronize()
+                gaps.append(one.elapsed_time(next_one) / 1e3)
+        return {
+            "images_per_second": count / statistics.median(gaps),
+            "mean": count / statistics.fmean(gaps),
+            "steps": len(gaps),
+            "first_step": self.first_seconds,
+        }
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         set_global_step(trainer, self.begin)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if self.done == self.warm:
+        if self.lock is not None and self.done == self.quiet:
+            self.lock.acquire()
+        if self.done in (0, self.warm):
             synchronize(pl_module.device)
             self._start = time.perf_counter()
+        if self.done == self.warm:
+            self._mark(pl_module.device)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.done += 1
         self.losses = outputs
-        timed = self.done - self.warm
-        if timed > 0 and (timed == self.steps or timed % 5 == 0):
+        if self.done == 1:
             synchronize(pl_module.device)
-            self.timed, self.seconds = timed, time.perf_counter() - self._start
-            trainer.should_stop = timed == self.steps or self.seconds > self.limit
+            self.first_seconds = time.perf_counter() - self._start
+        if self.done > self.warm:
+            self._mark(pl_module.device)
+            trainer.should_stop = self.timed == self.steps or time.perf_counter() - self._start > self.limit
+
+    def _mark(self, device: torch.device) -> None:
+        if device.type == "cuda":
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self._marks.append(event)
+        else:
+            self._marks.append(time.perf_counter())
 
 
 def synchronize(device: torch.device) -> None:
@@ -148,7 +190,12 @@ def train(
             **arguments,
         )
         model.train()
-        trainer.fit(model, DataLoader(cast(Any, [batch] * EPOCH), batch_size=None))
+        try:
+            trainer.fit(model, DataLoader(cast(Any, [batch] * EPOCH), batch_size=None))
+            synchronize(model.device)
+        finally:
+            if timer.lock is not None:
+                timer.lock.release()
 
 
 def longest_stage(model: Inpainter) -> int:
@@ -157,14 +204,16 @@ def longest_stage(model: Inpainter) -> int:
     return max(spans, key=lambda span: math.inf if span.end is None else span.end - span.begin).begin
 
 
-def measure_papers(size: int, count: int) -> Iterator[tuple[str, Callable[[Setup], Found]]]:
+def measure_papers(
+    size: int, count: int, precisions: tuple[str, ...] = PRECISIONS
+) -> Iterator[tuple[str, Callable[[Setup], Found]]]:
     """Yield a measurement for each paper."""
     for name in paper_names():
-        yield name, lambda setup, name=name: measure_paper(setup, name, size, count)
+        yield name, lambda setup, name=name: measure_paper(setup, name, size, count, precisions)
 
 
-def measure_paper(setup: Setup, name: str, size: int, count: int) -> Found:
-    """Measure images per second, peak memory and losses in each precision, and the losses' difference between CPU and GPU."""
+def measure_paper(setup: Setup, name: str, size: int, count: int, precisions: tuple[str, ...]) -> Found:
+    """Measure images per second, peak memory, losses and host synchronizations of a step in each precision."""
     set_tf32(False)
     if setup.quick:
         size, count = 64, 2
@@ -173,14 +222,15 @@ def measure_paper(setup: Setup, name: str, size: int, count: int) -> Found:
     begin = longest_stage(model)
     found: Found = {"size": side, "batch": count, "parameters": sum(p.numel() for p in model.generator.parameters())}
     batch = make_batch(side, count, setup.device, model)
-    for precision in PRECISIONS[:2] if setup.quick else PRECISIONS:
-        timer = StepTimer(begin, *((2, 1, 0.0) if setup.quick else (3, 10, 0.5)))
+    for precision in precisions:
+        timer = StepTimer(begin, *((2, 2, 0.0) if setup.quick else (3, 10, 0.6)), setup.lock)
         counter = CountSynchronizations(begin + 1, begin + 2)
         if setup.device == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+        own = copy.deepcopy(model) if precision != precisions[-1] else model
         try:
-            train(copy.deepcopy(model), batch, precision, timer, setup.device, counter)
+            train(own, batch, precision, timer, setup.device, counter)
         except (UserError, torch.OutOfMemoryError, ValueError, RuntimeError) as error:
             found[precision] = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
             continue
@@ -188,26 +238,33 @@ def measure_paper(setup: Setup, name: str, size: int, count: int) -> Found:
             counter.stop(setup.device)
         losses = {key: float(value) for key, value in timer.losses.items()}
         found[precision] = {
-            "images_per_second": count * timer.timed / timer.seconds,
-            "steps": timer.timed,
+            **timer.speed(count),
             "peak_mib": torch.cuda.max_memory_allocated() / 2**20 if setup.device == "cuda" else None,
             "finite": all(map(math.isfinite, losses.values())),
             "synchronizations": dict(counter.synchronizations if setup.device == "cuda" else counter.scalars),
         }
-    if size == 64:
-        found["relative_difference_cpu"] = cpu_difference(setup, model, begin, side)
+        setup.report(found)
+        del own
     return found
 
 
-def cpu_difference(setup: Setup, model: Inpainter, begin: int, size: int) -> dict[str, float]:
+def cpu_differences() -> Iterator[tuple[str, Callable[[Setup], Found]]]:
+    """Yield a measurement for each paper."""
+    for name in paper_names():
+        yield name, lambda setup, name=name: cpu_difference(setup, name)
+
+
+def cpu_difference(setup: Setup, name: str) -> Found:
     """Return the relative difference of each loss of one float32 step without dropout between the device and the CPU."""
-    model = copy.deepcopy(model)
+    set_tf32(False)
+    model = build(name, 64)
+    size = 64 + -64 % model.multiple
     for layer in model.modules():
         if "Dropout" in type(layer).__name__ and hasattr(layer, "p"):
             layer.p = 0.0
     losses = []
     for device in ("cpu", setup.device):
-        timer = StepTimer(begin, 0, 1, 0.0)
+        timer = StepTimer(longest_stage(model), 0, 1, 0.0)
         train(copy.deepcopy(model), make_batch(size, 2, device, model), "32-true", timer, device)
         losses.append({name: float(value) for name, value in timer.losses.items()})
     return {name: abs(losses[1][name] - value) / max(abs(value), 1e-12) for name, value in losses[0].items()}
@@ -216,28 +273,35 @@ def cpu_difference(setup: Setup, model: Inpainter, begin: int, size: int) -> dic
 # The command fit ------------------------------------------------------------------------------------------------------------
 
 
-def write_images(folder: Path, count: int, side: int) -> Path:
-    """Write crops of scikit-image's photographs as JPEGs, in train/ and val/."""
+def write_images(folder: Path, count: int, side: int) -> None:
+    """Write crops of scikit-image's photographs as JPEGs, in train/ and val/; each of them four times, under four names."""
     from lit_inpaint.data.datasets.demo_photos import TRAIN, VAL
 
     package = Path(cast(str, __import__("skimage").__file__)).parent / "data"
     photos = [Image.open(package / name).convert("RGB") for name in (*TRAIN, *VAL) if (package / name).is_file()]
     rng = np.random.default_rng(0)
-    for split, number in (("train", count), ("val", max(8, count // 16))):
+    for split, number in (("train", count // 4), ("val", 8)):
         (folder / split).mkdir(parents=True)
         for index in range(number):
             photo = photos[index % len(photos)]
             crop = int(rng.integers(min(photo.size) // 3, min(photo.size)))
             x, y = (int(rng.integers(0, length - crop + 1)) for length in photo.size)
             square = photo.resize((side, side), box=(x, y, x + crop, y + crop))
-            square.save(folder / split / f"{index:05}.jpg", quality=90)
-    return folder
+            square.save(folder / split / f"{index:05}_0.jpg", quality=90)
+            for copied in (1, 2, 3):
+                shutil.copy(folder / split / f"{index:05}_0.jpg", folder / split / f"{index:05}_{copied}.jpg")
 
 
 def images_of(setup: Setup, side: int = 256) -> Path:
-    """Return the folder of generated images, made at the first call."""
+    """Return the folder of generated images; the first measurement that calls this makes them, and others wait."""
     folder = setup.scratch / f"images{side}"
-    return folder if folder.exists() else write_images(folder, 16 if setup.quick else 1024, side)
+    with (setup.scratch / "images.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not folder.exists():
+            part = setup.scratch / "part"
+            write_images(part, 32 if setup.quick else 1024, side)
+            part.replace(folder)
+    return folder
 
 
 def run_fit(setup: Setup, run_dir: str, *options: str) -> Path:
@@ -330,41 +394,38 @@ def code_line() -> str:
     return f"{ours.filename.rpartition(PACKAGE)[2]}:{ours.lineno} {ours.name}{inner}"
 
 
-def host_synchronizations(setup: Setup) -> Found:
-    """Count what makes the host wait in ten batches of whole runs of `fit`, with EMA, for two update orders."""
+def host_synchronizations() -> Iterator[tuple[str, Callable[[Setup], Found]]]:
+    """Yield a measurement for each of two update orders, and for a process of DDP."""
+    clipped = ("--model.stages", "[{update: alternating}]", "--model.training.clip_generator", "1")
+    for label, options in {
+        "simultaneous": (),
+        "alternating, clipped": clipped,
+        "ddp": ("--trainer.strategy", "ddp"),
+    }.items():
+        yield label, lambda setup, label=label, options=options: count_synchronizations(setup, label, *options)
+
+
+def count_synchronizations(setup: Setup, label: str, *options: str) -> Found:
+    """Count what makes the host wait in ten batches of a whole run of `fit` of LPI-Net, with EMA."""
     first, last = (2, 6) if setup.quick else (5, 15)
-    found: Found = {}
     with warnings.catch_warnings():
-        for label, options in {
-            "lpi_net": ("--experiment", "benchmark/lpi_net"),
-            "lpi_net, alternating, clipped": (
-                "--experiment",
-                "benchmark/lpi_net",
-                "--model.stages",
-                "[{update: alternating}]",
-                "--model.training.clip_generator",
-                "1",
-            ),
-        }.items():
-            counter = CountSynchronizations(first, last)
-            with extra_callback(counter):
-                run_fit(
-                    setup,
-                    f"sync {label}",
-                    *options,
-                    *small_run(setup, last + 2),
-                    *("--ema", "0.999", "--trainer.log_every_n_steps", "50", "--trainer.limit_val_batches", "0"),
-                )
-            counter.stop(setup.device)
-            steps = last - first
-            found[label] = {
-                "synchronizations_per_step": sum(counter.synchronizations.values()) / steps,
-                "scalars_per_step": sum(counter.scalars.values()) / steps,
-                "lines": dict(counter.synchronizations.most_common()),
-                "scalar_lines": dict(counter.scalars.most_common()),
-                "tracebacks": counter.traceback,
-            }
-    return found
+        counter = CountSynchronizations(first, last)
+        with extra_callback(counter):
+            run_fit(
+                setup,
+                f"sync {label}",
+                *("--experiment", "benchmark/lpi_net", *options, *small_run(setup, last + 2), "--ema", "0.999"),
+                *("--trainer.log_every_n_steps", "50", "--trainer.limit_val_batches", "0"),
+            )
+        counter.stop(setup.device)
+    steps = last - first
+    return {
+        "synchronizations_per_step": sum(counter.synchronizations.values()) / steps,
+        "scalars_per_step": sum(counter.scalars.values()) / steps,
+        "lines": dict(counter.synchronizations.most_common()),
+        "scalar_lines": dict(counter.scalars.most_common()),
+        "tracebacks": counter.traceback,
+    }
 
 
 def small_run(setup: Setup, steps: int) -> tuple[str, ...]:
@@ -377,30 +438,30 @@ def small_run(setup: Setup, steps: int) -> tuple[str, ...]:
     )
 
 
-def resume(setup: Setup) -> Found:
-    """Compare a run that stops at half and resumes with an uninterrupted one, and two uninterrupted ones with each other."""
-    steps = 4 if setup.quick else 20
-    found: Found = {"steps": steps}
+def resume() -> Iterator[tuple[str, Callable[[Setup], Found]]]:
+    """Yield a measurement with deterministic operators, and one with the defaults."""
     for label, options in {
         "deterministic": ("--trainer.deterministic", "true", "--trainer.benchmark", "false"),
         "default": (),
     }.items():
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        lr = "{class_path: lit_inpaint.settings.Adam, init_args: {lr: 1.0e-3}}"
-        base = ("--experiment", "benchmark/lpi_net", "--model.generator_optimizer", lr, "--ema", "0.9", "--tf32", "false")
-        try:
-            runs = [run_fit(setup, f"resume {label} {number}", *base, *small_run(setup, steps), *options) for number in (1, 2)]
-            for length in (steps // 2, steps):
-                halves = run_fit(setup, f"resume {label} 3", *base, *small_run(setup, length), *options)
-            states = [read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"] for folder in (*runs, halves)]
-            found[label] = {
-                "repeated": largest_difference(states[0], states[1]),
-                "resumed": largest_difference(states[0], states[2]),
-            }
-        except Exception as error:  # each setting is reported
-            found[label] = {"error": f"{type(error).__name__}: {str(error)[:400]}"}
-        finally:
-            torch.use_deterministic_algorithms(False)
+        yield label, lambda setup, label=label, options=options: compare_resumed(setup, label, *options)
+
+
+def compare_resumed(setup: Setup, label: str, *options: str) -> Found:
+    """Compare a run that stops at half and resumes with an uninterrupted one, and two uninterrupted ones with each other."""
+    steps = 4 if setup.quick else 20
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    lr = "{class_path: lit_inpaint.settings.Adam, init_args: {lr: 1.0e-3}}"
+    base = ("--experiment", "benchmark/lpi_net", "--model.generator_optimizer", lr, "--ema", "0.9", "--tf32", "false")
+    found: Found = {"steps": steps}
+    states = []
+    for number, lengths in enumerate(((steps,), (steps // 2, steps), (steps,))):
+        for length in lengths:
+            folder = run_fit(setup, f"resume {label} {number}", *base, *small_run(setup, length), *options)
+        states.append(read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"])
+        if number:
+            found["resumed" if number == 1 else "repeated"] = largest_difference(states[0], states[number])
+        setup.report(found)
     return found
 
 
@@ -431,46 +492,56 @@ class PollGPU:
 
 
 class Clock(Callback):
-    """Records when each batch starts."""
+    """Records when each batch starts, and the GPU's utilization; no other measurement uses the GPU meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: GPULock) -> None:
+        self.lock = lock
         self.starts: list[float] = []
+        self.utilization: float | None = None
+        self._gpu: PollGPU | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.lock.acquire()
+        self._gpu = PollGPU(pl_module.device.type)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.starts.append(time.perf_counter())
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        synchronize(pl_module.device)
+        self.utilization = self._gpu.stop() if self._gpu is not None else None
+        self.lock.release()
 
-def fit_end_to_end(size: int, count: int) -> Callable[[Setup], Found]:
+
+def fit_end_to_end(experiment: str, size: int, count: int) -> Callable[[Setup], Found]:
     """Measure `fit` from files to weights, with loader processes and all callbacks."""
 
     def measure(setup: Setup) -> Found:
-        batch, steps = (2, 4) if setup.quick else (count, 120)
-        found: Found = {"size": size, "batch": batch}
-        for experiment in ("lpi_net",) if setup.quick else ("lpi_net", "unet"):
-            clock, gpu = Clock(), PollGPU(setup.device)
-            begin = time.perf_counter()
-            with extra_callback(clock):
-                folder = run_fit(
-                    setup,
-                    f"fit {experiment} {size}",
-                    *("--experiment", f"benchmark/{experiment}", *small_run(setup, steps), "--data.size", str(size)),
-                    *("--data.batch_size", str(batch), "--data.workers", str(setup.workers), "--data.cache", "false"),
-                    *("--trainer.precision", "bf16-mixed", "--trainer.log_every_n_steps", "20", "--ema", "0.999"),
-                )
-            half = clock.starts[len(clock.starts) // 2 :]
-            gaps = [b - a for a, b in pairwise(half)]
-            found[experiment] = {
-                "images_per_second": batch * len(gaps) / (half[-1] - half[0]),
-                "median_ms": 1e3 * statistics.median(gaps),
-                "seconds_to_first_batch": clock.starts[0] - begin,
-                "seconds": time.perf_counter() - begin,
-                "gpu_utilization": gpu.stop(),
-                "rows": last_rows(folder),
-            }
-            for number, grid in enumerate(sorted((folder / "samples").glob("*.png"))[-1:]):
-                shutil.copy(grid, setup.output / f"samples_{experiment}_{size}_{number}.png")
-        contact_sheet(setup.output)
-        return found
+        batch, steps = (2, 4) if setup.quick else (count, 160)
+        clock = Clock(setup.lock)
+        begin = time.perf_counter()
+        with extra_callback(clock):
+            folder = run_fit(
+                setup,
+                f"fit {experiment} {size}",
+                *("--experiment", f"benchmark/{experiment}", *small_run(setup, steps), "--data.size", str(size)),
+                *("--data.batch_size", str(batch), "--data.workers", str(setup.workers), "--data.cache", "false"),
+                *("--trainer.precision", "bf16-mixed", "--trainer.log_every_n_steps", "20", "--ema", "0.999"),
+            )
+        half = clock.starts[len(clock.starts) // 2 :]
+        gaps = [b - a for a, b in pairwise(half)]
+        for grid in sorted((folder / "samples").glob("*.png"))[-1:]:
+            shutil.copy(grid, setup.output / f"samples_{experiment}_{size}.png")
+        return {
+            "size": size,
+            "batch": batch,
+            "workers": setup.workers,
+            "images_per_second": batch * len(gaps) / (half[-1] - half[0]),
+            "median_ms": 1e3 * statistics.median(gaps),
+            "seconds": time.perf_counter() - begin,
+            "gpu_utilization": clock.utilization,
+            "rows": last_rows(folder),
+        }
 
     return measure
 
@@ -484,9 +555,9 @@ def last_rows(folder: Path) -> list[dict[str, str]]:
 def contact_sheet(folder: Path) -> None:
     """Join the sample grids in `folder` to one image, and remove them."""
     files = sorted(folder.glob("samples_*.png"))
+    if not files:
+        return
     grids = [Image.open(file).convert("RGB") for file in files]
-    if (folder / "contact_sheet.png").exists():
-        grids.insert(0, Image.open(folder / "contact_sheet.png").convert("RGB"))
     sheet = Image.new("RGB", (max(grid.width for grid in grids), sum(grid.height for grid in grids)), "white")
     top = 0
     for grid in grids:
@@ -497,47 +568,45 @@ def contact_sheet(folder: Path) -> None:
         file.unlink()
 
 
-def fit_ddp(setup: Setup) -> Found:
+def fit_ddp(experiment: str) -> Callable[[Setup], Found]:
     """Run `fit` under DDP with one process, over NCCL on a GPU, with synchronized batch norm."""
-    steps = 3 if setup.quick else 30
-    found: Found = {}
-    for experiment in ("lpi_net", "unet"):
-        clock = Clock()
+
+    def measure(setup: Setup) -> Found:
+        steps = 3 if setup.quick else 30
+        clock = Clock(setup.lock)
         with extra_callback(clock):
             folder = run_fit(
                 setup,
                 f"ddp {experiment}",
                 *("--experiment", f"benchmark/{experiment}", *small_run(setup, steps), "--trainer.strategy", "ddp"),
-                *("--trainer.log_every_n_steps", "1"),
+                *("--trainer.log_every_n_steps", "10"),
             )
         gaps = [b - a for a, b in pairwise(clock.starts)]
-        found[experiment] = {"median_ms": 1e3 * statistics.median(gaps), "rows": last_rows(folder)}
-    return found
+        return {"median_ms": 1e3 * statistics.median(gaps), "batch": 16, "rows": last_rows(folder)}
+
+    return measure
 
 
 # One network in detail ------------------------------------------------------------------------------------------------------
 
 
 def compiled(name: str) -> Callable[[Setup], Found]:
-    """Compare eager and compiled training steps in bf16."""
+    """Measure compiled training steps in bf16, and how long compilation takes; train/* has the uncompiled ones."""
 
     def measure(setup: Setup) -> Found:
+        os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "3"
         size, count = (64, 2) if setup.quick else (256, 16)
         model = build(name, size)
-        batch, begin, found = make_batch(size, count, setup.device), longest_stage(model), dict[str, Any]()
-        for label, on in {"eager": False, "compiled": True}.items():
-            torch.compiler.reset()
-            other = copy.deepcopy(model)
-            other.training_settings = dataclasses.replace(other.training_settings, compile=on)
-            timer = StepTimer(begin, *((1, 2, 0.0) if setup.quick else (4, 30, 2.0)))
-            start = time.perf_counter()
-            train(other, batch, "bf16-mixed", timer, setup.device)
-            found[label] = {
-                "images_per_second": count * timer.timed / timer.seconds,
-                "seconds_before": time.perf_counter() - start - timer.seconds,
-                "losses": {key: float(value) for key, value in timer.losses.items()},
-            }
-        return found
+        model.training_settings = dataclasses.replace(model.training_settings, compile=True)
+        side = size + -size % model.multiple
+        timer = StepTimer(longest_stage(model), *((2, 2, 0.0) if setup.quick else (5, 12, 0.6)), setup.lock)
+        start = time.perf_counter()
+        train(model, make_batch(side, count, setup.device, model), "bf16-mixed", timer, setup.device)
+        return {
+            **timer.speed(count),
+            "seconds": time.perf_counter() - start,
+            "losses": {key: float(value) for key, value in timer.losses.items()},
+        }
 
     return measure
 
@@ -573,7 +642,7 @@ def profile_step(setup: Setup) -> Found:
     found: Found = {}
     for precision in ("32-true", "bf16-mixed"):
         model, callback = build("LPINet", size), Profile(2, 4)
-        timer = StepTimer(longest_stage(model), 2, 4, math.inf)
+        timer = StepTimer(longest_stage(model), 2, 4, math.inf, setup.lock)
         train(model, make_batch(size, count, setup.device), precision, timer, setup.device, callback)
         on_device = setup.device == "cuda"
         name = "self_device_time_total" if on_device else "self_cpu_time_total"
@@ -590,7 +659,7 @@ def profile_step(setup: Setup) -> Found:
 def sync_batchnorm_parity(setup: Setup) -> Found:
     """Compare torch's synchronized batch norm on two processes that share the GPU (over gloo) with one on the whole batch."""
     with tempfile.TemporaryDirectory() as folder:
-        context = torch.multiprocessing.get_context("spawn")
+        context = torch.multiprocessing.get_context("fork")  # this process has not used the GPU yet
         processes = [context.Process(target=_normalize, args=(rank, folder, setup.device), daemon=True) for rank in range(2)]
         for process in processes:
             process.start()
