@@ -76,7 +76,7 @@ class SampleGrids(Callback):
             return
         step = trainer.global_step
         columns = (FIRST_COLUMN, *(name.replace("_", " ") for name in self._stages), *LAST_COLUMNS)
-        grid = draw_grid(self._rows, columns, title=f"{type(pl_module).__name__}, step {step}")
+        grid = draw_grid(self._rows, columns, title=f"{getattr(pl_module, 'label', type(pl_module).__name__)}, step {step}")
         self.folder.mkdir(parents=True, exist_ok=True)
         save_grid(grid, self.folder / f"step_{step:07d}.png", self._scores)
         for logger in trainer.loggers:

@@ -199,6 +199,11 @@ class Inpainter(LightningModule):
         return []
 
     @property
+    def label(self) -> str:
+        """Name of the network in tables."""
+        return type(self).__name__
+
+    @property
     def players(self) -> tuple[Player, ...]:
         """The players of this paper."""
         return ("generator",) if self.discriminator is None else ("generator", "discriminator")

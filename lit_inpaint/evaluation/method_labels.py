@@ -29,7 +29,7 @@ def describe_checkpoint(path: Path, model: Inpainter, step: int | None) -> dict[
     """Facts about a checkpoint for the JSON output: file, paper, variant, step, seed, number of generator parameters."""
     return {
         "checkpoint": str(path),
-        "paper": type(model).__name__,
+        "paper": model.label,
         "variant": variant_of(model),
         "step": step,
         "seed": model.seed,
@@ -65,7 +65,7 @@ def label_checkpoints(models: Sequence[Inpainter], paths: Sequence[Path]) -> lis
     full = [path.resolve() for path in paths]
     if duplicates := [str(path) for index, path in enumerate(paths) if full[index] in full[:index]]:
         raise UserError(f"--checkpoint names {duplicates[0]} twice")
-    papers = [type(model).__name__ for model in models]
+    papers = [model.label for model in models]
     runs = [path.parents[1].name if path.parent.name == "checkpoints" else path.parent.name for path in full]
     attempts = (
         papers,

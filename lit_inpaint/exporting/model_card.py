@@ -24,7 +24,7 @@ def write_card(model: Inpainter, content: Mapping[str, Any], source: Path, licen
         license_id: identifier such as "apache-2.0"; None: the card leaves it to the owner of the weights.
     """
     config = content["lit_inpaint"].get("config") or {}
-    rows = _final_metrics(source, type(model).__name__)
+    rows = _final_metrics(source, model.label)
     matter: dict[str, Any] = {"library_name": "lit_inpaint", "pipeline_tag": "image-to-image", "tags": ["image-inpainting"]}
     if license_id is not None:
         matter["license"] = license_id

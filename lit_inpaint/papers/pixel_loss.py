@@ -81,6 +81,11 @@ class PixelLoss(Inpainter):
         cast(Any, self).multiple = paper.multiple  # elsewhere a constant of the class
         self.subsample_above = paper.subsample_above
 
+    @property
+    def label(self) -> str:
+        """Name of the paper whose generator this is."""
+        return type(self.generator.paper).__name__
+
     def forward(self, image: Tensor, mask: Tensor) -> Prediction:
         """Map image (B, 3, H, W) in [0, 1] and mask (B, 1, H, W), 1 = hole, to the paper's raw output."""
         prediction: Prediction = self.generator(image, mask)

@@ -50,11 +50,11 @@ def evaluate_final_weights(
     data.trainer = None  # the loader then holds the samples of all processes, not those of this one
     device = trainer.strategy.root_device
     final = load(run.last).to(device)
-    name = type(model).__name__
+    name = model.label
     methods = {name: apply_subsampling(protocol, final.complete)}
     for path in compare:
         other = load(path).to(device)
-        methods[f"{type(other).__name__}, {path}"] = apply_subsampling(protocol, other.complete)
+        methods[f"{other.label}, {path}"] = apply_subsampling(protocol, other.complete)
     methods |= BASELINES if baselines else {}
     methods = {name: _with_deadline(method, check_deadline) for name, method in methods.items()}
     scores = evaluate(methods, data.val_dataloader(), protocol, device, distribution)
