@@ -87,6 +87,10 @@ def make_batch(size: int, count: int, device: str, model: Inpainter | None = Non
     coarse = torch.rand(count, 3, 8, 8, generator=rng)
     image = nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
     mask = torch.stack([MaskRatio(FreeForm(), 0.1, 0.5)((size, size), rng) for _ in range(count)]).float()
+    if isinstance(model, papers.ContextEncoder):  # it fills the central half of each side
+        border = torch.ones(1, 1, size, size)
+        border[..., size // 4 : -(size // 4), size // 4 : -(size // 4)] = 0
+        mask = (1 - border).expand(count, -1, -1, -1).contiguous()
     batch: Batch = {"image": image.to(device), "mask": mask.to(device), "name": [str(number) for number in range(count)]}
     if model is not None and model.edge_detector is not None:
         batch["edges"] = model.edge_detector(image).to(device)

@@ -77,8 +77,15 @@ class _Grid(NamedTuple):
         """Join tiles of 4x4 pixels (16, tiles, C) to a channels-last map (B, C, H, W)."""
         d, channels = self.dilation, tiles.shape[2]
         y = tiles.view(_OUTPUTS, _OUTPUTS, -1, self.rows, d, self.columns, d, channels).permute(2, 3, 0, 4, 5, 1, 6, 7)
-        y = y.reshape(-1, self.rows * _OUTPUTS * d, self.columns * _OUTPUTS * d, channels)
-        return y[:, : self.height, : self.width].permute(0, 3, 1, 2)
+        height, width = (n * _OUTPUTS * d for n in (self.rows, self.columns))
+        # No view: the activation that follows may change it in place, which autograd refuses for a view made in a function.
+        joined = torch.empty(
+            (len(y), channels, height, width), dtype=y.dtype, device=y.device, memory_format=torch.channels_last
+        )
+        joined.permute(0, 2, 3, 1).view(y.shape).copy_(y)
+        if (height, width) == (self.height, self.width):
+            return joined
+        return joined[..., : self.height, : self.width].clone(memory_format=torch.channels_last)
 
 
 _disabled = False

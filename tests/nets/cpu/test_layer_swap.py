@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -85,3 +86,32 @@ def test_hooks_stay() -> None:
     use_fast_cpu_layers(layer)
     layer(torch.randn(1, 3, 8, 8))
     assert seen == [1]
+
+
+@pytest.mark.parametrize(
+    ("layer", "size"),
+    [
+        (nn.Conv2d(96, 96, 3, padding=1), (48, 48)),
+        (nn.Conv2d(96, 96, 3, padding=1, bias=False), (46, 47)),
+        (nn.Conv2d(96, 96, 3, padding=2, dilation=2), (48, 48)),
+        (nn.Conv2d(4, 8, 7, padding=3), (16, 16)),
+        (nn.Conv2d(16, 16, 3, padding=1, groups=16), (16, 16)),
+        (nn.InstanceNorm2d(16, affine=True), (16, 16)),
+    ],
+)
+def test_outputs_may_be_changed_in_place(layer: nn.Module, size: tuple[int, int]) -> None:
+    """As by `nn.ReLU(inplace=True)`, which autograd refuses for a view that a function of its own returns."""
+    channels = next(iter(layer.parameters())).shape
+    x = torch.randn(1, channels[1] * getattr(layer, "groups", 1) if len(channels) > 1 else channels[0], *size)
+    gradients = []
+    for fast in (False, True):
+        network = nn.Sequential(copy.deepcopy(layer), nn.ReLU(inplace=True)).to(memory_format=torch.channels_last)
+        if fast:
+            use_fast_cpu_layers(network)
+        own = x.clone().requires_grad_()
+        network(own).square().sum().backward()
+        gradients.append([own.grad, *(parameter.grad for parameter in network.parameters())])
+    for a, b in zip(*gradients, strict=True):
+        assert a is not None
+        assert b is not None
+        assert float((a - b).abs().max()) < 1e-4 * float(a.abs().max())
