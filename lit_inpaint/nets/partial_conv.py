@@ -75,7 +75,10 @@ class PartialConv2d(nn.Module):
         count = self._sum_over_windows(num_known)
         known = count.clamp(max=1)
         scale = known.div(count.clamp_(min=1)).mul_(self.conv.in_channels * self.kernel_size**2)
-        output = self._convolve(emptied, deeper).mul_(scale)  # in place: the unscaled output is not needed again
+        output = self._convolve(emptied, deeper)
+        # On a CPU a product of two precisions takes ten times as long. In place: the unscaled output is not needed again.
+        precision = scale.dtype if output.device.type == "cpu" else output.dtype
+        output = output.to(precision).mul_(scale).to(output.dtype)
         if self.bias is not None:
             output = output.addcmul_(self.bias.to(output.dtype).view(-1, 1, 1), known.to(output.dtype))
         return output, known

@@ -44,6 +44,7 @@ from torch.nn.functional import interpolate, l1_loss
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.losses.adversarial import bce_fake, bce_real, minimax_generator
 from lit_inpaint.nets.patch_discriminator import PatchDiscriminator
+from lit_inpaint.nets.tanh import Tanh
 from lit_inpaint.schedules import Value
 from lit_inpaint.settings import Adam, OptimizerSettings, Stage, Training
 from lit_inpaint.types import Batch, Prediction, Terms, empty_holes
@@ -74,9 +75,9 @@ class LightweightResBlock(nn.Module):
         hidden = width * expansion
         self.layers = nn.Sequential(
             nn.Conv2d(width, hidden, 1),
-            nn.Tanh(),
+            Tanh(),
             nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden),
-            nn.Tanh(),
+            Tanh(),
             nn.Conv2d(hidden, width, 1),
         )
 
@@ -116,7 +117,7 @@ class LPIGenerator(nn.Module):
             nn.Sequential(
                 # Full resolution in the first stage: the paper's change to FPN for inpainting.
                 nn.Conv2d(c_in, c_out, 3, stride=1 if number == 0 else 2, padding=1),
-                nn.Tanh(),
+                Tanh(),
                 *(LightweightResBlock(c_out, expansion) for _ in range(blocks)),
             )
             for number, (c_in, c_out) in enumerate(pairwise((4, *widths)))

@@ -1,4 +1,4 @@
-"""Swap convolutions and instance norms of a network for their faster CPU forms."""
+"""Swap convolutions, instance norms and dropout of a network for their faster CPU forms."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from lit_inpaint.nets.cpu.convolution import CPUConv2d, CPUConvTranspose2d
 from lit_inpaint.nets.cpu.depthwise_convolution import CPUDepthwiseConv2d
+from lit_inpaint.nets.cpu.dropout import CPUDropout
 from lit_inpaint.nets.cpu.instance_norm import CPUInstanceNorm2d
 from lit_inpaint.nets.cpu.partial_convolution import CPUPartialConv2d
 from lit_inpaint.nets.partial_conv import PartialConv2d
 
 
 def use_fast_cpu_layers(module: nn.Module) -> None:
-    """Change the class of convolutions, `nn.InstanceNorm2d` and `PartialConv2d` layers, in place.
+    """Change the class of convolutions, `nn.InstanceNorm2d`, `nn.Dropout` and `PartialConv2d` layers, in place.
 
     Each layer stays the same object, so parameters, hooks, state-dict keys and parametrizations (spectral norm) stay. The
-    forms compute the same function; on other devices they run torch's own kernels. Subclasses of torch's layers keep their
-    class. A second call changes nothing.
+    forms compute the same function, dropout from other random numbers; on other devices they run torch's own kernels.
+    Subclasses of torch's layers keep their class. A second call changes nothing.
 
     Args:
         module: a network or a whole paper.
@@ -54,6 +55,7 @@ def use_torch_layers(module: nn.Module) -> None:
 _PLAIN: dict[type, type[nn.Module]] = {
     CPUPartialConv2d: PartialConv2d,
     CPUInstanceNorm2d: nn.InstanceNorm2d,
+    CPUDropout: nn.Dropout,
     CPUConvTranspose2d: nn.ConvTranspose2d,
     CPUConv2d: nn.Conv2d,
     CPUDepthwiseConv2d: nn.Conv2d,
@@ -63,6 +65,8 @@ _PLAIN: dict[type, type[nn.Module]] = {
 def _fast_form(layer: Any, cls: type) -> type[nn.Module] | None:
     if cls is PartialConv2d:
         return CPUPartialConv2d
+    if cls is nn.Dropout:
+        return CPUDropout
     if cls is nn.InstanceNorm2d and not layer.affine and not layer.track_running_stats:
         return CPUInstanceNorm2d
     if cls is nn.ConvTranspose2d and layer.groups == 1:
