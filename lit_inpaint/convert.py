@@ -11,6 +11,7 @@ from lit_inpaint.config import check_settings, entry_point, load_yaml
 from lit_inpaint.config.command_line import CommandParser
 from lit_inpaint.errors import UserError
 from lit_inpaint.runs.trusted_classes import trust
+from lit_inpaint.storage.output_files import require_writable_folder
 
 _EPILOG = """
 FILE holds a state dict (.pth, .safetensors), or a checkpoint with one inside. Prefixes such as module. or generator. are
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> int:
     output = Path(options.output).expanduser()
     if output.suffix != ".ckpt":
         raise UserError(f"--output {output} must end with .ckpt")
+    require_writable_folder(output.parent)
     if wrong := [word for word in overrides if word.startswith("-") and not word.startswith("--model.")]:
         raise UserError(f"unknown option {wrong[0]} (--help lists all options)")
     config = None if options.experiment is None else load_yaml.load_experiment(options.experiment)

@@ -56,10 +56,10 @@ def main(argv: list[str]) -> int:
     from lit_inpaint.runs.model_folder import SHIPPED, find_model_folder
 
     require_packages(formats)
+    require_writable_folder(output.parent if to_file else output)
     targets = [output, output.with_suffix(".json")] if to_file else [output / name for name in written_names(formats)]
     if there := next((path for path in targets if path.exists()), None):
         raise UserError(f"{there} exists; remove it, or name another --output")
-    require_writable_folder(output.parent if to_file else output)
 
     entry_point.silence_warnings()
     source = options.checkpoint or SHIPPED
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
     model = rebuild(content, source)
     metadata = {"paper": content["lit_inpaint"]["paper"], "producer": "lit_inpaint"}
     exporter = Exporter(model, options.size, metadata=metadata)
-    staged = output.with_name(f".{output.name}.part")
+    staged = output / ".export.part" if output.is_dir() else output.with_name(f".{output.name}.part")
     exports: list[Export] = []
     try:
         shutil.rmtree(staged, ignore_errors=True)

@@ -181,6 +181,8 @@ def test_other_files_are_one_line(content: object, message: str, tmp_path: Path)
         (["x.pth", *WAVEMIX, "--output", "x.pth"], "must end with .ckpt"),
         (["x.pth", *WAVEMIX, "--output", "x.ckpt", "--papr", "3"], "unknown option --papr"),
         (["none.pth", *WAVEMIX, "--output", "x.ckpt"], "no weights at none.pth"),
+        (["none.pth", *WAVEMIX, "--output", "/proc/x.ckpt"], "cannot write into /proc"),
+        (["none.pth", *WAVEMIX, "--output", ""], "--output is empty; is a variable of the shell not set"),
     ],
 )
 def test_mistakes(options: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

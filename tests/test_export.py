@@ -105,6 +105,15 @@ def test_the_model_card_has_what_the_run_records(exported: Path) -> None:
     assert "11.5" not in card
 
 
+def test_the_current_folder_as_the_output(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder := tmp_path / "here").mkdir()
+    monkeypatch.chdir(folder)
+    assert export.main(["--checkpoint", str(checkpoint), "--format", "safetensors", "--output", "."]) == 0
+    names = {"README.md", "config.json", "export_report.json", "model.safetensors"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_the_card_of_a_model_folder_is_kept(exported: Path, tmp_path: Path) -> None:
     assert export.main(["--checkpoint", str(exported), "--format", "safetensors", "--output", str(tmp_path / "again")]) == 0
     assert (tmp_path / "again" / "README.md").read_text() == (exported / "README.md").read_text()

@@ -244,6 +244,17 @@ def test_one_broken_file_is_named_and_skipped(run: Run, tmp_path: Path, capsys: 
     assert not (tmp_path / "none").exists()
 
 
+def test_links_in_a_circle_are_skipped(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noise(tmp_path / "images" / "a.png", (20, 30))
+    hole(tmp_path / "mask.png", (20, 30))
+    (tmp_path / "images" / "b.png").symlink_to(tmp_path / "images" / "b.png")
+    (tmp_path / "images" / "c").symlink_to(tmp_path / "images")
+    assert run("images", "mask.png") == 1
+    assert "skipped: cannot read" in (printed := capsys.readouterr().err)
+    assert "b.png" in printed
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
 def test_inputs_are_not_overwritten(run: Run, tmp_path: Path) -> None:
     source = noise(tmp_path / "input.png", (20, 30))
     hole(tmp_path / "mask.png", (20, 30))

@@ -14,6 +14,7 @@ from torch import Tensor
 from lit_inpaint.engine.delayed_max import DelayedMax
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.tensor_file import write_tensors
 
 
 class _Checked(NamedTuple):
@@ -79,11 +80,15 @@ class NaNGuard(Callback):
         path = self.folder / f"step_{step:07d}_rank_{trainer.global_rank}.pt"
         values = {name: float(value) for name, value in checked.losses.items()}
         bad = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
+        where = f"is in {path}"
         if checked.found:
-            self._save(path, {**checked.batch, "losses": values, "step": step, "seed": seed})
+            try:
+                self._save(path, {**checked.batch, "losses": values, "step": step, "seed": seed})
+            except OSError as error:
+                where = f"could not be written to {path} ({error.strerror or error})"
         message = (
-            f"step {step}: {', '.join(bad) or 'a gradient'} is not finite; stopped before saving; the batch is "
-            f"in {path}. Lower the learning rates, clip (--model.training.clip_generator 1) or use --trainer.precision 32-true"
+            f"step {step}: {', '.join(bad) or 'a gradient'} is not finite; stopped before saving; the batch "
+            f"{where}. Lower the learning rates, clip (--model.training.clip_generator 1) or use --trainer.precision 32-true"
         )
         if trainer.world_size > 1:  # gradients are averaged, so they are non-finite everywhere; so may losses be, by batch norm
             images = [value for value in checked.batch.values() if isinstance(value, Tensor)]
@@ -95,7 +100,7 @@ class NaNGuard(Callback):
     def _save(self, path: Path, content: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {key: value.detach().cpu().clone() for key, value in content.items() if isinstance(value, Tensor)}
-        torch.save({**content, **tensors}, path)
+        write_tensors({**content, **tensors}, path)
 
 
 def _message_of_origin(evidence: int, message: str, trainer: Trainer) -> str:

@@ -13,6 +13,7 @@ from lit_inpaint.cluster.agree_on_run_dir import nearest_existing_dir
 from lit_inpaint.cluster.launch_info import LaunchInfo
 from lit_inpaint.cluster.resolve_devices import Devices
 from lit_inpaint.cluster.slurm_job import current_job
+from lit_inpaint.storage.user_path import real_path
 
 if TYPE_CHECKING:
     from lit_inpaint.engine.inpainter import Inpainter
@@ -122,7 +123,7 @@ def experiment_batch_size(data: object, class_path: str) -> int:
 
 def file_system(path: Path) -> str:
     """Return the type of the file system that holds `path`, such as ext4, nfs4 or lustre; empty where it is unknown."""
-    existing = str(nearest_existing_dir(path).resolve())
+    existing = str(real_path(nearest_existing_dir(path)))
     try:
         lines = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     except OSError:

@@ -41,11 +41,19 @@ class CommandParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse as `argparse` does, and expand a leading `~` in the values of options that name files or folders."""
+        """Parse as `argparse` does, and expand a leading `~` in the values of options that name files or folders.
+
+        Raises:
+            UserError: such a value is empty.
+        """
         options, rest = super().parse_known_args(args, namespace or argparse.Namespace())
         for action in self._actions:
             if _names_files(action):
-                setattr(options, action.dest, _expand(getattr(options, action.dest, None)))
+                value = getattr(options, action.dest, None)
+                if action.dest != "init_from" and "" in (value if isinstance(value, list) else [value]):  # it names null itself
+                    name = "/".join(action.option_strings) or action.metavar
+                    self.error(f"{name} is empty; is a variable of the shell not set?")
+                setattr(options, action.dest, _expand(value))
         return options, rest
 
     def parse_with_data(self, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

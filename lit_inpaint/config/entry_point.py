@@ -14,27 +14,30 @@ from typing import NoReturn
 from lit_inpaint.errors import UserError
 
 _BROKEN_PIPE = 128 + 13
-_DISK_ERRORS = {
-    errno.ENOSPC: "no space left on the disk",
-    errno.EDQUOT: "no space left on the disk",
-    errno.EFBIG: "a file may not grow that large",
-    errno.EROFS: "the file system is read-only",
-}
 _FREE = "free some space, then repeat the command"
-_DISK_REMEDY = {
-    errno.ENOSPC: _FREE,
-    errno.EDQUOT: _FREE,
-    errno.EFBIG: "raise the limit (ulimit -f)",
-    errno.EROFS: "write elsewhere",
+_ELSEWHERE = "name another path"
+_SYSTEM_ERRORS = {
+    errno.ENOSPC: ("no space left on the disk", _FREE),
+    errno.EDQUOT: ("no space left on the disk", _FREE),
+    errno.EFBIG: ("a file may not grow that large", "raise the limit (ulimit -f)"),
+    errno.EROFS: ("the file system is read-only", "write elsewhere"),
+    errno.EACCES: ("permission denied", f"change the permissions (chmod), or {_ELSEWHERE}"),
+    errno.ENAMETOOLONG: ("the name is too long", _ELSEWHERE),
+    errno.ELOOP: ("its links lead in a circle", _ELSEWHERE),
 }
+"""Errors of the file system that are no fault of the program: what is wrong, and the remedy."""
 
 
 def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Run a command's `main` and exit: status 2 with one line for a user's mistake, a full disk or too little memory.
+    """Run a command's `main` and exit.
 
-    The status is 130 after Ctrl-C, and 141 where the program that reads the output has ended, such as `head`. Characters that
+    The status is 2, with one line, for a user's mistake, a refusal of the file system, or too little memory. The status is 130 after Ctrl-C, and 141 where the program that reads the output has ended, such as `head`. Characters that
     the terminal's encoding does not have are printed as escapes.
     """
+    warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")  # such images are read, or refused
+    warnings.filterwarnings(
+        "ignore", message="Detected pickle protocol"
+    )  # of a file that is no checkpoint, which an error says
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -47,10 +50,11 @@ def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
         sys.exit(_BROKEN_PIPE)
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
         where = error.filename2 or error.filename
-        sys.exit(_print_error(f"{_DISK_ERRORS[error.errno]}{f' for {where}' if where else ''}; {_DISK_REMEDY[error.errno]}"))
+        if error.errno not in _SYSTEM_ERRORS or (error.errno == errno.EACCES and where is None):
+            raise
+        problem, remedy = _SYSTEM_ERRORS[error.errno]
+        sys.exit(_print_error(f"{problem}{f' for {where}' if where else ''}; {remedy}"))
     except MemoryError as error:
         reason = f" ({text})" if (text := str(error)) else ""
         sys.exit(_print_error(f"not enough memory{reason}; use smaller images, batches or networks"))

@@ -16,7 +16,7 @@ from typing import Any, cast
 from lit_inpaint.config.error_messages import TOP
 from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.storage.plain_data import parse_yaml, read_yaml
-from lit_inpaint.storage.user_path import user_path
+from lit_inpaint.storage.user_path import real_path, user_path
 
 Config = dict[str, Any]
 SECTIONS = ("model", "data", "trainer", "ema", "wandb")
@@ -27,7 +27,7 @@ def experiment_dirs() -> list[Path]:
     package = Path(__file__).resolve().parents[1]
     shipped = package / "experiments"  # in a wheel; a checkout has them beside the package
     dirs = [Path.cwd() / "experiments", shipped if shipped.is_dir() else package.parent / "experiments"]
-    return list({folder.resolve(): folder for folder in dirs if folder.is_dir()}.values())
+    return list({real_path(folder): folder for folder in dirs if folder.is_dir()}.values())
 
 
 def find_experiment(name: str) -> Path:
@@ -65,8 +65,8 @@ def load_experiment(name: str) -> Config:
         if (folder / "defaults.yaml").is_file():
             config = merge(config, _read_defaults(folder / "defaults.yaml"))
     config = merge(config, _with_base(path))
-    inside = [folder.resolve() for folder in experiment_dirs() if path.resolve().is_relative_to(folder.resolve())]
-    named = path.resolve().relative_to(inside[0]) if inside else Path(path.name)
+    inside = [real_path(folder) for folder in experiment_dirs() if real_path(path).is_relative_to(real_path(folder))]
+    named = real_path(path).relative_to(inside[0]) if inside else Path(path.name)
     config.setdefault("experiment", named.with_suffix("").as_posix())
     return config
 
@@ -84,10 +84,10 @@ def _read_defaults(path: Path) -> Config:
 
 def _with_base(path: Path, outer: tuple[Path, ...] = ()) -> Config:
     """Read an experiment, or a section of one, and the files that it names; `outer` are those that lead to it."""
-    if path.resolve() in outer:
-        names = " -> ".join(map(str, (*outer, path.resolve())))
+    if real_path(path) in outer:
+        names = " -> ".join(map(str, (*outer, real_path(path))))
         raise UserError(f"{path} leads back to itself ({names}); remove one `base` or file name")
-    outer = (*outer, path.resolve())
+    outer = (*outer, real_path(path))
     config = _read(path)
     if {"method", "parameters"} <= config.keys():
         raise UserError(f"{path} is a sweep; start it with `wandb sweep {path}`, then the `wandb agent …` that it prints")

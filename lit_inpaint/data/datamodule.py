@@ -348,6 +348,8 @@ class InpaintingData(LightningDataModule, ABC):
 
     def _missing_error(self, what: str) -> UserError:
         fix = f"put {self.expected_layout} there, or name any other folder of images: --data.root DIR"
+        if self.root is not None and Path(self.root).is_file():
+            fix += " (this is a file; an archive has to be unpacked)"
         return UserError(f"{type(self).__name__}: no {what} at {self.root}; {fix}")
 
     def _setup_eval(self, split: str, images: ImageSource) -> None:

@@ -15,6 +15,7 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.masks.read_mask import read_mask_uint8
 from lit_inpaint.storage.find_images import SUFFIXES
 from lit_inpaint.storage.image_files import ImageFile, read_image_file
+from lit_inpaint.storage.user_path import real_path
 
 Pixels = NDArray[np.bool_]
 
@@ -80,9 +81,9 @@ def _files_by_key(option: str, path: Path, output: Path) -> dict[str, Path]:
     """Return image files by their path below the folder `path` without the suffix; a single file by its stem."""
     if path.is_file():
         return {path.stem: path}
-    output_folder = output.resolve()
-    output_inside = output_folder != path.resolve() and output.is_dir()
-    files = [file for file in list_images(path) if not (output_inside and file.resolve().is_relative_to(output_folder))]
+    output_folder = real_path(output)
+    output_inside = output_folder != real_path(path) and output.is_dir()
+    files = [file for file in list_images(path) if not (output_inside and real_path(file).is_relative_to(output_folder))]
     if not files:
         raise UserError(f"{option} {path} holds no image ({', '.join(SUFFIXES)})")
     by_key: dict[str, Path] = {}
@@ -115,11 +116,11 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _refuse_overwriting(pairs: Sequence[InpaintInput]) -> None:
-    inputs = {path.resolve() for pair in pairs for path in (pair.image, pair.mask, pair.edges) if path is not None}
+    inputs = {real_path(path) for pair in pairs for path in (pair.image, pair.mask, pair.edges) if path is not None}
     for pair in pairs:
         if pair.output.is_dir():
             raise UserError(f"{pair.output} is a folder, a completed image cannot be written there; name another --output")
-        if pair.output.resolve() in inputs:
+        if real_path(pair.output) in inputs:
             raise UserError(f"{pair.output} is one of the inputs and would be overwritten; name another --output")
 
 

@@ -12,6 +12,7 @@ from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import MaskSource
 from lit_inpaint.settings import plain
+from lit_inpaint.storage.user_path import real_path
 
 
 def variant_of(model: Inpainter) -> str | None:
@@ -62,7 +63,7 @@ def label_checkpoints(models: Sequence[Inpainter], paths: Sequence[Path]) -> lis
     Raises:
         UserError: the same file is named twice.
     """
-    full = [path.resolve() for path in paths]
+    full = [real_path(path) for path in paths]
     if duplicates := [str(path) for index, path in enumerate(paths) if full[index] in full[:index]]:
         raise UserError(f"--checkpoint names {duplicates[0]} twice")
     papers = [model.label for model in models]

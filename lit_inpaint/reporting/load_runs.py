@@ -14,6 +14,7 @@ from typing import Any
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage.plain_data import parse_json, read_yaml
+from lit_inpaint.storage.user_path import real_path
 
 Points = tuple[tuple[int, float], ...]
 """(step, value), in ascending steps."""
@@ -71,7 +72,7 @@ def load_runs(paths: Sequence[Path]) -> list[RunRecord]:
     Raises:
         UserError: a path is no run directory or stands twice; a run has no validation yet; a file is broken.
     """
-    full = [path.resolve() for path in paths]
+    full = [real_path(path) for path in paths]
     if doubles := [path for index, path in enumerate(paths) if full[index] in full[:index]]:
         raise UserError(f"the run directory {doubles[0]} is named twice")
     labels = next(

@@ -45,7 +45,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:  # an unpickler reads any bytes as instructions and may fail with any exception
-        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
+        text = str(error).partition("\n")[0].split(". ")[0]
+        reason = type(error).__name__ if not text or text.isdecimal() else text
         raise UserError(
             f"{path} cannot be read as a checkpoint; it may be truncated or of another program ({reason})"
         ) from error

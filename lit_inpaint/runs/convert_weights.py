@@ -17,6 +17,7 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.storage.atomic_write import atomic_write
 from lit_inpaint.storage.plain_data import check_plain_data
 from lit_inpaint.storage.pretrained_weights import read_state_dict, require_unpacked
+from lit_inpaint.storage.tensor_file import write_tensors
 
 State = dict[str, Tensor]
 
@@ -99,9 +100,8 @@ def write_checkpoint(model: Inpainter, path: Path, config: dict[str, Any] | None
     record = describe_weights(type(model), model.hparams, model.seed)
     record |= {} if config is None else {"config": config}
     content = {"state_dict": model.state_dict(), "lit_inpaint": record, "global_step": step, "callbacks": {}}
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as part:
-        torch.save(content, part)
+        write_tensors(content, part)
 
 
 def _read(path: Path) -> tuple[dict[str, State], int]:

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lit_inpaint.storage.user_path import real_path
+
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 """Suffixes of the files that are read as images, in any case. Of an animation, the first frame is read."""
 _OTHER_FORMATS = frozenset(
@@ -137,7 +139,7 @@ def find_images(folder: Path) -> FoundImages:
     if not os.path.isdir(folder):  # noqa: PTH112
         return found
     ids: list[int] = []
-    listed = {_identity(above.stat()) for above in folder.resolve().parents}
+    listed = {_identity(above.stat()) for above in real_path(folder).parents}
     pending, links = [""], list[str]()  # real folders first
     while pending or links:
         prefix = pending.pop() if pending else heappop(links)

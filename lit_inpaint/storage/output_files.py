@@ -19,8 +19,13 @@ def require_writable_folder(folder: Path) -> None:
         UserError: `folder`, or its nearest existing parent, is not a writable folder.
     """
     there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    try:
+        while not there.exists() and there != there.parent:
+            if there.is_symlink():
+                raise UserError(f"cannot write into {folder}: {there} is a link that leads nowhere; name another --output")
+            there = there.parent
+    except OSError as error:  # for one, a name that is too long
+        raise UserError(f"cannot write into {folder} ({error.strerror}); name another --output") from error
     if not there.is_dir():
         raise UserError(f"cannot write into {folder}: {there} is a file, not a folder; name another --output")
     try:
@@ -43,9 +48,9 @@ def output_file(name: str, suffix: str, option: str = "--output") -> Path:
     path = Path(name)
     if path.suffix.lower() != suffix:
         raise UserError(f"{option} {name} must end with {suffix}")
+    require_writable_folder(path.parent)
     if path.is_dir():
         raise UserError(f"{option} {name} is a folder; name a file that ends with {suffix}")
-    require_writable_folder(path.parent)
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -11,3 +12,8 @@ def user_path(text: str | Path) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         return Path(text)
+
+
+def real_path(path: Path) -> Path:
+    """Return the absolute path behind all links. In place of an exception, links that lead in a circle are left as they are."""
+    return Path(os.path.realpath(path))

@@ -92,6 +92,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(order: str, value: float, tmp_p
     assert_saved_is_from_before(tmp_path)
 
 
+def test_a_batch_that_cannot_be_written_does_not_hide_the_reason(tmp_path: Path) -> None:
+    batches = make_batches(3)
+    batches[1]["image"][0, 1, 2, 3] = NAN
+    (tmp_path / "nan").touch()  # where the folder should be
+    with pytest.raises(UserError, match=r"^step 2: l1 = nan.*the batch could not be written to \S+ \(File exists\)"):
+        make_trainer(3, NaNGuard(tmp_path / "nan")).fit(make_tiny(), loader(batches))
+
+
 def assert_saved_is_from_before(folder: Path) -> None:
     last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 4

@@ -150,7 +150,14 @@ def test_too_little_memory_is_one_line(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(errno.EROFS, "the file system is read-only"), (errno.EFBIG, "a file may not grow")]
+    ("number", "text"),
+    [
+        (errno.EROFS, "the file system is read-only"),
+        (errno.EFBIG, "a file may not grow"),
+        (errno.EACCES, "permission denied"),
+        (errno.ENAMETOOLONG, "the name is too long"),
+        (errno.ELOOP, "its links lead in a circle"),
+    ],
 )
 def test_a_file_that_cannot_be_written_is_one_line(number: int, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     def full(argv: list[str]) -> int:

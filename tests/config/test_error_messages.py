@@ -130,6 +130,7 @@ def test_where_an_experiment_comes_from(argv: str, message: str, place: Path) ->
         ),
         ("--data.masks 3", r"data\.masks: expected the class_path of a subclass of MaskSource, got 3"),
         ("--data.root nowhere", "no folder at nowhere"),
+        (f"--data.root {__file__}", r"DIR \(this is a file; an archive has to be unpacked\)"),
         ("--data.root empty", "no files at empty"),
         ("--data.root broken", "image files cannot be used: cannot read broken/bad"),
         ("--data.root mixed --data.on_bad_file stop", "image files cannot be used: cannot read mixed/bad"),

@@ -23,6 +23,7 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.storage.file_lock import lock_file
 from lit_inpaint.storage.output_files import require_writable_folder, write_json
 from lit_inpaint.storage.plain_data import parse_json
+from lit_inpaint.storage.user_path import real_path
 
 REPORT, SPLITS = "report.csv", "splits.json"
 _LOCK = ".lock"
@@ -99,7 +100,7 @@ def _splits_json(data: InpaintingData, splits: Splits, to_write: list[OutputSpli
     return {
         "complete": False,
         "data": f"{type(data).__module__}.{type(data).__qualname__}",
-        "root": str(Path(data.root).resolve()) if data.root else None,
+        "root": str(real_path(Path(data.root))) if data.root else None,
         "seed": data.seed,
         "note": splits.note,
         "resize_options": asdict(options),
@@ -138,7 +139,7 @@ def _require_outside(folder: Path, data: InpaintingData, splits: Sequence[Output
 
     The common parent of all images is no criterion: for a list of images on two disks it is `/`.
     """
-    full = folder.resolve()
+    full = real_path(folder)
     above = {os.fspath(directory) for directory in (full, *full.parents)}
     sources = [split.source for split in splits if isinstance(split.source, ImageFiles)]
     holding = {os.path.join(source.root, os.path.dirname(name)) for source in sources for name in source.names()}  # noqa: PTH118, PTH120
