@@ -31,8 +31,9 @@ _SYSTEM_ERRORS = {
 def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Run a command's `main` and exit.
 
-    The status is 2, with one line, for a user's mistake, a refusal of the file system, or too little memory. The status is 130 after Ctrl-C, and 141 where the program that reads the output has ended, such as `head`. Characters that
-    the terminal's encoding does not have are printed as escapes.
+    The status is 2, with one line, for a user's mistake, a refusal of the file system, or too little memory. It is 130 after
+    Ctrl-C, and 141 where the program that reads the output has ended, such as `head`. Characters that the terminal's encoding
+    does not have are printed as escapes.
     """
     warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")  # such images are read, or refused
     warnings.filterwarnings(
