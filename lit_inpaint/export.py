@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
 
     from lit_inpaint.exporting.export_network import Exporter, publish, write_report, written_names
     from lit_inpaint.exporting.formats import FILE_NAMES, require_packages
-    from lit_inpaint.exporting.model_card import write_card
+    from lit_inpaint.exporting.model_card import read_card, write_card
     from lit_inpaint.runs.checkpoint_file import read_checkpoint, rebuild
     from lit_inpaint.runs.model_folder import SHIPPED, find_model_folder
 
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
                 folder = find_model_folder(Path(source))
                 own_card = None if folder is None else folder / "README.md"
                 kept = own_card is not None and own_card.is_file() and options.license is None
-                card = own_card.read_text() if own_card and kept else write_card(model, content, Path(source), options.license)
+                card = read_card(own_card) if own_card and kept else write_card(model, content, Path(source), options.license)
                 exports.append(exporter.export_folder(staged, int(content.get("global_step") or 0), card))
                 continue
             export = exporter.export(name, options.opset)

@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,32 @@ def test_the_current_folder_as_the_output(checkpoint: Path, tmp_path: Path, monk
 def test_the_card_of_a_model_folder_is_kept(exported: Path, tmp_path: Path) -> None:
     assert export.main(["--checkpoint", str(exported), "--format", "safetensors", "--output", str(tmp_path / "again")]) == 0
     assert (tmp_path / "again" / "README.md").read_text() == (exported / "README.md").read_text()
+
+
+def test_a_card_that_is_no_text_is_one_line(exported: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "model"))
+    argv = ["--checkpoint", str(folder), "--format", "safetensors", "--output", str(tmp_path / "out")]
+    (folder / "README.md").write_bytes(b"M\xfcller")
+    with pytest.raises(UserError, match=r"cannot keep the model card \S+README\.md \(it is not UTF-8\); correct it, or name a"):
+        export.main(argv)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_final_evaluation_of_another_program_is_left_out(checkpoint: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(checkpoint.parents[1], tmp_path / "run"))
+    file = run / "final_evaluation.json"
+    rows = json.loads(file.read_text())["rows"]
+    file.write_text(json.dumps({"rows": [*rows, rows[0] | {"metric": {"a": 1}}, rows[0] | {"bucket": ["x"]}]}))
+    argv = [
+        "--checkpoint",
+        str(run / "checkpoints" / "last.ckpt"),
+        "--format",
+        "safetensors",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert export.main(argv) == 0
+    assert "| all | 40 | 21.25 |" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_weights_that_float16_holds_exactly_are_written_so(tmp_path: Path) -> None:

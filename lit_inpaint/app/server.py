@@ -273,7 +273,10 @@ class _OwnPageOnly:
 def _is_foreign(headers: Headers, host: str) -> bool:
     """Whether a browser says that another page causes a request; other programs send neither header."""
     origin = headers.get("origin")
-    same = origin is None or urlsplit(origin).netloc == host
+    try:
+        same = origin is None or urlsplit(origin).netloc == host
+    except ValueError:  # no address at all
+        return True
     return not same or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
 
 

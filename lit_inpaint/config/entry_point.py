@@ -35,10 +35,8 @@ def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
     Ctrl-C, and 141 where the program that reads the output has ended, such as `head`. Characters that the terminal's encoding
     does not have are printed as escapes.
     """
-    warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")  # such images are read, or refused
-    warnings.filterwarnings(
-        "ignore", message="Detected pickle protocol"
-    )  # of a file that is no checkpoint, which an error says
+    for text in ("Image size .* could be decompression bomb", "Detected pickle protocol"):  # such files are read, or refused
+        warnings.filterwarnings("ignore", message=text)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -10,8 +10,27 @@ from typing import Any
 import yaml
 
 from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
 from lit_inpaint.runs.run_dir import RunDir
 from lit_inpaint.storage.plain_data import parse_json
+from lit_inpaint.storage.regular_file import read_regular_file
+
+_MAX_CARD_BYTES = 2**22
+
+
+def read_card(path: Path) -> str:
+    """Read the model card of a model folder.
+
+    Raises:
+        UserError: it cannot be read, or is no text in UTF-8.
+    """
+    try:
+        return read_regular_file(path, _MAX_CARD_BYTES).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UserError(
+            f"cannot keep the model card {path} ({reason}); correct it, or name a --license for a new one"
+        ) from None
 
 
 def write_card(model: Inpainter, content: Mapping[str, Any], source: Path, license_id: str | None) -> str:
@@ -77,8 +96,17 @@ def _final_metrics(source: Path, method: str) -> list[dict[str, Any]]:
     try:
         rows = parse_json(run.final_evaluation.read_text(encoding="utf-8"))["rows"]
         own = [row for row in rows if row["method"] == method and row["value"] is not None]
-        return [{**row, "n": int(row["n"]), "value": float(row["value"])} for row in own if {"bucket", "metric"} <= row.keys()]
-    except (ValueError, KeyError, TypeError, AttributeError):  # of another version, or edited
+        named = [row for row in own if isinstance(row["bucket"], str) and isinstance(row["metric"], str)]
+        return [{**row, "n": int(row["n"]), "value": float(row["value"])} for row in named]
+    except (
+        UserError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ):  # of another version, or edited
         return []
 
 

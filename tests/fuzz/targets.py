@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+import anyio
 import mutations
 import numpy as np
 import tiny_gan
@@ -19,6 +20,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import save as save_safetensors
 from scipy.io import savemat
+from starlette.requests import ClientDisconnect
 
 from lit_inpaint.engine.checkpoint_metadata import describe_weights
 
@@ -147,15 +149,12 @@ def archives(rng: Random, folder: Path) -> Case:
     choice = rng.random()
     if choice < 0.85:
         return Case("list_archive", call=read_all)
-    if choice < 0.95:
-        options = ("--data", str(path), "--size", "16", "--workers", "0", "--output", str(folder / "out"))
-        return Case("prepare", options)
     name = rng.choice(("CelebA", "CelebAHQ", "ADE20K", "Places2", "TinyImageNet", "FFHQ", "STL10"))
     options = (
         "--data",
         name,
         "--data.root",
-        str(path.parent),
+        str(path if choice < 0.95 else path.parent),
         "--size",
         "16",
         "--workers",
@@ -439,6 +438,263 @@ def resumed(rng: Random, folder: Path) -> Case:
     return Case("prepare", argv)
 
 
+@functools.cache
+def _methods() -> list[Any]:
+    """Methods of the page: a classical one, a network, and one that takes edges."""
+    from lit_inpaint.app.methods import Method, filler_of
+    from lit_inpaint.evaluation.baselines import ClassicalMethod, telea
+    from lit_inpaint.papers import EdgeConnect
+
+    torch.manual_seed(0)
+    networks = {"tiny": tiny_gan.make_tiny().eval(), "edges": EdgeConnect(width=2, discriminator_width=2).eval()}
+    classical = Method("telea", "Telea", filler_of(ClassicalMethod("Telea", telea)), max_hole=50_000)
+    return [classical, *(Method(name, name, filler_of(network)) for name, network in networks.items())]
+
+
+def _form(rng: Random, parts: list[tuple[str, str | None, bytes]], boundary: bytes) -> bytes:
+    """Write the body of a form: names, file names (None: a value) and contents."""
+    body = b""
+    for name, file_name, content in parts:
+        body += b"--" + boundary + b'\r\nContent-Disposition: form-data; name="' + name.encode() + b'"'
+        if file_name is not None:
+            body += b'; filename="' + file_name.encode("utf-8", "surrogateescape") + b'"\r\nContent-Type: '
+            body += rng.choice((b"image/png",) * 20 + (b"text/html", b"\xff", b""))
+        body += b"\r\n\r\n" + content + b"\r\n"
+    return body + b"--" + boundary + b"--\r\n"
+
+
+def uploads(rng: Random, folder: Path) -> Case:
+    """Requests to the page, as the server gets them from a socket."""
+    from lit_inpaint.app.server import Limits, build
+
+    size = (rng.randint(1, 30), rng.randint(1, 30))
+    (picture,) = write_images(rng, folder / "in", 1, size)
+    contents = {"picture": picture.read_bytes(), "mask": write_mask(folder, "m.png", size).read_bytes()}
+    route = rng.choice(("fill", "fill", "fill", "mask", "preview", "edges"))
+    if route == "edges" or (route == "fill" and rng.random() < 0.2):
+        contents["edges"] = contents["mask"]
+    for name in rng.sample(sorted(contents), rng.choice((0, 1, 1, 2))):
+        contents[name], _, broken_size = mutations.broken_image(rng)
+        if name == "picture" and rng.random() < 0.7:  # else most are refused for the mask's size
+            contents["mask"] = write_mask(folder, "m.png", broken_size).read_bytes()
+    names = ("a.png", "", "../../a.png", "C:\\a\\b.jpg", "x" * 3000, "a\n\rb\x1b[31m.png", "\udcff.png", 'a"b.png', "é😀.png")
+    parts: list[tuple[str, str | None, bytes]] = [
+        (name, rng.choice(("a.png",) * 20 + names), content) for name, content in contents.items()
+    ]
+    width, height = rng.choice((size,) * 6 + ((0, -1), (10**30, 1), (1, 10**9)))
+    method = rng.choice(("telea", "tiny", "edges") * 6 + ("", "nope", "x" * 900, "x" * 2000, "../telea", "\0"))
+    parts += [("method", None, method.encode()), ("width", None, b"%d" % width), ("height", None, b"%d" % height)]
+    chance = rng.random()
+    if chance < 0.1:
+        del parts[rng.randrange(len(parts))]
+    elif chance < 0.2:
+        parts += [rng.choice(parts)] * rng.choice((1, 1, 40))
+    elif chance < 0.25:
+        name, file_name, content = parts[rng.randrange(len(parts))]
+        parts.append((name, None if file_name else "a.png", content))
+    boundary = rng.choice((b"b", b"boundary", b"-" * 70) * 7 + (b"x" * 3000,))
+    body = _form(rng, parts, boundary)
+    if rng.random() < 0.15:
+        body = mutations.mutate_bytes(rng, body)
+    rare = rng.random() < 0.25
+    kind, host, method_name, path = b"multipart/form-data; boundary=" + boundary, b"127.0.0.1:7860", "POST", f"/{route}"
+    headers: list[tuple[bytes, bytes]] = []
+    if rare:
+        kind = rng.choice((kind, kind, b"multipart/form-data", b"text/plain", b"\xff", b""))
+        host = rng.choice((host, host, host, b"evil.example", b"[::1", b"\xff", b""))
+        method_name = rng.choice((*("POST",) * 6, "GET", "HEAD", "PUT", "X"))
+        path = rng.choice((*(path,) * 6, "/", "/settings", "/../etc/passwd", "/page.css/x", "/\udcff", "//", "/example"))
+        lengths = (b"%d" % len(body), b"-1", b"x", b"9" * 40, b"\xb2")
+        headers += rng.choice(([], [(b"content-length", rng.choice(lengths))]))
+        headers += rng.choice(([], [(b"origin", rng.choice((b"null", b"http://evil.example", b"http://[", b"\xff")))]))
+    headers += [(b"host", host), (b"content-type", kind)]
+    step = rng.choice((1, 7, 100, 65536))
+    step = max(step, len(body) // 2000)
+    messages = [
+        {"type": "http.request", "body": body[place : place + step], "more_body": True} for place in range(0, len(body), step)
+    ]
+    messages.append({"type": "http.request", "body": b"", "more_body": False})
+    if rng.random() < 0.1:
+        messages[rng.randrange(len(messages)) :] = []
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method_name,
+        "scheme": "http",
+        "path": path,
+        "raw_path": b"",
+        "query_string": rng.choice((b"", b"a=%ff&", b"\xff")),
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 7860),
+        "root_path": "",
+    }
+
+    def send_request() -> None:
+        app = build(_methods(), Limits(max_bytes=1_000_000, max_pixels=500_000))
+        _require_one_line(*_request(app, scope, list(messages)), (contents["picture"], contents["mask"]))
+
+    return Case(f"POST /{route}", call=send_request)
+
+
+def _request(app: Any, scope: dict[str, Any], messages: list[dict[str, Any]]) -> tuple[int, bytes]:
+    """Send a request to an ASGI application; return the answer's status and body, status 0 if the browser left before."""
+    answer: list[dict[str, Any]] = []
+    whole = bool(messages) and not messages[-1]["more_body"]
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            return messages.pop(0)
+        if whole:  # the browser waits for the answer
+            await anyio.sleep_forever()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        answer.append(message)
+
+    async def call() -> None:
+        await app(scope, receive, send)
+
+    try:
+        anyio.run(call)
+    except ClientDisconnect:
+        return 0, b""
+    return (answer[0]["status"] if answer else 0), b"".join(message.get("body", b"") for message in answer)
+
+
+def _require_one_line(status: int, body: bytes, sources: tuple[bytes, bytes]) -> None:
+    """Check an answer: an image with the known pixels of the picture, or one line, which is raised as a `UserError`."""
+    from lit_inpaint.errors import UserError
+    from lit_inpaint.masks.read_mask import find_marked
+    from lit_inpaint.storage.image_decode import decode_pixels
+    from lit_inpaint.storage.image_files import decode_image_file
+
+    assert status < 500, body
+    if status >= 400 and body[:1] == b"{":
+        raise UserError(json.loads(body)["error"])
+    if body[:4] != b"\x89PNG":
+        return
+    with contextlib.suppress(UserError):  # an overlay, a picture sent twice, or a preview, whose mask may be broken
+        before = decode_image_file(sources[0], "picture").pixels
+        known = ~find_marked(decode_pixels(sources[1], "mask"), True, "mask")
+        after = decode_image_file(body, "answer").pixels
+        if before.shape == after.shape and known.shape == before.shape[:2]:
+            assert (after[known] == before[known]).all(), "known pixels have changed"
+
+
+def exports(rng: Random, folder: Path) -> Case:
+    """Checkpoints, model folders and records of runs, for `export`."""
+    from lit_inpaint import export, load
+    from lit_inpaint.errors import UserError
+
+    run, row = (
+        folder / "run",
+        {"method": "TinyGAN", "protocol": "lpi", "bucket": "all", "metric": "psnr", "value": 20.0, "n": 3},
+    )
+    changed = rng.choice(("checkpoint", "checkpoint", "evaluation", "folder", "card", "options"))
+    path = run / "checkpoints" / "last.ckpt"
+    if changed == "checkpoint":
+        write(path, mutations.mutate_checkpoint(rng, checkpoint(), str(folder / "EXECUTED")))
+    else:
+        write(path, mutations.save(checkpoint()))
+    table = {"images": "", "rows": [row, row | {"metric": "ssim"}]}
+    evaluation = mutations.json_file(rng, table) if changed == "evaluation" else json.dumps(table).encode()
+    write(run / "final_evaluation.json", evaluation)
+    output = folder / "out" / rng.choice(("a", "a", "b/c", "a.b", "é\udcff", "x\ny"))
+    argv = ["--checkpoint", str(path), "--output", str(output)]
+    argv += ["--format", rng.choice(("safetensors",) * 12 + ("torch_export", "onnx"))]
+    if changed in ("folder", "card"):
+        with contextlib.redirect_stdout(io.StringIO()):
+            export.main(["--checkpoint", str(path), "--format", "safetensors", "--output", str(folder / "model")])
+        name = "README.md" if changed == "card" else rng.choice(("config.json", "model.safetensors"))
+        file = folder / "model" / name
+        write(file, mutations.mutate_bytes(rng, file.read_bytes()))
+        argv[1] = str(folder / "model")
+    if changed == "options":
+        strange = str(mutations.strange_value(rng)).replace("\0", "")[:5000]
+        option = rng.choice(("--license", "--size", "--opset", "--format", "--output", "--checkpoint"))
+        argv += [option, str(folder / "out" / strange) if option == "--output" else strange]
+
+    def run_export() -> None:
+        try:
+            export.main(argv)
+        except UserError:
+            left = [path for path in (folder / "out").rglob("*") if not path.is_dir()]
+            assert not left, f"refused, but {left} are there"
+            raise
+        for found in (folder / "out").rglob("model.safetensors"):
+            load(found.parent)
+
+    return Case("export", call=run_export)
+
+
+def strategies(rng: Random, folder: Path) -> Case:
+    """Arrays of odd shapes and types with odd holes, filled by each strategy; what the holes hold must not matter."""
+    from lit_inpaint.inpainting.inpaint_image import fill_array
+    from lit_inpaint.inpainting.strategies import Filler
+
+    method = rng.choice(_methods()[:2]).filler.method
+    network = isinstance(method, torch.nn.Module)
+    height, width = (rng.choice((1, 2, 7, 33, rng.randint(1, 90), rng.randint(1, 90), rng.randint(90, 260))) for _ in range(2))
+    generator = np.random.default_rng(rng.randrange(2**32))
+    kind = rng.choice(("noise", "box", "frame", "all", "none", "one", "all but one", "line", "disc"))
+    hole = generator.random((height, width)) < rng.choice((0.001, 0.1, 0.5, 0.95))
+    top, left = rng.randrange(height), rng.randrange(width)
+    if kind != "noise":
+        hole[:] = kind in ("all", "all but one")
+    if kind == "box":
+        hole[top : top + rng.randint(1, 200), left : left + rng.randint(1, 200)] = True
+    elif kind == "frame":
+        hole[:] = True
+        hole[1 : height - 1, 1 : width - 1] = False
+    elif kind == "line":
+        hole[top] = True
+    elif kind == "disc":
+        hole |= np.hypot(*np.ogrid[-top : height - top, -left : width - left]) < rng.randint(1, 100)
+    elif kind in ("one", "all but one"):
+        hole[top, left] = kind == "one"
+    channels = rng.choice(((), (1,), (2,), (3,), (3,), (4,), (5,)))
+    values = generator.random((height, width, *channels))
+    if rng.random() < 0.1:
+        values[:] = rng.choice((0.0, 1.0))
+    types: tuple[tuple[Any, float], ...] = (
+        *((np.uint8, 255), (np.uint16, 65535), (np.int32, 65535), (np.int32, 255), (np.float32, 1), (np.float64, 1)),
+        *((np.float16, 1), (np.bool_, 1), (np.int64, 255), (np.float32, 9)),
+    )
+    dtype, white = rng.choice(types)
+    image = (values * white).round().astype(dtype) if dtype is not np.bool_ else values > 0.5
+    other = image.copy()
+    colors = ... if not channels else np.s_[..., : 1 if channels[0] <= 2 else 3]  # alpha is kept, also in holes
+    if np.issubdtype(dtype, np.floating):
+        other[colors][hole] = rng.choice((np.nan, np.inf, -5.0))
+    else:
+        other[colors][hole] = rng.choice((0, 1))
+    options = {"coarse_to_fine": rng.random() < 0.5, "blending": "poisson" if network and rng.random() < 0.3 else None}
+    filler = Filler(method, rng.choice(("crop", "crop", "tiles", "whole")), rng.choice((8, 9, 16, 31, 64, 256)), **options)
+    edges = None
+
+    def fill_twice() -> None:
+        before = image.copy()
+        try:
+            for array in (image, other):
+                fill_array(filler, array, hole, edges)
+        except ValueError as error:
+            assert np.array_equal(image, before), "refused, but written"
+            refuse(str(error))
+        assert np.array_equal(image[~hole], before[~hole]), "known pixels have changed"
+        assert np.isfinite(image).all() if image.dtype.kind == "f" else True
+        assert np.array_equal(image, other), "what the holes hold has changed the result"
+
+    return Case(f"fill by {filler.strategy}", call=fill_twice)
+
+
+def refuse(line: str) -> None:
+    from lit_inpaint.errors import UserError
+
+    raise UserError(line)
+
+
 TARGETS: dict[str, tuple[int, Target]] = {
     "images": (30, images),
     "masks": (14, masks),
@@ -450,5 +706,8 @@ TARGETS: dict[str, tuple[int, Target]] = {
     "lists": (4, lists),
     "runs": (4, runs),
     "resumed": (2, resumed),
+    "uploads": (12, uploads),
+    "exports": (6, exports),
+    "strategies": (10, strategies),
 }
-"""Targets by name, with the share in percent of a run over all of them."""
+"""Targets by name, with their relative numbers of cases in a run over all of them."""
