@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
-from torch.nn.functional import pad
+from torch.nn.functional import interpolate, pad
 
 Padding = Literal["same", "symmetric", "reflect"]
 
@@ -43,7 +43,7 @@ def pad_same(x: Tensor, kernel: int = 5, stride: int = 2) -> Tensor:
 
 
 class PaddedConv2d(nn.Module):
-    """A convolution of odd kernel size whose output has the side of its input, divided by the stride.
+    """A convolution of odd kernel size whose output has the side of its input, divided by the stride, or doubled.
 
     Args:
         c_in: channels of the input.
@@ -53,19 +53,30 @@ class PaddedConv2d(nn.Module):
         dilation: of the kernel; 1 with stride 2.
         padding: "symmetric": zeros, equally many on all sides. "same": zeros as TensorFlow's "SAME" places them, which is
             symmetric except at stride 2. "reflect": symmetric reflection, repeated where the map is small.
+        upsample: double the map's sides first, nearest neighbor.
     """
 
     def __init__(
-        self, c_in: int, c_out: int, kernel: int, stride: int = 1, dilation: int = 1, padding: Padding = "same"
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        padding: Padding = "same",
+        upsample: bool = False,
     ) -> None:
         super().__init__()
+        self.upsample = upsample
         self.margin = kernel // 2 * dilation
         self.padding: Padding = "symmetric" if padding == "same" and stride == 1 else padding
         inner = self.margin if self.padding == "symmetric" else 0
         self.conv = nn.Conv2d(c_in, c_out, kernel, stride, inner, dilation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, H, W) to (B, c_out, ceil(H / stride), ceil(W / stride))."""
+        """(B, c_in, H, W) to (B, c_out, ceil(H / stride), ceil(W / stride)), with `upsample` of twice the sides."""
+        if self.upsample:
+            x = interpolate(x, scale_factor=2.0, mode="nearest")
         if self.padding == "same":
             x = pad_same(x, self.conv.kernel_size[0], self.conv.stride[0])
         elif self.padding == "reflect":

@@ -14,10 +14,19 @@ from torch import Tensor, nn
 
 
 class Layer(Protocol):
-    """Builds a convolution with activation: ELU, or with `rectify` ReLU."""
+    """Builds a convolution with activation: ELU, or with `rectify` ReLU; with `upsample` of the doubled map."""
 
     def __call__(
-        self, c_in: int, c_out: int, kernel: int, stride: int, dilation: int, /, *, rectify: bool = False
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        stride: int,
+        dilation: int,
+        /,
+        *,
+        rectify: bool = False,
+        upsample: bool = False,
     ) -> nn.Module:
         """Build a layer from `c_in` to `c_out` channels."""
 
@@ -36,13 +45,8 @@ def dilated(layer: Layer, width: int, dilations: tuple[int, ...]) -> list[nn.Mod
 
 def decoder(layer: Layer, c_in: int, width: int) -> list[nn.Module]:
     """Six convolutions, from `c_in` over 4 `width` to `width` / 2 channels, with two upsamplings by 2 in between."""
-    layers: list[nn.Module] = []
     widths = (c_in, 4 * width, 4 * width, 2 * width, 2 * width, width, width // 2)
-    for number, (a, b) in enumerate(pairwise(widths)):
-        if number in (2, 4):
-            layers.append(nn.UpsamplingNearest2d(scale_factor=2))
-        layers.append(layer(a, b, 3, 1, 1))
-    return layers
+    return [layer(a, b, 3, 1, 1, upsample=number in (2, 4)) for number, (a, b) in enumerate(pairwise(widths))]
 
 
 class TwoStageNetworks(nn.Module):

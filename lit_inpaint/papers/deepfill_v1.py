@@ -100,15 +100,23 @@ class Convolution(nn.Module):
     """A convolution and ELU, or ReLU."""
 
     def __init__(
-        self, c_in: int, c_out: int, kernel: int, stride: int, dilation: int, padding: Padding, rectify: bool = False
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        stride: int,
+        dilation: int,
+        padding: Padding,
+        rectify: bool = False,
+        upsample: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = PaddedConv2d(c_in, c_out, kernel, stride, dilation, padding)
+        self.conv = PaddedConv2d(c_in, c_out, kernel, stride, dilation, padding, upsample)
         self.rectify = rectify
         _init(self.conv.conv)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, H, W) to (B, c_out, H / stride, W / stride)."""
+        """(B, c_in, H, W) to (B, c_out, H / stride, W / stride), with `upsample` (B, c_out, 2 H, 2 W)."""
         x = self.conv(x)
         return relu(x) if self.rectify else elu(x, inplace=True)
 

@@ -90,15 +90,23 @@ class GatedConv(nn.Module):
     """A convolution to twice the channels, halved: ELU (or ReLU) of the first half times sigmoid of the second (eq. 2)."""
 
     def __init__(
-        self, c_in: int, c_out: int, kernel: int, stride: int, dilation: int, padding: Padding, rectify: bool = False
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        stride: int,
+        dilation: int,
+        padding: Padding,
+        rectify: bool = False,
+        upsample: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = PaddedConv2d(c_in, 2 * c_out, kernel, stride, dilation, padding)
+        self.conv = PaddedConv2d(c_in, 2 * c_out, kernel, stride, dilation, padding, upsample)
         self.rectify = rectify
         _init(self.conv.conv)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, c_in, H, W) to (B, c_out, H / stride, W / stride)."""
+        """(B, c_in, H, W) to (B, c_out, H / stride, W / stride), with `upsample` (B, c_out, 2 H, 2 W)."""
         feature, gate = contiguous_halves(self.conv(x))
         gated: Tensor = (relu(feature) if self.rectify else elu(feature)) * gate.sigmoid()
         return gated

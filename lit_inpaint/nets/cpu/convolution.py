@@ -28,7 +28,7 @@ class CPUConv2d(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding: Any = self.padding
         if self.padding_mode != "zeros":
-            input, padding = _pad(input, self._reversed_padding_repeated_twice, self.padding_mode), (0, 0)
+            input, padding = pad(input, self._reversed_padding_repeated_twice, self.padding_mode), (0, 0)
         if self._has_few_outputs(input, weight):
             return _convolve_to_few(input, weight, bias, padding)
         if self._is_wide_3x3(input, weight, padding):
@@ -76,7 +76,7 @@ class CPUConvTranspose2d(nn.ConvTranspose2d):
         return output
 
 
-def _pad(input: Tensor, widths: Sequence[int], mode: str) -> Tensor:
+def pad(input: Tensor, widths: Sequence[int], mode: str) -> Tensor:
     """Pad; under autocast on a CPU in the precision of the convolution that follows, not in float32 as torch does."""
     if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return F.pad(input, widths, mode)

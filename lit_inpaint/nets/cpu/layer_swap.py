@@ -13,11 +13,13 @@ from lit_inpaint.nets.cpu.depthwise_convolution import CPUDepthwiseConv2d
 from lit_inpaint.nets.cpu.dropout import CPUDropout
 from lit_inpaint.nets.cpu.instance_norm import CPUInstanceNorm2d
 from lit_inpaint.nets.cpu.partial_convolution import CPUPartialConv2d
+from lit_inpaint.nets.cpu.upsampled_convolution import CPUPaddedConv2d
+from lit_inpaint.nets.padding import PaddedConv2d
 from lit_inpaint.nets.partial_conv import PartialConv2d
 
 
 def use_fast_cpu_layers(module: nn.Module) -> None:
-    """Change the class of convolutions, `nn.InstanceNorm2d`, `nn.Dropout` and `PartialConv2d` layers, in place.
+    """Change the class of convolutions, `nn.InstanceNorm2d`, `nn.Dropout`, `PartialConv2d` and `PaddedConv2d`, in place.
 
     Each layer stays the same object, so parameters, hooks, state-dict keys and parametrizations (spectral norm) stay. The
     forms compute the same function, dropout from other random numbers; on other devices they run torch's own kernels.
@@ -54,6 +56,7 @@ def use_torch_layers(module: nn.Module) -> None:
 
 _PLAIN: dict[type, type[nn.Module]] = {
     CPUPartialConv2d: PartialConv2d,
+    CPUPaddedConv2d: PaddedConv2d,
     CPUInstanceNorm2d: nn.InstanceNorm2d,
     CPUDropout: nn.Dropout,
     CPUConvTranspose2d: nn.ConvTranspose2d,
@@ -65,6 +68,8 @@ _PLAIN: dict[type, type[nn.Module]] = {
 def _fast_form(layer: Any, cls: type) -> type[nn.Module] | None:
     if cls is PartialConv2d:
         return CPUPartialConv2d
+    if cls is PaddedConv2d and layer.upsample:
+        return CPUPaddedConv2d
     if cls is nn.Dropout:
         return CPUDropout
     if cls is nn.InstanceNorm2d and not layer.affine and not layer.track_running_stats:
