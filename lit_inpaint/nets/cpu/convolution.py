@@ -65,15 +65,34 @@ class CPUConv2d(nn.Conv2d):
 
 
 class CPUConvTranspose2d(nn.ConvTranspose2d):
-    """`nn.ConvTranspose2d` with one group; computes the weight gradient in NCHW where that is faster."""
+    """`nn.ConvTranspose2d` with one group; few output channels and the weight gradient have faster forms."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, C, H, W) to (B, C', H', W')."""
-        if not _has_slow_weight_gradient(input, self.weight) or output_size is not None or any(self.output_padding):
+        if output_size is not None or any(self.output_padding):
             return super().forward(input, output_size)
+        if self._has_few_outputs(input):
+            # Without a stride it is a convolution with the kernel turned by 180 degrees.
+            padding: Any = self.padding
+            margins = (self.kernel_size[0] - 1 - padding[0], self.kernel_size[1] - 1 - padding[1])
+            return _convolve_to_few(input, self.weight.flip(2, 3).transpose(0, 1), self.bias, margins)
+        if not _has_slow_weight_gradient(input, self.weight):
+            return super().forward(input)
         arguments = (self.stride, self.padding, self.dilation, True)
         output: Tensor = _NCHWWeightGradient.apply(input, self.weight, self.bias, *arguments)
         return output
+
+    def _has_few_outputs(self, input: Tensor) -> bool:
+        return (
+            input.device.type == "cpu"
+            and input.ndim == 4
+            and self.out_channels <= _FEW
+            and self.kernel_size[0] > 1
+            and self.stride == self.dilation == (1, 1)
+            and all(int(margin) < side for margin, side in zip(self.padding, self.kernel_size, strict=True))
+            and not self.weight.is_contiguous()
+            and not torch.compiler.is_compiling()
+        )
 
 
 def pad(input: Tensor, widths: Sequence[int], mode: str) -> Tensor:

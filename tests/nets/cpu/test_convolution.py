@@ -125,3 +125,20 @@ def test_nchw() -> None:
         x = torch.randn(2, channels, 5, 7).contiguous(memory_format=torch.channels_last)
         assert nchw(x).is_contiguous()
         assert torch.equal(nchw(x), x)
+
+
+def test_transposed_convolution_to_few_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    to_few = convolution._convolve_to_few
+    monkeypatch.setattr(convolution, "_convolve_to_few", lambda *arguments: used.append(True) or to_few(*arguments))
+    torch.manual_seed(0)
+    layer = nn.ConvTranspose2d(16, 3, (5, 4), padding=(2, 1)).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 16, 9, 8)
+    expected = layer(x)
+    wanted = torch.autograd.grad(expected.square().sum(), [*layer.parameters()])
+    use_fast_cpu_layers(layer)
+    output = layer(x)
+    assert used
+    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
+    found = torch.autograd.grad(output.square().sum(), [*layer.parameters()])
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-3)
