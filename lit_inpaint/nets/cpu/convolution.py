@@ -83,13 +83,14 @@ class CPUConvTranspose2d(nn.ConvTranspose2d):
         return output
 
     def _has_few_outputs(self, input: Tensor) -> bool:
+        padding: Any = self.padding
         return (
             input.device.type == "cpu"
             and input.ndim == 4
             and self.out_channels <= _FEW
             and self.kernel_size[0] > 1
             and self.stride == self.dilation == (1, 1)
-            and all(int(margin) < side for margin, side in zip(self.padding, self.kernel_size, strict=True))
+            and all(margin < side for margin, side in zip(padding, self.kernel_size, strict=True))
             and not self.weight.is_contiguous()
             and not torch.compiler.is_compiling()
         )
