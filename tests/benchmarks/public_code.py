@@ -20,7 +20,8 @@ Each implementation runs in a process of its own; the two run interleaved, and e
 time. The public code runs unchanged, in float32, even if lit_inpaint runs under bfloat16 autocast. lit_inpaint runs as in
 training and evaluation: with channels-last weights and with freed memory kept. Inference runs in evaluation mode; training is
 forward and backward in training mode, without a feature extractor or an optimizer. Weights, images, masks and tolerance are
-those of the parity tests; with another batch size, each sample has a mask of its own.
+those of the parity tests; with another batch size, each sample has a mask of its own,
+except DeepFill's.
 """
 
 import argparse
@@ -175,11 +176,13 @@ def run_lit_inpaint_deepgin(model: Inpainter, image: Tensor, mask: Tensor) -> li
 
 
 def run_deepfill(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
+    mask = mask[:1].expand_as(mask)  # the port's attention uses the first one for all samples
     emptied, ones = (2 * image - 1) * (1 - mask), torch.ones_like(mask)
     return [(output + 1) / 2 for output in network(torch.cat([emptied, ones, mask], dim=1), mask)]
 
 
 def run_lit_inpaint_deepfill(model: Inpainter, image: Tensor, mask: Tensor) -> list[Tensor]:
+    mask = mask[:1].expand_as(mask)
     prediction = model(image, mask)
     return [prediction.stages["coarse"], prediction.image]
 
