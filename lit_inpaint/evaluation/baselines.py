@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lit_inpaint.errors import UserError, did_you_mean
 from lit_inpaint.types import composite
@@ -215,8 +216,16 @@ def missing_package(name: str) -> str | None:
 
 
 def _with_opencv(image: Tensor, mask: Tensor, method: int) -> Tensor:
-    """Apply `cv2.inpaint` to each image."""
-    return _with_uint8(image, mask, lambda pixels, hole: cv2.inpaint(pixels, hole, _RADIUS, method))
+    """Apply `cv2.inpaint` to each image.
+
+    A single row or column is doubled: for these, OpenCV 4.10 to 5.0 reads memory beyond the image.
+    """
+    height, width = mask.shape[2:]
+    more = (0, int(width == 1), 0, int(height == 1))
+    if any(more):
+        image, mask = pad(image, more, mode="replicate"), pad(mask, more, mode="replicate")
+    filled = _with_uint8(image, mask, lambda pixels, hole: cv2.inpaint(pixels, hole, _RADIUS, method))
+    return filled[..., :height, :width]
 
 
 def _with_uint8(image: Tensor, mask: Tensor, fill: Callable[[Pixels, Pixels], NDArray[Any]]) -> Tensor:

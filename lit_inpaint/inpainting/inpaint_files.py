@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
 
 import torch
@@ -24,7 +25,9 @@ from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.inpainting.inpaint_image import fill_array
 from lit_inpaint.inpainting.strategies import Filler
+from lit_inpaint.storage.image_decode import MAX_FILE_BYTES
 from lit_inpaint.storage.image_files import read_png_text, write_image_file
+from lit_inpaint.storage.regular_file import open_regular_file
 from lit_inpaint.visualization.progress_bar import progress_bar
 
 DIGEST = "lit_inpaint"
@@ -107,7 +110,7 @@ def _memory_errors(filler: Filler, pair: InpaintInput, shape: tuple[int, int]) -
 
 def _digest_file(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with BufferedReader(open_regular_file(path, MAX_FILE_BYTES)) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror})") from error

@@ -44,6 +44,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UserError:
         raise
+    except PermissionError as error:
+        raise UserError(f"cannot read {path} ({error.strerror})") from error
     except Exception as error:  # an unpickler reads any bytes as instructions and may fail with any exception
         text = str(error).partition("\n")[0].split(". ")[0]
         reason = type(error).__name__ if not text or text.isdecimal() else text

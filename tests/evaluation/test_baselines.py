@@ -58,6 +58,16 @@ def test_find_baselines() -> None:
         find_method("telia")
 
 
+@pytest.mark.parametrize("function", [telea, navier_stokes])
+def test_a_single_row_or_column_is_filled_from_its_own_pixels(function: Baseline) -> None:
+    rng = torch.Generator().manual_seed(0)
+    row, mask = torch.rand(1, 3, 1, 34, generator=rng), (torch.rand(1, 1, 1, 34, generator=rng) < 0.3).float()
+    expected = function(row.repeat(1, 1, 2, 1), mask.repeat(1, 1, 2, 1))[:, :, :1]
+    assert torch.equal(function(row, mask), expected)
+    expected = function(row.mT.repeat(1, 1, 1, 2), mask.mT.repeat(1, 1, 1, 2))[..., :1]
+    assert torch.equal(function(row.mT, mask.mT), expected)
+
+
 def test_missing_packages_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("lit_inpaint.evaluation.baselines.find_spec", lambda name: None)
     monkeypatch.delattr(cv2, "xphoto", raising=False)
