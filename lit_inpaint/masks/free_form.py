@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from random import Random
 
@@ -54,18 +55,15 @@ class FreeForm(NumpyMaskSource):
     def sample_uint8(self, size: tuple[int, int], rng: torch.Generator) -> NDArray[np.uint8]:
         """Draw one mask (H, W), 1 = hole, never empty."""
         py_rng = python_rng(rng)
-        height, width = size
-        mask = np.zeros(size, np.uint8)
-        canvas = Image.frombuffer("L", (width, height), mask, "raw", "L", 0, 1)
-        canvas.readonly = 0  # so that Pillow draws into `mask`, not into a copy
-        brush = ImageDraw.Draw(canvas)
-        min_width, max_width = (max(1, round(fraction * min(size))) for fraction in self.width)
+        canvas = _canvas(size)
+        side = min(size)
+        min_width, max_width = max(1, round(self.width[0] * side)), max(1, round(self.width[1] * side))
         for _ in range(py_rng.randint(*self.strokes)):
-            _draw_stroke(brush, self._vertices(size, py_rng), py_rng.randint(min_width, max_width))
+            _draw_stroke(canvas.brush, self._vertices(size, py_rng), py_rng.randint(min_width, max_width))
         vertical, horizontal = py_rng.random() < 0.5, py_rng.random() < 0.5
         if vertical or horizontal:
-            return np.asarray(cv2.flip(mask, _FLIP_CODES[vertical, horizontal]), np.uint8)
-        return mask
+            return np.asarray(cv2.flip(canvas.pixels, _FLIP_CODES[vertical, horizontal]), np.uint8)
+        return canvas.pixels.copy()
 
     def _vertices(self, size: tuple[int, int], py_rng: Random) -> list[tuple[int, int]]:
         """Draw the vertices (x, y) of one stroke in whole pixels; each segment starts at one, as in the public code."""
@@ -75,13 +73,14 @@ class FreeForm(NumpyMaskSource):
         angle_range = _MEAN_ANGLE + py_rng.uniform(0, _ANGLE_RANGE) - min_angle
         x, y = py_rng.randrange(width), py_rng.randrange(height)
         points = [(x, y)]
-        sign = -1
+        sign, longest, deviation = -1, 2 * mean, mean / 2
+        draw, gauss, cos, sin = py_rng.random, py_rng.gauss, math.cos, math.sin
         for _ in range(py_rng.randint(*self.steps)):
-            angle = (min_angle + angle_range * py_rng.random()) * sign  # the formula of Random.uniform, without the call
-            length = py_rng.gauss(mean, mean / 2)
-            length = 0.0 if length < 0 else 2 * mean if length > 2 * mean else length
+            angle = (min_angle + angle_range * draw()) * sign  # the formula of Random.uniform, without the call
+            length = gauss(mean, deviation)
+            length = 0.0 if length < 0 else longest if length > longest else length
             # Truncation rounds toward 0, so truncating before clamping gives the same vertex.
-            x, y = int(x + length * math.cos(angle)), int(y + length * math.sin(angle))
+            x, y = int(x + length * cos(angle)), int(y + length * sin(angle))
             x = 0 if x < 0 else width if x > width else x
             y = 0 if y < 0 else height if y > height else y
             points.append((x, y))
@@ -89,9 +88,32 @@ class FreeForm(NumpyMaskSource):
         return points
 
 
+class _Canvas:
+    """An array that Pillow draws into."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.pixels = np.zeros(size, np.uint8)
+        canvas = Image.frombuffer("L", size[::-1], self.pixels, "raw", "L", 0, 1)
+        canvas.readonly = 0  # so that Pillow draws into `pixels`, not into a copy
+        self.brush = ImageDraw.Draw(canvas)
+
+
+_canvases = threading.local()
+
+
+def _canvas(size: tuple[int, int]) -> _Canvas:
+    """Return this thread's canvas, emptied; making a new one takes as long as drawing half a stroke."""
+    kept: _Canvas | None = getattr(_canvases, "kept", None)
+    if kept is None or kept.pixels.shape != size:
+        kept = _canvases.kept = _Canvas(size)
+    kept.pixels.fill(0)
+    return kept
+
+
 def _draw_stroke(brush: ImageDraw.ImageDraw, points: list[tuple[int, int]], width: int) -> None:
     """Draw one stroke of ones. Pillow's lines have exactly `width` pixels; OpenCV's are 1 or 2 pixels wider."""
     brush.line(points, fill=1, width=width)
+    ellipse = brush.draw.draw_ellipse  # without the lookup of the color, which takes longer than the drawing
+    to_left, to_right = width // 2, width - 1 - width // 2
     for x, y in points:  # round corners and ends
-        left, top = x - width // 2, y - width // 2
-        brush.ellipse((left, top, left + width - 1, top + width - 1), fill=1)
+        ellipse((x - to_left, y - to_left, x + to_right, y + to_right), 1, 1)

@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/settings.py [--papers LPINet …] [--size 64] [--batch 2] [--rounds 3] […]
 
 Each variant is a process of its own, and differs in one setting from what `fit` does by default. The processes measure one
-after the other, several times; a number is the median ratio of their processor times, above 1 if the setting is
-faster. "Training" is
-forward and backward of the generator. The seconds of a compilation are processor time, compilers included.
+after the other, several times; a number is the median ratio of their processor times, above 1 if the setting is faster.
+"Training" is forward and backward of the generator. The seconds of a compilation are processor time, compilers included and
+nothing kept from earlier compilations. `--output` receives each network's line as soon as it is measured.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
 
 import torch
 

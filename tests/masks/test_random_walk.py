@@ -9,32 +9,49 @@ import torch
 
 from lit_inpaint.masks import RandomWalk, random_walk
 from lit_inpaint.masks.base import random_bits
-from lit_inpaint.masks.random_walk import _walk
+from lit_inpaint.masks.random_walk import _REACH, _fold_margins, _walk
+
+MOVES = {0: (1, 0), 1: (-1, 0), 2: (0, 1), 3: (0, -1)}
 
 
-@pytest.mark.parametrize("side", [1, 2, 5, 16])
-def test_reflected_walk_equals_a_walk_that_stops_at_the_borders(side: int) -> None:
-    """Compare with a plain loop, whose moves have the opposite sign on reflected intervals, which only the past decides."""
+def walk_step_by_step(position: list[int], words: np.ndarray, steps: int, side: int) -> tuple[set[tuple[int, int]], list[int]]:
+    """Walk in a plain loop; moves have the opposite sign on reflected intervals, which only the past decides."""
+    place, unreflected, visited = list(position), list(position), set()
+    moves = [word >> 2 * k & 3 for word in words.T.flatten().tolist() for k in range(4)]
+    for done, move in enumerate(moves):
+        for axis, step in enumerate(MOVES[move]):
+            sign = -1 if unreflected[axis] // side % 2 else 1
+            place[axis] = min(max(place[axis] + sign * step, 0), side - 1)
+            unreflected[axis] += step
+        if done < steps:
+            visited.add((place[1], place[0]))
+    return visited, [coordinate % (2 * side) for coordinate in unreflected]
+
+
+@pytest.mark.parametrize("side", [1, 2, 5, 15, 16, 17, 40])
+@pytest.mark.parametrize("missing", [0, 1, 6, 15])
+def test_reflected_walk_equals_a_walk_that_stops_at_the_borders(side: int, missing: int) -> None:
     rng = np.random.default_rng(side)
-    moves = rng.integers(-1, 2, 3000).astype(np.int8)
-    start = int(rng.integers(side))
-    found, last = _walk(start, moves, side)
-    position, unreflected, expected = start, start, []
-    for move in moves.tolist():
-        reflected = (unreflected // side) % 2 == 1
-        position = min(max(position + (-move if reflected else move), 0), side - 1)
-        unreflected += move
-        expected.append(position)
-    assert found.tolist() == expected
-    assert last == unreflected % (2 * side)
+    for groups in (1, 2, 60):
+        words = rng.integers(0, 256, (_REACH // 4, groups)).astype(np.uint8)
+        position = [int(rng.integers(side)) for _ in range(2)]
+        grid = torch.zeros((side + 2 * _REACH,) * 2, dtype=torch.uint8)
+        last = _walk(position, words, groups * _REACH - missing, grid)
+        found = _fold_margins(_fold_margins(grid.numpy()).T).T
+        visited, expected = walk_step_by_step(position, words, groups * _REACH - missing, side)
+        assert found.shape == (side, side)
+        assert set(zip(*(axis.tolist() for axis in found.nonzero()), strict=True)) == visited
+        assert last == expected
 
 
-def test_chunks_of_a_walk_join() -> None:
-    moves = np.random.default_rng(0).integers(-1, 2, 1000).astype(np.int8)
-    whole, _ = _walk(3, moves, 7)
-    first, unreflected = _walk(3, moves[:400], 7)
-    rest, _ = _walk(unreflected, moves[400:], 7)
-    assert np.array_equal(whole, np.concatenate([first, rest]))
+def test_walk_continues_where_it_stopped() -> None:
+    words = np.random.default_rng(0).integers(0, 256, (_REACH // 4, 80)).astype(np.uint8)
+    whole, parts = (torch.zeros((20 + 2 * _REACH,) * 2, dtype=torch.uint8) for _ in range(2))
+    end = _walk([3, 8], words, 80 * _REACH, whole)
+    middle = _walk([3, 8], words[:, :30], 30 * _REACH, parts)
+    assert _walk(middle, words[:, 30:], 50 * _REACH, parts) == end
+    folded, joined = (_fold_margins(_fold_margins(grid.numpy()).T) for grid in (whole, parts))
+    assert np.array_equal(folded, joined)
 
 
 def test_track_is_connected_and_has_the_given_length() -> None:
@@ -46,11 +63,11 @@ def test_track_is_connected_and_has_the_given_length() -> None:
 
 
 def test_next_chunk_continues_the_walk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(random_walk, "_CHUNK", 5)
-    for seed in range(10):
-        mask = RandomWalk(canvas=256, steps=4000).sample_uint8((256, 256), torch.Generator().manual_seed(seed))
+    monkeypatch.setattr(random_walk, "_CHUNK", _REACH)
+    for seed in range(5):
+        mask = RandomWalk(canvas=256, steps=8000).sample_uint8((256, 256), torch.Generator().manual_seed(seed))
         assert cv2.connectedComponents(mask, connectivity=4)[0] == 2
-        assert min(np.ptp(indices) for indices in np.nonzero(mask)) > 10  # restarted, chunks would reach 5 to either side
+        assert min(np.ptp(indices) for indices in np.nonzero(mask)) > 2 * _REACH  # restarted, chunks reach so far
 
 
 def test_walks_are_symmetric_and_reach_every_pixel() -> None:
