@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lit_inpaint.errors import UserError
-from lit_inpaint.masks.base import NumpyMaskSource, python_rng, require_range
+from lit_inpaint.masks.base import NumpyMaskSource, python_rng, randint, require_range
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,17 @@ class Boxes(NumpyMaskSource):
         """Draw one mask (H, W), 1 = hole; empty if the number of boxes drawn is 0."""
         py_rng = python_rng(rng)
         mask = np.zeros(size, np.uint8)
-        for _ in range(py_rng.randint(*self.count)):
-            rows, columns = (self._span(length, py_rng) for length in size)
-            mask[rows, columns] = 1
+        height, width = size
+        for _ in range(randint(py_rng, *self.count)):
+            rows = self._span(height, py_rng)
+            mask[rows, self._span(width, py_rng)] = 1
         return mask
 
     def _span(self, length: int, py_rng: Random) -> slice:
         """Draw an interval of an axis of `length` pixels: at least 1 pixel, inside the margins."""
         margin = min(round(self.margin * length), (length - 1) // 2)
         room = length - 2 * margin
-        min_side, max_side = (min(max(1, round(fraction * length)), room) for fraction in self.side)
-        side = py_rng.randint(min_side, max_side)
-        start = margin + py_rng.randint(0, room - side)
+        min_side, max_side = self.side
+        side = randint(py_rng, min(max(1, round(min_side * length)), room), min(max(1, round(max_side * length)), room))
+        start = margin + randint(py_rng, 0, room - side)
         return slice(start, start + side)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from lit_inpaint.errors import UserError
-from lit_inpaint.masks.base import NumpyMaskSource, python_rng, require_range
+from lit_inpaint.masks.base import NumpyMaskSource, python_rng, randint, require_range
 
 _MEAN_ANGLE = 2 * math.pi / 5
 _ANGLE_RANGE = 2 * math.pi / 15
@@ -58,8 +58,8 @@ class FreeForm(NumpyMaskSource):
         canvas = _canvas(size)
         side = min(size)
         min_width, max_width = max(1, round(self.width[0] * side)), max(1, round(self.width[1] * side))
-        for _ in range(py_rng.randint(*self.strokes)):
-            _draw_stroke(canvas.brush, self._vertices(size, py_rng), py_rng.randint(min_width, max_width))
+        for _ in range(randint(py_rng, *self.strokes)):
+            _draw_stroke(canvas.brush, self._vertices(size, py_rng), randint(py_rng, min_width, max_width))
         vertical, horizontal = py_rng.random() < 0.5, py_rng.random() < 0.5
         if vertical or horizontal:
             return np.asarray(cv2.flip(canvas.pixels, _FLIP_CODES[vertical, horizontal]), np.uint8)
@@ -71,11 +71,11 @@ class FreeForm(NumpyMaskSource):
         mean = self.step * math.hypot(height, width)
         min_angle = _MEAN_ANGLE - py_rng.uniform(0, _ANGLE_RANGE)
         angle_range = _MEAN_ANGLE + py_rng.uniform(0, _ANGLE_RANGE) - min_angle
-        x, y = py_rng.randrange(width), py_rng.randrange(height)
+        x, y = randint(py_rng, 0, width - 1), randint(py_rng, 0, height - 1)
         points = [(x, y)]
         sign, longest, deviation = -1, 2 * mean, mean / 2
         draw, gauss, cos, sin = py_rng.random, py_rng.gauss, math.cos, math.sin
-        for _ in range(py_rng.randint(*self.steps)):
+        for _ in range(randint(py_rng, *self.steps)):
             angle = (min_angle + angle_range * draw()) * sign  # the formula of Random.uniform, without the call
             length = gauss(mean, deviation)
             length = 0.0 if length < 0 else longest if length > longest else length

@@ -12,9 +12,9 @@ Each DIR is a clone of one of these repositories; the script reads the given com
 
 Both implementations draw masks of 256x256 (random walks: 512x512) in one process on one thread, interleaved. In each round,
 each draws for `--seconds` of processor time, and at least one mask. Prints the median of the rounds' speed ratios, with
-minimum and maximum. lit_inpaint returns float32 tensors, the public code whatever it returns. DeepGIN's automaton calls a
-SciPy function that no longer exists, which enlarged masks by nearest neighbor; Pillow's function, which SciPy called,
-replaces it.
+minimum and maximum. lit_inpaint returns what a loader takes, uint8 arrays, the public code whatever it returns. DeepGIN's
+automaton calls a SciPy function that no longer exists, which enlarged masks by nearest neighbor; Pillow's function, which
+SciPy called, replaces it.
 """
 
 import argparse
@@ -34,6 +34,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
+from lit_inpaint.config.entry_point import tune_malloc
 from lit_inpaint.masks import (
     Boxes,
     CellularAutomaton,
@@ -128,7 +129,7 @@ def masks_per_second(draw: Callable[[], object], seconds: float) -> float:
 def drawing(source: MaskSource, side: int) -> Callable[[], object]:
     """Return a function that draws one mask of `source`."""
     rng = torch.Generator().manual_seed(0)
-    return lambda: source((side, side), rng)
+    return lambda: source.sample_uint8((side, side), rng)
 
 
 def main() -> None:
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.4)
     options = parser.parse_args()
+    tune_malloc()  # as `fit` does
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     random.seed(0)

@@ -19,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -110,14 +111,19 @@ def measure(name: str, size: int, batch: int, rounds: int, seconds: float) -> di
         first = {}
         for _ in range(rounds):
             for variant, pipe in pipes.items():
-                pipe.send(mode)
-                answer = pipe.recv()
+                try:
+                    pipe.send(mode)
+                    answer = pipe.recv()
+                except (EOFError, OSError):
+                    answer = "the process died"
                 if isinstance(answer, str):
                     found[f"{mode} {variant}"] = answer
                 else:
                     times[variant].append(answer[0])
                     first[variant] = max(first.get(variant, 0.0), answer[1])
         default = times["default"]
+        if len(default) < rounds:
+            continue
         found[f"{mode} ms"] = round(1e3 * statistics.median(default), 1)
         for variant in VARIANTS[1:]:
             if len(times[variant]) == rounds:
@@ -127,7 +133,8 @@ def measure(name: str, size: int, batch: int, rounds: int, seconds: float) -> di
         if "compiled" in first:
             found[f"{mode} compilation s"] = round(first["compiled"] - statistics.median(times["compiled"] or [0.0]), 1)
     for pipe in pipes.values():
-        pipe.send("")
+        with suppress(OSError):
+            pipe.send("")
     for process in processes:
         process.join()
     return found
