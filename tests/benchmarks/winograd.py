@@ -49,7 +49,7 @@ def time_shape(c_in: int, c_out: int, side: int, dilation: int, rounds: int) -> 
         return conv2d(x, weight, padding=dilation, dilation=dilation)
 
     def ours() -> Tensor:
-        return winograd.conv3x3(x, weight, None, dilation, dilation)
+        return winograd.convolve(x, weight, None, dilation, dilation)
 
     times = []
     for convolve in (plain, ours):

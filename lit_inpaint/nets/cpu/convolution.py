@@ -1,4 +1,4 @@
-"""Convolutions that are faster on CPUs: those to few channels, wide 3x3 ones, and the weight gradient without AVX-512.
+"""Convolutions that are faster on CPUs: those to few channels, wide 3x3 and 4x4 ones, and the weight gradient without AVX-512.
 
 oneDNN computes 16 output channels at a time (8 without AVX-512), of which a convolution to an RGB image uses 3. Below, each row
 of the kernel has output channels of its own, which are then shifted and added: 2 to 3 times as fast, forward and backward.
@@ -23,7 +23,7 @@ _FEW = 4  # output channels
 
 
 class CPUConv2d(nn.Conv2d):
-    """`nn.Conv2d` with one group; few output channels, wide 3x3 kernels and the weight gradient have faster forms."""
+    """`nn.Conv2d` with one group; few output channels, wide 3x3 and 4x4 kernels and the weight gradient have faster forms."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding: Any = self.padding
@@ -31,22 +31,22 @@ class CPUConv2d(nn.Conv2d):
             input, padding = pad(input, self._reversed_padding_repeated_twice, self.padding_mode), (0, 0)
         if self._has_few_outputs(input, weight):
             return _convolve_to_few(input, weight, bias, padding)
-        if self._is_wide_3x3(input, weight, padding):
-            return winograd.conv3x3(input, weight, bias, padding[0], self.dilation[0])
+        if self._is_wide(input, weight, padding):
+            return winograd.convolve(input, weight, bias, padding[0], self.dilation[0])
         if _has_slow_weight_gradient(input, weight):
             output: Tensor = _NCHWWeightGradient.apply(input, weight, bias, self.stride, padding, self.dilation, False)
             return output
         return F.conv2d(input, weight, bias, self.stride, padding, self.dilation)
 
-    def _is_wide_3x3(self, input: Tensor, weight: Tensor, padding: Any) -> bool:
+    def _is_wide(self, input: Tensor, weight: Tensor, padding: Any) -> bool:
         return (
             input.device.type == "cpu"
             and input.ndim == 4
             and input.dtype == weight.dtype == torch.float32
-            and self.kernel_size == (3, 3)
+            and self.kernel_size in ((3, 3), (4, 4))
             and self.stride == (1, 1)
             and self.dilation[0] == self.dilation[1]
-            and padding[0] == padding[1] <= 2 * self.dilation[0]
+            and padding[0] == padding[1] <= (self.kernel_size[0] - 1) * self.dilation[0]
             and not torch.is_autocast_enabled("cpu")
             and not torch.compiler.is_compiling()
             and winograd.is_faster(input, weight, padding[0], self.dilation[0])

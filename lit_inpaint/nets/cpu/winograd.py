@@ -1,9 +1,14 @@
-"""3x3 convolutions by Winograd's minimal filtering (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015).
+"""3x3 and 4x4 convolutions by Winograd's minimal filtering (Lavin and Gray, "Fast Algorithms for Convolutional Networks").
 
-A tile of 4x4 outputs takes 6x6 = 36 multiplications for each pair of channels instead of 144: input tiles and kernels are
-evaluated at 6x6 points, multiplied point by point, which is one matrix product over channels for each point, and transformed
-back. A wide convolution in oneDNN runs at the peak of the processor, so only fewer multiplications make it faster. Rounding
-errors (standard deviation) are 1.5 times those of oneDNN with the points below, 3 times with the usual 0, 1, -1, 2, -2.
+A tile of 4x4 outputs of a 3x3 kernel takes 6x6 = 36 multiplications for each pair of channels instead of 144, and so does one
+of 3x3 outputs of a 4x4 kernel: input tiles and kernels are evaluated at 6x6 points, multiplied point by point, which is one
+matrix product over channels for each point, and transformed back. A wide convolution in oneDNN runs at the peak of the
+processor, so only fewer multiplications make it faster. Rounding errors (standard deviation) are 1.5 times those of oneDNN with
+the points below, 3 times with the usual 0, 1, -1, 2, -2.
+
+Measured on an AMD EPYC (Zen 4), and not used: 5x5 outputs of 2x2 kernels, to which convolutions and transposed convolutions of
+stride 2 can be brought, are no faster: transforms take the time saved. In bfloat16 the outputs' errors would be 1.8
+times those of oneDNN with 2x2 outputs of a 3x3 kernel, and 4.2 times with 4x4 outputs.
 """
 
 from __future__ import annotations
@@ -17,8 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-_OUTPUTS, _TAPS = 4, 3
-_INPUTS = _OUTPUTS + _TAPS - 1
+_INPUTS = 6  # side of an input tile
 _POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # and infinity
 
 _MIN_CHANNELS = 96
@@ -31,12 +35,12 @@ class _Transforms(NamedTuple):
     """Matrices that act on flattened tiles."""
 
     input: Tensor  # (36, 36)
-    kernel: Tensor  # (36, 9)
-    output: Tensor  # (16, 36)
+    kernel: Tensor  # (36, 9), or (36, 16) for a 4x4 kernel
+    output: Tensor  # (16, 36), or (9, 36)
 
 
 @cache
-def _transforms(dtype: torch.dtype) -> _Transforms:
+def _transforms(taps: int, dtype: torch.dtype) -> _Transforms:
     """Evaluate polynomials at the points (kernel, and output transposed), and invert the evaluation (input transposed)."""
     powers = torch.tensor(_POINTS, dtype=torch.float64)[:, None] ** torch.arange(_INPUTS)
 
@@ -44,7 +48,7 @@ def _transforms(dtype: torch.dtype) -> _Transforms:
         at_infinity = torch.eye(terms, dtype=torch.float64)[-1:]  # the coefficient of the highest power
         return torch.cat([powers[:, :terms], at_infinity])
 
-    one_dimension = (torch.linalg.inv(evaluation(_INPUTS)).T, evaluation(_TAPS), evaluation(_OUTPUTS).T)
+    one_dimension = (torch.linalg.inv(evaluation(_INPUTS)).T, evaluation(taps), evaluation(_INPUTS + 1 - taps).T)
     return _Transforms(*(torch.kron(matrix, matrix).to(dtype) for matrix in one_dimension))
 
 
@@ -56,28 +60,31 @@ class _Grid(NamedTuple):
     rows: int
     columns: int
     dilation: int
+    side: int  # of a tile of outputs
 
     @classmethod
-    def covering(cls, height: int, width: int, dilation: int) -> _Grid:
-        side = _OUTPUTS * dilation
-        return cls(height, width, -(-height // side), -(-width // side), dilation)
+    def of_convolution(cls, x: Tensor, taps: int, padding: int, dilation: int) -> _Grid:
+        height, width = (side + 2 * padding - (taps - 1) * dilation for side in x.shape[2:])
+        side = _INPUTS + 1 - taps
+        rows, columns = (-(-length // (side * dilation)) for length in (height, width))
+        return cls(height, width, rows, columns, dilation, side)
 
     def cut(self, x: Tensor, padding: int, side: int) -> Tensor:
-        """Cut overlapping tiles, with a distance of 4 pixels: (B, C, H, W) to (tiles, side^2, C)."""
+        """Cut tiles, at the distances of the output's tiles: (B, C, H, W) to (tiles, side^2, C)."""
         batch, channels, height, width = x.shape
-        d, halo = self.dilation, (side - _OUTPUTS) * self.dilation
-        bottom, right = (n * _OUTPUTS * d + halo - padding for n in (self.rows, self.columns))
+        d, halo = self.dilation, (side - self.side) * self.dilation
+        bottom, right = (n * self.side * d + halo - padding for n in (self.rows, self.columns))
         x = pad(x.permute(0, 2, 3, 1), (0, 0, padding, right - width, padding, bottom - height)).contiguous()
         sample, row, column, _ = x.stride()
         sizes = (batch, self.rows, d, self.columns, d, side, side, channels)
-        strides = (sample, _OUTPUTS * d * row, row, _OUTPUTS * d * column, column, d * row, d * column, 1)
+        strides = (sample, self.side * d * row, row, self.side * d * column, column, d * row, d * column, 1)
         return x.as_strided(sizes, strides).reshape(-1, side**2, channels)
 
     def join(self, tiles: Tensor) -> Tensor:
-        """Join tiles of 4x4 pixels (16, tiles, C) to a channels-last map (B, C, H, W)."""
-        d, channels = self.dilation, tiles.shape[2]
-        y = tiles.view(_OUTPUTS, _OUTPUTS, -1, self.rows, d, self.columns, d, channels).permute(2, 3, 0, 4, 5, 1, 6, 7)
-        height, width = (n * _OUTPUTS * d for n in (self.rows, self.columns))
+        """Join tiles of outputs (side^2, tiles, C) to a channels-last map (B, C, H, W)."""
+        d, n, channels = self.dilation, self.side, tiles.shape[2]
+        y = tiles.view(n, n, -1, self.rows, d, self.columns, d, channels).permute(2, 3, 0, 4, 5, 1, 6, 7)
+        height, width = (count * n * d for count in (self.rows, self.columns))
         # No view: the activation that follows may change it in place, which autograd refuses for a view made in a function.
         joined = torch.empty(
             (len(y), channels, height, width), dtype=y.dtype, device=y.device, memory_format=torch.channels_last
@@ -103,37 +110,36 @@ def disabled() -> Iterator[None]:
 
 
 def is_faster(x: Tensor, weight: Tensor, padding: int, dilation: int) -> bool:
-    """Return whether `conv3x3` is faster than oneDNN for these sizes, as measured on an AMD EPYC (Zen 4)."""
+    """Return whether `convolve` is faster than oneDNN for these sizes, as measured on an AMD EPYC (Zen 4)."""
     if _disabled or min(weight.shape[:2]) < _MIN_CHANNELS:
         return False
-    height, width = (side + 2 * (padding - dilation) for side in x.shape[2:])
-    grid = _Grid.covering(height, width, dilation)
+    grid = _Grid.of_convolution(x, weight.shape[2], padding, dilation)
     tiles = grid.rows * grid.columns * dilation**2
     return (
         len(x) * tiles >= _MIN_TILES
         and len(x) * tiles * max(weight.shape[:2]) <= _MAX_NUMBERS
-        and tiles * _OUTPUTS**2 <= _MAX_WASTE * height * width
+        and tiles * grid.side**2 <= _MAX_WASTE * grid.height * grid.width
     )
 
 
-def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, dilation: int) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, dilation: int) -> Tensor:
     """Compute `conv2d(x, weight, bias, padding=padding, dilation=dilation)`.
 
     Args:
         x: (B, C, H, W).
-        weight: (C', C, 3, 3).
+        weight: (C', C, 3, 3) or (C', C, 4, 4).
         bias: (C') or None.
-        padding: at most `2 * dilation`.
+        padding: at most `(k - 1) * dilation`.
         dilation: distance of the taps.
 
     Returns:
         (B, C', H', W'), channels-last.
     """
-    output: Tensor = _Conv3x3.apply(x, weight, bias, padding, dilation)
+    output: Tensor = _Convolution.apply(x, weight, bias, padding, dilation)
     return output
 
 
-class _Conv3x3(torch.autograd.Function):
+class _Convolution(torch.autograd.Function):
     """The convolution; both gradients take 36 multiplications for each tile as well."""
 
     @staticmethod
@@ -149,7 +155,8 @@ class _Conv3x3(torch.autograd.Function):
         padding, dilation = ctx.geometry
         of_input = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
-            of_input = _convolve(gradient, weight.flip(2, 3).transpose(0, 1), 2 * dilation - padding, dilation)
+            reach = (weight.shape[2] - 1) * dilation
+            of_input = _convolve(gradient, weight.flip(2, 3).transpose(0, 1), reach - padding, dilation)
         if ctx.needs_input_grad[1]:
             of_weight = _weight_gradient(gradient, x, weight, padding, dilation)
         if ctx.needs_input_grad[2]:
@@ -158,21 +165,21 @@ class _Conv3x3(torch.autograd.Function):
 
 
 def _convolve(x: Tensor, weight: Tensor, padding: int, dilation: int) -> Tensor:
-    transforms = _transforms(x.dtype)
-    c_out, c_in = weight.shape[:2]
-    kernels = (transforms.kernel @ weight.permute(2, 3, 1, 0).reshape(_TAPS**2, -1)).view(-1, c_in, c_out)
-    height, width = (side + 2 * (padding - dilation) for side in x.shape[2:])
-    grid = _Grid.covering(height, width, dilation)
+    c_out, c_in, taps, _ = weight.shape
+    transforms = _transforms(taps, x.dtype)
+    kernels = (transforms.kernel @ weight.permute(2, 3, 1, 0).reshape(taps**2, -1)).view(-1, c_in, c_out)
+    grid = _Grid.of_convolution(x, taps, padding, dilation)
     points = transforms.input @ grid.cut(x, padding, _INPUTS)  # (tiles, 36, C)
     products = points.transpose(0, 1) @ kernels  # (36, tiles, C')
-    return grid.join((transforms.output @ products.flatten(1)).view(_OUTPUTS**2, -1, c_out))
+    return grid.join((transforms.output @ products.flatten(1)).view(grid.side**2, -1, c_out))
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, padding: int, dilation: int) -> Tensor:
-    transforms = _transforms(x.dtype)
-    grid = _Grid.covering(gradient.shape[2], gradient.shape[3], dilation)
+    taps = weight.shape[2]
+    transforms = _transforms(taps, x.dtype)
+    grid = _Grid.of_convolution(x, taps, padding, dilation)
     points = transforms.input @ grid.cut(x, padding, _INPUTS)
-    products = transforms.output.T @ grid.cut(gradient, 0, _OUTPUTS)
+    products = transforms.output.T @ grid.cut(gradient, 0, grid.side)
     kernels = points.permute(1, 2, 0) @ products.transpose(0, 1)  # (36, C, C')
-    taps = (transforms.kernel.T @ kernels.flatten(1)).view(_TAPS, _TAPS, *kernels.shape[1:])
-    return torch.empty_like(weight).copy_(taps.permute(3, 2, 0, 1))
+    of_taps = (transforms.kernel.T @ kernels.flatten(1)).view(taps, taps, *kernels.shape[1:])
+    return torch.empty_like(weight).copy_(of_taps.permute(3, 2, 0, 1))
