@@ -278,8 +278,9 @@ def test_networks_differ_in_the_generator_alone(name: str) -> None:
 
 def test_every_paper_has_its_network_in_the_benchmark() -> None:
     found = {load_experiment(name)["model"]["init_args"]["network"]["class_path"].rpartition(".")[2] for name in NETWORKS}
-    # Context Encoder fills centers only; EdgeConnect needs edges of a network of its own.
-    assert found == {*papers.__all__} - {"ContextEncoder", "EdgeConnect"}
+    # Context Encoder fills centers only; EdgeConnect needs edges of a network of its own; DeepFill v1's clamped output gets no
+    # gradient once it is saturated, as it is after 50 batches at this learning rate.
+    assert found == {*papers.__all__} - {"ContextEncoder", "DeepFillV1", "EdgeConnect"}
 
 
 def test_a_network_of_the_benchmark_trains(images: Path, tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ the area.
 "overfit" prints the PSNR of the composites over the whole image, averaged over the batch, in evaluation mode. Options change
 the settings of the papers: `--papers lpi_net --model.weights.adversarial 0` shows how well the network fits without one of
 its losses. "time" runs the papers interleaved in one process, so that other load on the machine affects all of them alike; it
-prints medians over all steps.
+prints medians over all steps, and, with one paper, by how much its steps make the process grow. Names such as networks/pconv stand for
+the files of that folder.
 """
 
 import argparse
+import resource
 import statistics
 import time
 from collections.abc import Sequence
@@ -34,7 +36,9 @@ from lit_inpaint.metrics import psnr
 from lit_inpaint.types import Batch
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "benchmark"
-PAPERS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "defaults")
+FILES = [path for path in FOLDER.rglob("*.yaml") if path.stem not in ("defaults", "shipped")]
+NAMES = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FILES)
+PAPERS = [name for name in NAMES if "/" not in name and name != "context_encoder"]
 REPORTED = (100, 200, 300, 400, 500)
 
 
@@ -63,6 +67,8 @@ def make(paper: str, settings: Sequence[str] = ()) -> Inpainter:
     arguments = config["model"]["init_args"]
     if paper == "deepgin":  # only the stage with both players: the warm-up is for long runs
         arguments["stages"] = [{key: value for key, value in arguments["stages"][-1].items() if key != "iterations"}]
+    if paper == "pconv":  # without VGG's weights
+        arguments["weights"] = {"perceptual": 0.0, "style": 0.0}
     checked = check(override(config, settings))
     model: Inpainter = build(Namespace(model=checked.model)).model
     return model
@@ -97,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mode", choices=("overfit", "time"))
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--papers", nargs="+", choices=PAPERS, default=PAPERS)
+    parser.add_argument("--papers", nargs="+", choices=NAMES, default=PAPERS)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--samples", type=int)
     parser.add_argument("--size", type=int, default=64)
@@ -115,8 +121,9 @@ def main() -> None:
             torch.manual_seed(0)
             model = make(paper, settings)
             psnr_at = train(model, batch, steps).psnr
-            print(f"{paper:10}" + "".join(f"  {step}: {value:5.2f} dB" for step, value in psnr_at.items()), flush=True)
+            print(f"{paper:22}" + "".join(f"  {step}: {value:5.2f} dB" for step, value in psnr_at.items()), flush=True)
         return
+    before = peak()
     seconds: dict[str, list[float]] = {paper: [] for paper in options.papers}
     for _ in range(options.rounds):
         for paper, times in seconds.items():
@@ -124,7 +131,14 @@ def main() -> None:
             times += [b - a for a, b in pairwise(starts)][2:]
     for paper, times in seconds.items():
         parameters = sum(p.numel() for p in make(paper).generator.parameters())
-        print(f"{paper:10} {parameters:>12,} parameters  {statistics.median(times):.3f} s a step (n = {len(times)})")
+        print(f"{paper:22} {parameters:>12,} parameters  {statistics.median(times):.3f} s a step (n = {len(times)})")
+    if len(seconds) == 1:
+        print(f"the process grew by {peak() - before:.0f} MiB")
+
+
+def peak() -> float:
+    """Return the largest resident set so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":
