@@ -46,7 +46,12 @@ def dilated(layer: Layer, width: int, dilations: tuple[int, ...]) -> list[nn.Mod
 def decoder(layer: Layer, c_in: int, width: int) -> list[nn.Module]:
     """Six convolutions, from `c_in` over 4 `width` to `width` / 2 channels, with two upsamplings by 2 in between."""
     widths = (c_in, 4 * width, 4 * width, 2 * width, 2 * width, width, width // 2)
-    return [layer(a, b, 3, 1, 1, upsample=number in (2, 4)) for number, (a, b) in enumerate(pairwise(widths))]
+    layers: list[nn.Module] = []
+    for number, (a, b) in enumerate(pairwise(widths)):
+        upsample = number in (2, 4)
+        # In front of an upsampling layer: checkpoints number the layers as when upsampling was one of its own.
+        layers += [nn.Identity()] * upsample + [layer(a, b, 3, 1, 1, upsample=upsample)]
+    return layers
 
 
 class TwoStageNetworks(nn.Module):
