@@ -104,6 +104,7 @@ _OPTIONAL: dict[str, type] = {
 """Types of a checkpoint's entries, by their keys from the outside in."""
 
 
+_MAX_REASON = 300
 _MAX_UNSTORED = 2**28
 """Parameters that a network may have beyond twice those stored: networks of a training that model folders do not hold."""
 
@@ -192,6 +193,7 @@ def rebuild(content: dict[str, Any], path: str | Path, ema: bool = True) -> Inpa
             model.generator.load_state_dict(weights)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:  # not all expect values that are no tensors
         reason = str(error).splitlines()[-1].strip()
+        reason = reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]} …"  # it may name a thousand weights
         raise UserError(f"the weights in {path} do not fit {description['paper']}: {reason}") from error
     if broken := [name for name, value in model.generator.state_dict().items() if not _is_finite(value)]:
         raise UserError(f"the weights in {path} are not finite ({broken[0]} has NaN or infinity); name an earlier checkpoint")

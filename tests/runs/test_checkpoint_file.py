@@ -259,6 +259,10 @@ def test_weights_that_do_not_fit(tamper: Tamper) -> None:
     assert "do not fit lit_inpaint.papers.lpi_net.LPINet" in message
     assert "generator.to_rgb.bias" in message
     assert "generator.to_rgb.bias" in tamper(lambda c: c["state_dict"].pop("generator.to_rgb.bias"))
+    names = [f"generator.extra{number}" for number in range(100)]
+    message = tamper(lambda c: c["state_dict"].update(dict.fromkeys(names, torch.zeros(1))))
+    assert "generator.extra0" in message
+    assert "extra99" not in message
     assert "generator.extra" in tamper(lambda c: c["state_dict"].update({"generator.extra": torch.zeros(1)}))
     wrong = {"GeneratorEMA": {"weights": {"to_rgb.bias": torch.zeros(3)}}}
     assert "do not fit" in tamper(lambda c: c["callbacks"].update(wrong))
