@@ -99,7 +99,8 @@ def _pad_in_graph(image: Tensor, mask: Tensor, multiple: int, min_side: int, mod
 
 def _mirrored(side: int, more: int, device: torch.device) -> Tensor:
     """Return (side + more,) indices that run forth and back over `side` pixels."""
-    index = torch.arange(side + more, device=device) % (2 * side)
+    period = torch.full((), 2 * side, dtype=torch.int64, device=device)  # as a tensor: ONNX has no remainder by a free number
+    index = torch.arange(side + more, device=device).remainder(period)
     return torch.minimum(index, 2 * side - 1 - index)
 
 

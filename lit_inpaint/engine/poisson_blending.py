@@ -17,6 +17,10 @@ def poisson_blend(image: Tensor, prediction: Tensor, mask: Tensor) -> Tensor:
     that is wrong by a constant becomes right. At the border of the image nothing is prescribed. A hole without known neighbors
     keeps the prediction. Unlike OpenCV's `seamlessClone`, this works for holes of any shape, also at the border.
 
+    The correction is the prediction's error around the hole. That gained 0.2 to 1.9 dB in holes for GLCIC, LaMa, PConv and
+    DeepFill v2 (8 photographs at 64 pixels, three kinds of masks), and lost up to 2.2 dB for WaveMix, whose known pixels are
+    arbitrary. The step across the border in its place gained up to 3.9 dB there, but up to 0.2 dB less elsewhere.
+
     Args:
         image: (B, 3, H, W) in [0, 1]; what its holes hold is ignored.
         prediction: (B, 3, H, W).

@@ -70,6 +70,7 @@ def _cos_and_sin(size: int, rows: int, columns: int, like: Tensor) -> tuple[Tens
         Two matrices (rows, columns).
     """
     i, j = (torch.arange(count, device=like.device) for count in (rows, columns))
-    angle = (i[:, None] * j % size).double() * (2 * math.pi) / size
+    turn = torch.full((), size, dtype=torch.int64, device=like.device)  # as a tensor: ONNX has no remainder by a free number
+    angle = (i[:, None] * j).remainder(turn).double() * (2 * math.pi) / size
     norm = torch.full((), size, dtype=torch.float64, device=like.device).rsqrt()
     return (angle.cos() * norm).to(like.dtype), (angle.sin() * norm).to(like.dtype)
