@@ -59,6 +59,7 @@ from lit_inpaint.engine.any_size import crop, pad_to_multiple
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.losses.ssim import ssim_loss
+from lit_inpaint.nets.dropout import Dropout
 from lit_inpaint.nets.haar import haar
 from lit_inpaint.official_weights import wavemix as official_weights
 from lit_inpaint.official_weights.renaming import reject_discriminator
@@ -104,7 +105,7 @@ class WaveMixBlock(nn.Module):
         self.feed_forward = nn.Sequential(
             nn.Conv2d(width, expansion * width, 1),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Conv2d(expansion * width, width, 1),
             nn.Identity() if wavepaint else nn.BatchNorm2d(width),
         )

@@ -1,4 +1,4 @@
-"""Swap convolutions, instance norms and dropout of a network for their faster CPU forms."""
+"""Swap convolutions and instance norms of a network for their faster CPU forms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from lit_inpaint.nets.cpu.convolution import CPUConv2d, CPUConvTranspose2d
 from lit_inpaint.nets.cpu.depthwise_convolution import CPUDepthwiseConv2d
-from lit_inpaint.nets.cpu.dropout import CPUDropout
 from lit_inpaint.nets.cpu.instance_norm import CPUInstanceNorm2d
 from lit_inpaint.nets.cpu.partial_convolution import CPUPartialConv2d
 from lit_inpaint.nets.cpu.upsampled_convolution import CPUPaddedConv2d
@@ -19,10 +18,10 @@ from lit_inpaint.nets.partial_conv import PartialConv2d
 
 
 def use_fast_cpu_layers(module: nn.Module) -> None:
-    """Change the class of convolutions, `nn.InstanceNorm2d`, `nn.Dropout`, `PartialConv2d` and `PaddedConv2d`, in place.
+    """Change the class of convolutions, `nn.InstanceNorm2d`, `PartialConv2d` and `PaddedConv2d`, in place.
 
     Each layer stays the same object, so parameters, hooks, state-dict keys and parametrizations (spectral norm) stay. The
-    forms compute the same function, dropout from other random numbers; on other devices they run torch's own kernels.
+    forms compute the same function; on other devices they run torch's own kernels.
     Subclasses of torch's layers keep their class. A second call changes nothing.
 
     Args:
@@ -58,7 +57,6 @@ _PLAIN: dict[type, type[nn.Module]] = {
     CPUPartialConv2d: PartialConv2d,
     CPUPaddedConv2d: PaddedConv2d,
     CPUInstanceNorm2d: nn.InstanceNorm2d,
-    CPUDropout: nn.Dropout,
     CPUConvTranspose2d: nn.ConvTranspose2d,
     CPUConv2d: nn.Conv2d,
     CPUDepthwiseConv2d: nn.Conv2d,
@@ -70,8 +68,6 @@ def _fast_form(layer: Any, cls: type) -> type[nn.Module] | None:
         return CPUPartialConv2d
     if cls is PaddedConv2d and layer.upsample:
         return CPUPaddedConv2d
-    if cls is nn.Dropout:
-        return CPUDropout
     if cls is nn.InstanceNorm2d and not layer.affine and not layer.track_running_stats:
         return CPUInstanceNorm2d
     if cls is nn.ConvTranspose2d and layer.groups == 1:

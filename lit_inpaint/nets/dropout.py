@@ -8,7 +8,7 @@ from torch import Tensor, nn
 _BYTE = 256
 
 
-class CPUDropout(nn.Dropout):
+class Dropout(nn.Dropout):
     """`nn.Dropout`; on a CPU, for probabilities that are multiples of 1/256, from one byte for each number.
 
     It draws from PyTorch's global generator, and other numbers than `nn.Dropout` does.
