@@ -14,7 +14,7 @@ test: $(INSTALLED)  ## run all tests, on the CPU, where results are exact
 
 # Stopped and started again, it goes on where it was. Needed: Tiny ImageNet in data/tiny_imagenet, Oxford's VGG-16 for pconv (its file's
 # head says how to do without).
-NAMES := $(filter-out %defaults %shipped %lpi_net_balanced,$(patsubst experiments/benchmark/%.yaml,%,$(wildcard experiments/benchmark/*.yaml experiments/benchmark/networks/*.yaml)))
+NAMES := $(filter-out %defaults %shipped,$(patsubst experiments/benchmark/%.yaml,%,$(wildcard experiments/benchmark/*.yaml experiments/benchmark/networks/*.yaml)))
 LAST = $(patsubst %,runs/benchmark/%/checkpoints/last.ckpt,$(filter $(1),$(NAMES)))
 EVALUATE := $(BIN)/python -m lit_inpaint.evaluate --protocol lpi --metrics lpips_squeeze fid
 

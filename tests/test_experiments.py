@@ -82,7 +82,6 @@ def test_these_are_all_experiments() -> None:
         "benchmark/glcic",
         "benchmark/lama",
         "benchmark/lpi_net",
-        "benchmark/lpi_net_balanced",
         "benchmark/pconv",
         "benchmark/pepsi",
         "benchmark/shipped",

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/before_after.py --raccoon face.png --output experiments
 
-The raccoon is `scipy.datasets.face()` (1024x768, public domain), saved as a file; scikit-image installs the retina (1411x1411, CC0,
-Mikael Häggström). Scratches and lettering are drawn; the straws in front of the raccoon are in the photograph, and the mask that
-covers them was drawn by hand: the lines of STRAWS. Prints PSNR of all pixels, also of OpenCV's Telea, and seconds.
+The raccoon is `scipy.datasets.face()` (1024x768, public domain), saved as a file. scikit-image installs the retina (1411x1411,
+CC0, Mikael Häggström). Scratches and lettering are drawn. The straws in front of the raccoon are in the photograph; the mask
+that covers them was drawn by hand: the lines of STRAWS. Prints the PSNR of all pixels, also of OpenCV's Telea, and seconds.
 """
 
 import argparse

@@ -10,8 +10,8 @@ the area.
 "overfit" prints the PSNR of the composites over the whole image, averaged over the batch, in evaluation mode. Options change
 the settings of the papers: `--papers lpi_net --model.weights.adversarial 0` shows how well the network fits without one of
 its losses. "time" runs the papers interleaved in one process, so that other load on the machine affects all of them alike; it
-prints medians over all steps, and, with one paper, by how much its steps make the process grow. Names such as networks/pconv stand for
-the files of that folder.
+prints medians over all steps, and, with one paper, by how much its steps make the process grow. Names such as networks/pconv
+stand for the files of that folder.
 """
 
 import argparse
