@@ -29,9 +29,8 @@ def _reflect_in_graph(x: Tensor, padding: int) -> Tensor:
     if all(statically_known_true(side > padding) for side in x.shape[-2:]):
         return pad(x, (padding,) * 4, mode="reflect")
     for dim in (2, 3):
-        period = torch.full(
-            (), 2 * (x.shape[dim] - 1), dtype=torch.int64, device=x.device
-        )  # as a tensor: ONNX has no remainder by a free number
+        # A tensor: ONNX has no remainder by a free number.
+        period = torch.full((), 2 * (x.shape[dim] - 1), dtype=torch.int64, device=x.device)
         index = torch.arange(-padding, x.shape[dim] + padding, device=x.device).remainder(period)
         x = x.index_select(dim, torch.minimum(index, period - index))
     return x
