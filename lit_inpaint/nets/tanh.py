@@ -23,7 +23,7 @@ class _SigmoidTanh(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         y = (2 * x).sigmoid_()
-        torch.add(y.new_tensor(-1.0), y, alpha=2, out=y)
+        torch.add(torch.full((), -1.0, dtype=y.dtype), y, alpha=2, out=y)
         ctx.save_for_backward(y)
         return y
 
