@@ -1,7 +1,7 @@
 """Compare networks with the public code that they follow: speed, and whether the outputs are equal.
 
     python tests/benchmarks/public_code.py --context_encoder DIR --deepfill DIR --edgeconnect DIR --gin DIR --glcic DIR
-        --lama DIR --pconv DIR --wavemix DIR [--only NAME] [--modes MODE ...] [--rounds 5]
+        --lama DIR --pconv DIR --wavemix DIR [--only NAME] [--modes MODE ...] [--compile] [--rounds 5]
 
 Each DIR is a clone of one of these repositories; the script reads the given commit:
 
@@ -22,6 +22,13 @@ training and evaluation: with channels-last weights and with freed memory kept. 
 forward and backward in training mode, without a feature extractor or an optimizer. Weights, images, masks and tolerance are
 those of the parity tests; with another batch size, each sample has a mask of its own,
 except DeepFill's.
+
+`--compile` adds a third process, in which `torch.compile` has compiled the generator, with the weights frozen in inference. The
+seconds of compilation are not in the ratios.
+
+The last line of each network tells what direct convolutions allow: the ratio if the multiplications and additions of the
+network's convolutions and matrix products took all of the time, at the speed of a dense 3x3 convolution of 256 channels.
+Training counts three times those of inference.
 """
 
 import argparse
@@ -40,6 +47,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._inductor import config as inductor
+from torch.utils.flop_counter import FlopCounterMode
 
 from lit_inpaint.config.entry_point import tune_malloc
 from lit_inpaint.engine.inpainter import Inpainter
@@ -273,13 +282,16 @@ def make(name: str, clone: Path | None) -> tuple[Any, Runs]:
     return network, run
 
 
-def work(pipe: Connection, name: str, clone: Path | None, batch: int | None, threads: int) -> None:
-    """Serve one implementation in this process: the public one if `clone` is given. Replies to "outputs" and to modes."""
+def work(pipe: Connection, name: str, clone: Path | None, compiled: bool, batch: int | None, threads: int) -> None:
+    """Serve one implementation in this process, the public one if `clone` is given. See `request` for its questions."""
     case = CASES[name]
     torch.set_num_threads(threads)
     if clone is None:
         tune_malloc()
     network, run = make(name, clone)
+    if compiled:
+        inductor.freezing = True  # in inference; in training the weights stay variables
+        network.generator.compile()
     count = batch or case.batch
     image, mask = parity.image(case.size, batch=count), parity.mask(case.size, batch=count)
     while (request := pipe.recv()) != "end":
@@ -287,6 +299,15 @@ def work(pipe: Connection, name: str, clone: Path | None, batch: int | None, thr
             network.eval()
             with torch.inference_mode():
                 pipe.send([output.numpy() for output in run(network, image, mask)])
+            continue
+        if request == "operations":
+            network.eval()
+            with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+                run(network, image, mask)
+            pipe.send(counter.get_total_flops())
+            continue
+        if request in PEAKS:
+            pipe.send(operations_per_second(PEAKS[request]))
             continue
         phase, precision = request.split()
         training = phase == "training"
@@ -303,7 +324,25 @@ def work(pipe: Connection, name: str, clone: Path | None, batch: int | None, thr
         pipe.send((time.process_time() - start, time.perf_counter() - clock))
 
 
+PEAKS = {"peak float32": torch.float32, "peak bfloat16": torch.bfloat16}
+
+
+def operations_per_second(precision: torch.dtype) -> float:
+    """Measure a dense 3x3 convolution of 256 channels: operations per second of processor time, best of 5."""
+    convolution = nn.Conv2d(256, 256, 3, padding=1).to(precision, memory_format=torch.channels_last)
+    x = torch.rand(2, 256, 64, 64, dtype=precision).contiguous(memory_format=torch.channels_last)
+    seconds = []
+    with torch.inference_mode():
+        convolution(x)
+        for _ in range(5):
+            start = time.process_time()
+            convolution(x)
+            seconds.append(time.process_time() - start)
+    return 2 * 9 * 256 * 256 * 2 * 64 * 64 / min(seconds)
+
+
 def request(pipe: Connection, name: str) -> Any:
+    """Ask for "outputs", the number of "operations", a peak, or the processor time and wall time of a mode."""
     pipe.send(name)
     return pipe.recv()
 
@@ -315,31 +354,40 @@ def median_and_range(values: list[float]) -> str:
 def compare(name: str, clone: Path, modes: list[str], options: argparse.Namespace) -> bool:
     """Print the rows of one network; return whether the outputs are equal."""
     context = multiprocessing.get_context("spawn")
-    pipes, processes = [], []
-    for repository in (clone, None):
-        parent, child = context.Pipe()
-        process = context.Process(target=work, args=(child, name, repository, options.batch, options.threads), daemon=True)
-        process.start()
+    pipes, processes = {}, []
+    for label, repository in {"public": clone, "lit_inpaint": None, **({"compiled": None} if options.compile else {})}.items():
+        pipes[label], child = context.Pipe()
+        arguments = (child, name, repository, label == "compiled", options.batch, options.threads)
+        processes.append(context.Process(target=work, args=arguments, daemon=True))
+        processes[-1].start()
         child.close()
-        pipes.append(parent)
-        processes.append(process)
-    public, ours = pipes
-    differences = [float(abs(a - b).max()) for a, b in zip(request(public, "outputs"), request(ours, "outputs"), strict=True)]
-    equal = max(differences) < TOLERANCE
-    listed = ", ".join(f"{value:.1e}" for value in differences)
-    print(f"{name}: largest differences of the outputs {listed}: {'equal' if equal else 'NOT EQUAL'}", flush=True)
+    expected, equal = request(pipes["public"], "outputs"), True
+    for label in list(pipes)[1:]:
+        outputs = request(pipes[label], "outputs")
+        differences = [float(abs(a - b).max()) for a, b in zip(expected, outputs, strict=True)]
+        equal &= (same := max(differences) < TOLERANCE)
+        listed = ", ".join(f"{value:.1e}" for value in differences)
+        print(f"{name}: largest differences of the outputs, {label} {listed}: {'equal' if same else 'NOT EQUAL'}", flush=True)
+    bounds, operations = [], request(pipes["public"], "operations")
     for mode in modes:
-        pairs = [(request(public, mode), request(ours, mode)) for _ in range(options.rounds + 1)][1:]  # the first is a warm-up
+        rounds = [{label: request(pipe, mode) for label, pipe in pipes.items()} for _ in range(options.rounds + 1)][1:]
         for index, clock in enumerate(("processor", "wall")):
-            seconds = [statistics.median(times[index] for times in both) for both in zip(*pairs, strict=True)]
-            ratios = median_and_range([a[index] / b[index] for a, b in pairs])
-            print(
-                f"{name:11} {mode:18} {clock:9}  public {seconds[0]:7.3f} s   lit_inpaint {seconds[1]:7.3f} s   ratio {ratios}"
-                f"   n = {len(pairs)}",
-                flush=True,
-            )
-    for pipe, process in zip(pipes, processes, strict=True):
+            seconds = {label: statistics.median(row[label][index] for row in rounds) for label in pipes}
+            told = [f"{name:11} {mode:18} {clock:9}  public {seconds['public']:7.3f} s"]
+            for label in list(pipes)[1:]:
+                ratios = median_and_range([row["public"][index] / row[label][index] for row in rounds])
+                told.append(f"{label} {seconds[label]:7.3f} s   ratio {ratios}")
+            print("   ".join(told), f"  n = {len(rounds)}", flush=True)
+            if clock == "processor":
+                rate = request(pipes["lit_inpaint"], f"peak {mode.split()[1]}")
+                needed = operations * (3 if mode.startswith("training") else 1) / rate
+                bounds.append(f"{mode} {seconds['public'] / needed:.2f} (at {rate / 1e9:.0f} GFLOP/s)")
+    print(
+        f"{name}: {operations / 1e9:.1f} GFLOP in inference; direct convolutions allow at most {', '.join(bounds)}", flush=True
+    )
+    for pipe in pipes.values():
         pipe.send("end")
+    for process in processes:
         process.join()
     return equal
 
@@ -350,6 +398,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="clone of the public repository")
     parser.add_argument("--only", choices=CASES)
     parser.add_argument("--modes", nargs="+", choices=("inference", "training", "float32", "bfloat16"), default=[])
+    parser.add_argument("--compile", action="store_true", help="measure the compiled generator too")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, help="batch size (default: 2 for deepfill, gin and pconv, 4 for wavemix)")
     parser.add_argument("--threads", type=int, default=1)
