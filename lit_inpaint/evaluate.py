@@ -84,15 +84,13 @@ def main(argv: list[str]) -> int:
             networks = {label: apply_subsampling(protocol, model.complete) for label, model in on_device.items()}
             methods: dict[str, Method] = {**networks, **results, **baselines}
             partial = None
-            if outputs and extra.distribution is None and shard.world == 1:
+            if outputs and shard.world == 1:
                 identities: dict[str, Path | str] = {label: one.path for label, one in checkpoints.items()}
                 identities |= {name: one.identity for name, one in results.items()} | {name: name for name in baselines}
                 listed = data.manifest(options.split).digest
                 partial = open_partial_results(outputs[0].with_suffix(PARTIAL_SUFFIX), identities, protocol, listed, loader)
-            elif outputs and shard.world > 1:
-                print(f"{shard.world} processes share the samples; an interrupted evaluation of several starts over")
             elif outputs:
-                print("Starts with the first sample: the features of distribution metrics are not saved")
+                print(f"{shard.world} processes share the samples; an interrupted evaluation of several starts over")
         result = evaluate(methods, loader, protocol, shard.device, extra.distribution, partial, shard)
     if not shard.is_first:
         return 0

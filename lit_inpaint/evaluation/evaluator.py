@@ -59,8 +59,7 @@ def evaluate(
         protocol: the metrics.
         device: of the batches.
         distribution_metrics: builds the metrics of all samples together, once for each method.
-        partial: file of the scores so far, from which an interrupted evaluation resumes. It holds no features, so it excludes
-            `distribution_metrics`.
+        partial: files of the scores so far, from which an interrupted evaluation resumes; prints a line if it does.
         shard: the part of the samples that this process evaluates; every process gets the scores of all. It excludes `partial`.
 
     Returns:
@@ -69,13 +68,12 @@ def evaluate(
     Raises:
         UserError: out of memory; names the method, the images and the remedy.
     """
-    if partial is not None and distribution_metrics is not None:
-        raise ValueError("an evaluation with distribution metrics cannot resume")
     build = distribution_metrics or tuple
     distribution = {name: [metric.to(device) for metric in build()] for name in methods}
-    done = 0 if partial is None else partial.count()
+    done = 0 if partial is None else partial.count() if distribution_metrics is None else partial.restore_metrics(distribution)
     samples = {name: [] if partial is None else partial.samples(name, range(done)) for name in methods}
-    if partial is not None:
+    if partial is not None and done:
+        print(f"Resumes after {done:,} samples that an interrupted evaluation left in {partial.path}")
         _mark_left_out(loader.dataset, partial.left_out(done))
     total = None if shard.world > 1 else _num_samples(loader)
     bar: tqdm[Any] = progress_bar(description="evaluation", unit="image", total=total, initial=done, disable=not shard.is_first)
@@ -85,7 +83,7 @@ def evaluate(
             evaluated += numbers
             image, mask = to_device(batch, device)
             for name, method in methods.items():
-                if partial is not None and partial.has(name, numbers):
+                if partial is not None and not distribution[name] and partial.has(name, numbers):
                     samples[name] += partial.samples(name, numbers)
                     continue
                 prediction, scored = _complete_and_score(name, method, protocol, batch["name"], image, mask)
@@ -98,6 +96,8 @@ def evaluate(
                         metric.update(completed, target)
             bar.update(numbers[-1] + 1 - done)
             done = numbers[-1] + 1
+            if partial is not None and distribution_metrics is not None:
+                partial.save_metrics(distribution, done)
     samples = shard.collect(evaluated, samples, loader.dataset)
     if not any(samples.values()):
         raise UserError(_none_readable(loader.dataset))

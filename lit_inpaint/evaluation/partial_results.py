@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
+import torch
 from torch.utils.data import DataLoader
 
 from lit_inpaint import __version__
@@ -18,9 +21,12 @@ from lit_inpaint.data.datasets.stl10 import STL10Binary
 from lit_inpaint.data.image_source import ImageFiles, ImageSource
 from lit_inpaint.data.inpainting_dataset import EvalDataset
 from lit_inpaint.errors import UserError
-from lit_inpaint.metrics import Protocol
+from lit_inpaint.metrics import DistributionMetric, Protocol
+from lit_inpaint.storage.atomic_write import atomic_write
 from lit_inpaint.storage.file_lock import lock_file
 from lit_inpaint.storage.plain_data import parse_json
+
+_SAVE_INTERVAL = 300.0  # seconds; the states of FID take 67 MB for each method
 
 
 class SampleScore(NamedTuple):
@@ -33,6 +39,8 @@ class SampleScore(NamedTuple):
 
 class PartialResults:
     """Scores so far in a file of JSON lines, one for each batch and method; removed when the evaluation is complete.
+
+    States of distribution metrics are in a second file, with the suffix `.pt`. It is written every five minutes.
 
     Each line has the scores from a sample number on, null where the sample was left out. It carries the key of its method and
     is read back only under the same key. So another checkpoint, other samples or another protocol never reuse it. A line that
@@ -49,6 +57,8 @@ class PartialResults:
 
     def __init__(self, path: Path, keys: Mapping[str, str], num_scores: int | None = None) -> None:
         self.path = path
+        self.states_path = path.with_suffix(".pt")
+        self._saved_at = time.monotonic()
         self._num_scores = num_scores
         self._keys = dict(keys)
         self._samples: dict[str, dict[int, SampleScore | None]] = {method: {} for method in keys}
@@ -98,10 +108,57 @@ class PartialResults:
         except OSError as error:
             raise UserError(f"cannot write {self.path} ({error.strerror or error}); free some space, then repeat") from error
 
+    def restore_metrics(self, metrics: Mapping[str, Sequence[DistributionMetric]]) -> int:
+        """Restore the saved states of empty metrics, all or none.
+
+        Args:
+            metrics: of each method.
+
+        Returns:
+            Number of samples, from the first on, that the states and the scores of all methods include.
+        """
+        try:
+            saved = torch.load(self.states_path, map_location="cpu", weights_only=True)
+            if saved["keys"] != self._metric_keys(metrics) or saved["count"] > self.count():
+                return 0
+            states = {name: list(zip(found, saved["states"][name], strict=True)) for name, found in metrics.items()}
+            for metric, state in (pair for pairs in states.values() for pair in pairs):
+                metric.restore(state)
+            return int(saved["count"])
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError):
+            for metric in (one for found in metrics.values() for one in found):
+                metric.reset()
+            return 0
+
+    def save_metrics(self, metrics: Mapping[str, Sequence[DistributionMetric]], count: int) -> None:
+        """Save the states of the metrics if the last time is long enough ago.
+
+        Args:
+            metrics: of each method.
+            count: number of samples, from the first on, that they include.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        if time.monotonic() < self._saved_at + _SAVE_INTERVAL:
+            return
+        states = {name: [metric.metric_state for metric in found] for name, found in metrics.items()}
+        try:
+            with atomic_write(self.states_path) as part:
+                torch.save({"keys": self._metric_keys(metrics), "count": count, "states": states}, part)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer reports a full disk as a RuntimeError
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise UserError(f"cannot write {self.states_path} ({reason}); free some space, then repeat") from error
+        self._saved_at = time.monotonic()
+
     def finish(self) -> None:
-        """Remove the file of a complete evaluation."""
+        """Remove the files of a complete evaluation."""
+        self.states_path.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)  # while locked: after the unlock, another evaluation may have begun to write it
         self._file.close()
+
+    def _metric_keys(self, metrics: Mapping[str, Sequence[DistributionMetric]]) -> dict[str, list[str]]:
+        return {name: [self._keys[name], *(metric.identity for metric in found)] for name, found in metrics.items()}
 
     def _read(self) -> int:
         """Read the lines with known keys; returns the number of bytes in complete lines."""
@@ -144,7 +201,7 @@ def _lock(file: BinaryIO, path: Path) -> None:
 def open_partial_results(
     path: Path, methods: Mapping[str, Path | str], protocol: Protocol, manifest: str, loader: DataLoader[Any]
 ) -> PartialResults:
-    """Open the partial results of an evaluation, and print a line if it resumes.
+    """Open the partial results of an evaluation.
 
     Args:
         path: the file.
@@ -155,10 +212,7 @@ def open_partial_results(
     """
     images = fingerprint_images(cast(EvalDataset, loader.dataset).store.source)
     keys = {name: evaluation_key(method, protocol, manifest, images) for name, method in methods.items()}
-    partial = PartialResults(path, keys, len(protocol.metrics))
-    if done := partial.count():
-        print(f"Resumes after {done:,} samples that an interrupted evaluation left in {path}")
-    return partial
+    return PartialResults(path, keys, len(protocol.metrics))
 
 
 def fingerprint_images(source: ImageSource) -> str:

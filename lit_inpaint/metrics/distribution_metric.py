@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import cast
 
 import torch
 import torchmetrics
@@ -66,6 +68,26 @@ class DistributionMetric(torchmetrics.Metric, ABC):
     def count(self) -> int:
         """Completions so far in this process."""
         return int(self.sample_count)
+
+    @property
+    def identity(self) -> str:
+        """What the state depends on besides the images: metric, network, file of weights."""
+        return f"{type(self).__module__}.{type(self).__qualname__} {self.name} {self.features.identity}"
+
+    def restore(self, state: Mapping[str, Tensor | list[Tensor]]) -> None:
+        """Take over the `metric_state` of an equal metric.
+
+        Raises:
+            ValueError: it is the state of another metric.
+        """
+        own = self.metric_state
+        if own.keys() != state.keys() or any(
+            isinstance(value, Tensor) and value.shape != cast(Tensor, state[name]).shape for name, value in own.items()
+        ):
+            raise ValueError(f"the state holds {', '.join(state)}, not {', '.join(own)} in the same shapes")
+        for name, value in state.items():
+            setattr(self, name, [one.to(self.device) for one in value] if isinstance(value, list) else value.to(self.device))
+        self._update_count = max(self._update_count, 1)  # otherwise `compute` warns that there was no `update`
 
     @property
     def label(self) -> str:

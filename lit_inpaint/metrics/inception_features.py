@@ -48,6 +48,11 @@ class FeatureExtractor(ABC):
         self._targets: dict[bytes, Tensor] = {}
         self._last: tuple[Tensor, Tensor] | None = None
 
+    @property
+    def identity(self) -> str:
+        """A text that changes with the network and its weights."""
+        return self.description
+
     @abstractmethod
     def load(self) -> nn.Module:
         """Build the network: images (B, 3, H, W) in [0, 1] to (B, dimensions).
@@ -120,6 +125,11 @@ class InceptionFeatures(FeatureExtractor):
         origin = f" with weights of {weights}" if isinstance(weights, Path) else published[weights]
         self.description = f"FID's Inception-v3{origin}"
         self.suffix = "_random_weights" if weights == "random" else ""
+
+    @property
+    def identity(self) -> str:
+        """Network, file of its weights, and the file's modification time."""
+        return f"{self.description} {self.weights.stat().st_mtime_ns}" if isinstance(self.weights, Path) else self.description
 
     def load(self) -> nn.Module:
         """Build the network and read or draw its weights.

@@ -2,6 +2,7 @@ import math
 import multiprocessing
 import os
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_features import TinyFeatures
 from torch.utils.data import DataLoader
 
 from lit_inpaint.data import ResizedCenterCrop
@@ -26,7 +28,7 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.evaluator import Method, evaluate
 from lit_inpaint.evaluation.partial_results import PartialResults, SampleScore, evaluation_key, fingerprint_images
 from lit_inpaint.masks import Center
-from lit_inpaint.metrics import FID, LPI, EvaluationResult, find_protocol
+from lit_inpaint.metrics import FID, KID, LPI, DistributionMetric, EvaluationResult, find_protocol
 
 CPU = torch.device("cpu")
 KEYS = {"gray": "key of gray", "copy": "key of copy"}
@@ -225,10 +227,61 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         PartialResults(tmp_path / "file" / "scores.jsonl", KEYS)
 
 
-def test_distribution_metrics_cannot_resume(tmp_path: Path) -> None:
-    partial = PartialResults(tmp_path / "scores.jsonl", KEYS)
-    with pytest.raises(ValueError, match="cannot resume"):
-        evaluate(methods([]), loader(), LPI, CPU, lambda: (FID(),), partial)
+def distribution(features: TinyFeatures) -> Callable[[], tuple[DistributionMetric, ...]]:
+    return lambda: (FID(features), KID(features, subsets=2, subset_size=4))
+
+
+def interrupt(path: Path, features: TinyFeatures) -> None:
+    """Interrupt an evaluation with FID and KID in its third batch; states are saved after each batch."""
+    partial = PartialResults(path, KEYS)
+    with mock.patch("lit_inpaint.evaluation.partial_results._SAVE_INTERVAL", 0.0), pytest.raises(KeyboardInterrupt):
+        evaluate(methods([], fail_at=3), loader(), LPI, CPU, distribution(features), partial)
+
+
+@pytest.mark.filterwarnings("ignore:kid_7")
+def test_an_evaluation_with_distribution_metrics_resumes(tmp_path: Path) -> None:
+    whole = evaluate(methods([]), loader(), LPI, CPU, distribution(TinyFeatures()))
+    interrupt(tmp_path / "scores.jsonl", TinyFeatures())
+    calls, features, partial = list[int](), TinyFeatures(), PartialResults(tmp_path / "scores.jsonl", KEYS)
+    again = evaluate(methods(calls), loader(), LPI, CPU, distribution(features), partial)
+    assert calls == [2, 1]
+    assert features.num_processed == 9  # completions of two methods and targets, 3 samples
+    assert_same(again, whole)
+    assert again.distribution_scores == whole.distribution_scores
+    partial.finish()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "change", ["broken file", "no file", "fewer scores", "another network", "another method", "one metric"]
+)
+def test_states_of_other_evaluations_are_not_used(change: str, tmp_path: Path) -> None:
+    path, features, keys, metrics = tmp_path / "scores.jsonl", TinyFeatures(), dict(KEYS), distribution
+    interrupt(path, TinyFeatures())
+    states = tmp_path / "scores.pt"
+    if change == "broken file":
+        states.write_bytes(states.read_bytes()[:-100])
+    elif change == "no file":
+        states.unlink()
+    elif change == "fewer scores":
+        path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    elif change == "another network":
+        features.description = "another network"
+    elif change == "another method":
+        keys["copy"] = "another key"
+    else:
+        metrics = lambda features: lambda: (FID(features),)  # noqa: E731
+    whole = evaluate(methods([]), loader(), LPI, CPU, metrics(features))
+    again = evaluate(methods([]), loader(), LPI, CPU, metrics(features), PartialResults(path, keys))
+    assert_same(again, whole)
+    assert again.distribution_scores == whole.distribution_scores
+
+
+def test_a_full_disk_when_states_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lit_inpaint.evaluation.partial_results._SAVE_INTERVAL", 0.0)
+    monkeypatch.setattr(torch, "save", mock.Mock(side_effect=RuntimeError("unexpected pos 64 vs 0\nmore")))
+    with pytest.raises(UserError, match=r"scores.pt \(unexpected pos 64 vs 0\); free some space"):
+        evaluate(methods([]), loader(), LPI, CPU, distribution(TinyFeatures()), PartialResults(tmp_path / "scores.jsonl", KEYS))
 
 
 @pytest.mark.parametrize(
