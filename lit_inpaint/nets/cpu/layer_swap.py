@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from lit_inpaint.nets.cpu.convolution import CPUConv2d, CPUConvTranspose2d
 from lit_inpaint.nets.cpu.depthwise_convolution import CPUDepthwiseConv2d
 from lit_inpaint.nets.cpu.instance_norm import CPUInstanceNorm2d
 from lit_inpaint.nets.cpu.partial_convolution import CPUPartialConv2d
+from lit_inpaint.nets.cpu.spectral_convolution import CPUSpectralConv2d
 from lit_inpaint.nets.cpu.upsampled_convolution import CPUPaddedConv2d
 from lit_inpaint.nets.padding import PaddedConv2d
 from lit_inpaint.nets.partial_conv import PartialConv2d
@@ -59,6 +61,7 @@ _PLAIN: dict[type, type[nn.Module]] = {
     CPUInstanceNorm2d: nn.InstanceNorm2d,
     CPUConvTranspose2d: nn.ConvTranspose2d,
     CPUConv2d: nn.Conv2d,
+    CPUSpectralConv2d: nn.Conv2d,
     CPUDepthwiseConv2d: nn.Conv2d,
 }
 
@@ -74,7 +77,7 @@ def _fast_form(layer: Any, cls: type) -> type[nn.Module] | None:
         return CPUConvTranspose2d
     if cls is nn.Conv2d and not isinstance(layer.padding, str):
         if layer.groups == 1:
-            return CPUConv2d
+            return CPUSpectralConv2d if _has_spectral_norm_alone(layer) else CPUConv2d
         if _is_square_depthwise(layer):
             return CPUDepthwiseConv2d
     return None
@@ -87,3 +90,10 @@ def _is_square_depthwise(layer: nn.Conv2d) -> bool:
         and layer.padding_mode == "zeros"
         and all(height == width for height, width in geometry)
     )
+
+
+def _has_spectral_norm_alone(layer: Any) -> bool:
+    if not is_parametrized(layer) or set(layer.parametrizations) != {"weight"}:
+        return False
+    norms = list(layer.parametrizations["weight"])
+    return len(norms) == 1 and type(norms[0]) is _SpectralNorm and norms[0].dim == 0

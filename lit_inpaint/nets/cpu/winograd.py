@@ -28,7 +28,7 @@ _POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # and infinity
 _MIN_CHANNELS = 96
 _MIN_TILES = 128
 _MAX_NUMBERS = 2**22  # tiles times channels, for each of which 36 numbers of input and output are in memory: 600 MB each
-_MAX_WASTE = 1.5  # computed outputs for each one that is used
+_MAX_WASTE = 1.7  # computed outputs for each one that is used
 
 
 class _Transforms(NamedTuple):
@@ -146,7 +146,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, dilation: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry = (padding, dilation)
-        output = _convolve(x, weight, padding, dilation)
+        output = _convolve(x, _kernels(weight), weight.shape[2], padding, dilation)
         return output if bias is None else output.add_(bias.view(-1, 1, 1))
 
     @staticmethod
@@ -156,7 +156,7 @@ class _Convolution(torch.autograd.Function):
         of_input = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
             reach = (weight.shape[2] - 1) * dilation
-            of_input = _convolve(gradient, weight.flip(2, 3).transpose(0, 1), reach - padding, dilation)
+            of_input = _convolve(gradient, _kernels(weight, turned=True), weight.shape[2], reach - padding, dilation)
         if ctx.needs_input_grad[1]:
             of_weight = _weight_gradient(gradient, x, weight, padding, dilation)
         if ctx.needs_input_grad[2]:
@@ -164,14 +164,30 @@ class _Convolution(torch.autograd.Function):
         return of_input, of_weight, of_bias, None, None
 
 
-def _convolve(x: Tensor, weight: Tensor, padding: int, dilation: int) -> Tensor:
+def _kernels(weight: Tensor, turned: bool = False) -> Tensor:
+    """Evaluate kernels at the points, without copies of channels-last ones.
+
+    Args:
+        weight: (C', C, k, k).
+        turned: by 180 degrees, with inputs and outputs exchanged, as the gradient of the input needs them.
+
+    Returns:
+        (36, C, C'), or (36, C', C) if turned.
+    """
     c_out, c_in, taps, _ = weight.shape
+    evaluation = _transforms(taps, weight.dtype).kernel
+    flat = weight.permute(0, 2, 3, 1).reshape(c_out, taps**2, c_in)
+    if turned:
+        return (evaluation.flip(1) @ flat).transpose(0, 1)
+    return (evaluation @ flat).permute(1, 2, 0)
+
+
+def _convolve(x: Tensor, kernels: Tensor, taps: int, padding: int, dilation: int) -> Tensor:
     transforms = _transforms(taps, x.dtype)
-    kernels = (transforms.kernel @ weight.permute(2, 3, 1, 0).reshape(taps**2, -1)).view(-1, c_in, c_out)
     grid = _Grid.of_convolution(x, taps, padding, dilation)
     points = transforms.input @ grid.cut(x, padding, _INPUTS)  # (tiles, 36, C)
     products = points.transpose(0, 1) @ kernels  # (36, tiles, C')
-    return grid.join((transforms.output @ products.flatten(1)).view(grid.side**2, -1, c_out))
+    return grid.join((transforms.output @ products.flatten(1)).view(grid.side**2, -1, kernels.shape[2]))
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, padding: int, dilation: int) -> Tensor:
@@ -180,6 +196,6 @@ def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, padding: int, 
     grid = _Grid.of_convolution(x, taps, padding, dilation)
     points = transforms.input @ grid.cut(x, padding, _INPUTS)
     products = transforms.output.T @ grid.cut(gradient, 0, grid.side)
-    kernels = points.permute(1, 2, 0) @ products.transpose(0, 1)  # (36, C, C')
+    kernels = products.permute(1, 2, 0) @ points.transpose(0, 1)  # (36, C', C)
     of_taps = (transforms.kernel.T @ kernels.flatten(1)).view(taps, taps, *kernels.shape[1:])
-    return torch.empty_like(weight).copy_(of_taps.permute(3, 2, 0, 1))
+    return torch.empty_like(weight).copy_(of_taps.permute(2, 3, 0, 1))

@@ -12,6 +12,7 @@ from lit_inpaint.nets.cpu.convolution import CPUConv2d, CPUConvTranspose2d
 from lit_inpaint.nets.cpu.depthwise_convolution import CPUDepthwiseConv2d
 from lit_inpaint.nets.cpu.layer_swap import use_fast_cpu_layers
 from lit_inpaint.nets.cpu.partial_convolution import CPUPartialConv2d
+from lit_inpaint.nets.cpu.spectral_convolution import CPUSpectralConv2d
 from lit_inpaint.nets.partial_conv import PartialConv2d
 
 
@@ -77,7 +78,8 @@ def test_spectral_norm_stays() -> None:
     assert isinstance(again[0], CPUConv2d)
     torch.testing.assert_close(learn(again), learn(model))
     remove_parametrizations(model[0], "weight")
-    assert type(model[0]) is CPUConv2d
+    assert type(model[0]) is CPUSpectralConv2d
+    learn(model)
 
 
 def test_hooks_stay() -> None:
