@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from lit_inpaint.config import entry_point
 from lit_inpaint.config.command_line import CommandParser, whole_number
 from lit_inpaint.errors import UserError, did_you_mean
-from lit_inpaint.storage.output_files import require_writable_folder
+from lit_inpaint.storage.output_files import require_folder_name, require_writable_folder
 from lit_inpaint.storage.user_path import user_path
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ one size, with holes of five shapes; if an absolute difference is above 1e-5, no
 export_report.json in DIR; beside FILE.onnx or FILE.pt2 it is FILE.json.
 """
 _FILE_SUFFIXES = {".onnx": "onnx", ".pt2": "torch_export"}
-_OTHER_SUFFIXES = {".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".json", ".ort", ".tflite", ".zip"}
 
 
 def main(argv: list[str]) -> int:
@@ -44,6 +43,8 @@ def main(argv: list[str]) -> int:
     output = user_path(options.output)
     formats = _formats(options.format, output)
     to_file = output.suffix.lower() in _FILE_SUFFIXES
+    if not to_file:
+        require_folder_name(options.output, files=" or ".join(_FILE_SUFFIXES))
     if options.opset is not None and "onnx" not in formats:
         raise UserError("--opset goes with --format onnx; add it, or leave --opset out")
     if options.license is not None and "safetensors" not in formats:
@@ -108,8 +109,6 @@ def _formats(names: list[str] | None, output: Path) -> list[Format]:
     for name in chosen:
         if name not in known:
             raise UserError(f"--format has no {name!r}{did_you_mean(name, known, show_all=True)}")
-    if output.suffix.lower() in _OTHER_SUFFIXES:
-        raise UserError(f"--output {output} must be a folder, or a file that ends with .onnx or .pt2")
     if from_suffix is not None and chosen != [from_suffix]:
         raise UserError(f"--output {output} holds {from_suffix} alone; name a folder for --format {' '.join(chosen)}")
     return cast("list[Format]", chosen)

@@ -18,7 +18,7 @@ from typing import Any
 from lit_inpaint.config import entry_point
 from lit_inpaint.config.command_line import CommandParser, whole_number
 from lit_inpaint.errors import UserError
-from lit_inpaint.storage.output_files import require_writable_folder
+from lit_inpaint.storage.output_files import require_folder_name, require_writable_folder
 
 _EPILOG = """
 White marks holes in the mask files; gray values are thresholded at one half. The mask of x.jpg is x.png or x_mask.png in the
@@ -35,6 +35,7 @@ def main(argv: list[str]) -> int:
     """Inpaint all images; return the exit status: 1 if some were skipped."""
     options = _parser().parse_args(argv)
     output = Path(options.output)
+    require_folder_name(options.output)
     require_writable_folder(output)
     _check_method(options)
 

@@ -17,6 +17,7 @@ from lit_inpaint.config import entry_point, load_yaml
 from lit_inpaint.config.command_line import CommandParser, build_data, whole_number
 from lit_inpaint.config.load_dataset import load_dataset
 from lit_inpaint.errors import UserError
+from lit_inpaint.storage.output_files import require_folder_name
 
 if TYPE_CHECKING:
     from lit_inpaint.data import InpaintingData
@@ -42,6 +43,8 @@ def main(argv: list[str]) -> int:
     options, data_options = _parser().parse_with_data(argv)
     if options.output is None and not options.check_only:
         raise UserError("name the folder to write into: --output DIR; or only check: --check_only")
+    if options.output is not None:
+        require_folder_name(options.output)
     if options.size is not None:
         data_options = ["--data.size", str(options.size), *data_options]
     by_experiment = options.experiment is not None

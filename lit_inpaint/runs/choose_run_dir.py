@@ -19,6 +19,7 @@ from lit_inpaint.cluster.slurm_job import SlurmJob, current_job
 from lit_inpaint.errors import UserError
 from lit_inpaint.loggers.wandb import stop_service
 from lit_inpaint.runs.run_dir import RunDir
+from lit_inpaint.storage.output_files import require_folder_name
 
 Resume = Literal["auto", "must", "never"]
 
@@ -99,6 +100,7 @@ def choose_run(
     """
     requeued = job is not None and job.restarts > 0
     if run_dir is not None:
+        require_folder_name(run_dir, "--run_dir")
         run = RunDir(Path(run_dir))
         if resume == "never" and first and not requeued and (run.config.exists() or run.last.exists()):
             raise UserError(f"{run.path} already holds a run; name another --run_dir, or use --resume auto to resume it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,10 @@ from pathlib import Path
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage.atomic_write import atomic_write
+from lit_inpaint.storage.user_path import user_path
+
+_MODEL_SUFFIXES = ".ckpt .h5 .npy .npz .onnx .ort .pb .pickle .pkl .pt .pt2 .pth .safetensors .tflite"
+_TEXT_SUFFIXES = ".cfg .ini .ipynb .log .md .rst .toml .yaml .yml"
 
 
 def require_writable_folder(folder: Path) -> None:
@@ -32,6 +37,33 @@ def require_writable_folder(folder: Path) -> None:
         tempfile.TemporaryFile(dir=there).close()  # asks the file system itself: permission bits do not tell all
     except OSError as error:
         raise UserError(f"cannot write into {there} ({error.strerror}); name another --output") from error
+
+
+def require_folder_name(name: str, option: str = "--output", files: str = "") -> None:
+    """Check that a folder to be made is not called like a file.
+
+    Dots are part of a folder's name, as in `v1.2` or `my.model`, unless the name ends like that of a file, such as `net.txt`.
+    Such a name is a folder's if the folder exists, or if it ends with a slash.
+
+    Args:
+        name: the path as the user gave it.
+        option: the command-line option, for the message.
+        files: suffixes of files that the option takes as well, for the message.
+
+    Raises:
+        UserError: the name is that of a file.
+    """
+    path = user_path(name)
+    if not name.endswith("/") and path.suffix.lower() in _file_suffixes() and not path.is_dir():
+        known = f"a folder, or a file that ends with {files}" if files else "a folder"
+        raise UserError(f"{option} {name} must be {known}; if it is a folder, end it with a slash: {name}/")
+
+
+def _file_suffixes() -> set[str]:
+    """Suffixes of files in general; those of one letter are left out, as they are likelier in names of versions."""
+    known = mimetypes.MimeTypes(filenames=())  # without the lists of this machine, so that all machines agree
+    suffixes = {*known.types_map[True], *known.types_map[False], *known.encodings_map, *known.suffix_map, ".webp"}
+    return {suffix for suffix in suffixes if len(suffix) > 2} | set(_MODEL_SUFFIXES.split()) | set(_TEXT_SUFFIXES.split())
 
 
 def output_file(name: str, suffix: str, option: str = "--output") -> Path:
