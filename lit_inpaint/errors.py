@@ -9,11 +9,17 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A user's mistake: one line that names it and the remedy. Commands print the line and exit with status 2.
 
-    PyTorch re-raises a loader worker's error with the worker's traceback as its message; only the last line is kept.
+    PyTorch re-raises a loader worker's error with the worker's traceback as its message; only the last line is kept. Names of
+    files may hold line breaks and control characters of terminals; these are escaped.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
+        super().__init__(one_line(message.rsplit(f"{type(self).__name__}: ", 1)[-1]))
+
+
+def one_line(text: str) -> str:
+    """Join the lines of `text`, and write characters that cannot be printed as Python's escapes."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in " ".join(text.split()))
 
 
 def did_you_mean(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6, show_all: bool = False) -> str:

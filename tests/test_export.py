@@ -174,7 +174,10 @@ def test_one_file_has_its_report_beside_it_and_a_fixed_size(checkpoint: Path, tm
         (["--format", "tflite"], "--format has no 'tflite'; there are onnx, torch_export, safetensors"),
         (["--format", "onx"], "did you mean 'onnx'"),
         (["--output", "model.pth"], "model.pth must be a folder, or a file that ends with .onnx or .pt2"),
-        (["--output", "net.txt"], "net.txt must be a folder, or a file that ends with .onnx or .pt2; if it is a folder, end it"),
+        (
+            ["--output", "net.txt"],
+            "net.txt must be a folder, or a file that ends with .onnx or .pt2; if it is a folder, end it",
+        ),
         (["--output", "model.onnx", *ALL], "model.onnx holds onnx alone; name a folder"),
         (["--format", "torch_export", "--opset", "18"], "--opset goes with --format onnx"),
         (["--license", "mit"], "--license goes with the model card"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -47,6 +51,29 @@ def test_a_notebook_runs(path: Path, own_kernel: Path) -> None:
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert {entry.name for entry in own_kernel.iterdir()} == WRITTEN.get(path.stem, set())
     assert not any(folder.name.startswith("tmp") for folder in own_kernel.parent.iterdir()), "temporary files are left"
+
+
+def test_quickstart_installs_a_wheel_beside_it_or_one_that_colab_uploads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never takes what another author may have put into the registry under the name of the package."""
+    notebook = nbformat.read(FOLDER / "quickstart.ipynb", as_version=4)
+    (cell,) = (cell for cell in notebook.cells if "find_spec" in cell.source)
+    installed: list[str] = []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(subprocess, "run", lambda command, check: installed.append(command[-1]))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(SystemExit, match="put the wheel beside this notebook"):
+        exec(cell.source, {})
+    assert not installed
+    colab = SimpleNamespace(files=SimpleNamespace(upload=lambda: {"lit_inpaint-1-py3-none-any.whl": b"", "a.txt": b""}))
+    monkeypatch.setitem(sys.modules, "google", SimpleNamespace(colab=colab))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    exec(cell.source, {})
+    Path("lit_inpaint-2-py3-none-any.whl").touch()
+    exec(cell.source, {})
+    assert installed == ["lit_inpaint-1-py3-none-any.whl", "lit_inpaint-2-py3-none-any.whl"]
 
 
 @each_notebook

@@ -16,7 +16,7 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.inpainting.hole_groups import Mask
 from lit_inpaint.inpainting.inpaint_image import fill_array
 from lit_inpaint.masks.read_mask import find_marked
-from lit_inpaint.storage.image_decode import claimed_size, decode_image, decode_pixels
+from lit_inpaint.storage.image_decode import claimed_size, decode_image, decode_pixels, require_one_frame
 from lit_inpaint.storage.image_files import ImageFile, decode_image_file, encode_png
 
 _FAST = 1
@@ -118,6 +118,7 @@ def _read_hole(mask: Upload, shape: tuple[int, int], max_pixels: int) -> Mask:
 def _read_map(upload: Upload, shape: tuple[int, int], max_pixels: int, kind: str) -> Mask:
     """Return where a mask or an edge map of the picture's `shape` (H, W) is white."""
     _check_size(upload, max_pixels)
+    require_one_frame(*upload)
     marked = find_marked(decode_pixels(*upload), True, f"the {kind} {upload.name}")
     if marked.shape != shape:
         raise UserError(

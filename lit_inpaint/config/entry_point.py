@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
-from lit_inpaint.errors import UserError
+from lit_inpaint.errors import UserError, one_line
 
 _BROKEN_PIPE = 128 + 13
 _FREE = "free some space, then repeat the command"
@@ -63,7 +63,7 @@ def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
 
 
 def _print_error(message: str) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     return 2
 
 
@@ -99,11 +99,17 @@ def silence_warnings() -> None:
 
     with_location = warnings.formatwarning
 
-    def one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    def without_location(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
         """Leave out the code location for warnings meant for users."""
-        return f"warning: {message}\n" if category is UserWarning else with_location(message, category, filename, lineno, line)
+        return (
+            f"warning: {one_line(str(message))}\n"
+            if category is UserWarning
+            else with_location(message, category, filename, lineno, line)
+        )
 
-    warnings.formatwarning = one_line
+    warnings.formatwarning = without_location
 
 
 def tune_malloc() -> None:

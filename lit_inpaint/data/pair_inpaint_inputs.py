@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.errors import UserError
-from lit_inpaint.masks.read_mask import read_mask_uint8
+from lit_inpaint.masks.read_mask import read_single_mask
 from lit_inpaint.storage.find_images import SUFFIXES
 from lit_inpaint.storage.image_files import ImageFile, read_image_file
 from lit_inpaint.storage.user_path import real_path
@@ -160,7 +160,7 @@ def read_input(pair: InpaintInput, white_is_hole: bool, max_hole: float) -> tupl
 
 @lru_cache(maxsize=1)  # one mask for all images is read once
 def _read_mask(path: Path, white_is_hole: bool) -> Pixels:
-    return read_mask_uint8(path, white_is_hole).view(np.bool_)
+    return read_single_mask(path, white_is_hole)
 
 
 def _require_size(image: Path, size: tuple[int, int], other: Path, other_size: tuple[int, ...], kind: str) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from lit_inpaint.data.inpainting_dataset import EvalDataset
 from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.workers import available_cores
-from lit_inpaint.errors import UserError
+from lit_inpaint.errors import UserError, one_line
 from lit_inpaint.storage.image_decode import UnreadableImageError, read_image, read_shape
 from lit_inpaint.storage.user_path import user_path
 
@@ -57,11 +57,9 @@ class ExternalResults:
         self._files = self._match(files, samples)
         self._check_sizes(samples)
         if extra := [path for path in files if path not in set(self._files.values())]:
-            print(
-                f"warning: --results {name}: {_count(len(extra), 'file')} in {folder} belong to no sample and are not scored: "
-                f"{_abbreviate([str(path.relative_to(folder)) for path in extra])}",
-                file=sys.stderr,
-            )
+            listed = _abbreviate([str(path.relative_to(folder)) for path in extra])
+            counted = f"{_count(len(extra), 'file')} in {folder} belong to no sample and are not scored"
+            print(one_line(f"warning: --results {name}: {counted}: {listed}"), file=sys.stderr)
 
     def __len__(self) -> int:
         return len(self._files)

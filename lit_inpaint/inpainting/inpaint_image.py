@@ -18,7 +18,7 @@ from lit_inpaint.errors import UserError
 from lit_inpaint.evaluation.baselines import ClassicalMethod, find_method
 from lit_inpaint.inpainting.hole_groups import Mask
 from lit_inpaint.inpainting.strategies import DEFAULT_SIZE, MIN_SIZE, Filler, Strategy
-from lit_inpaint.masks.read_mask import find_marked, read_mask_uint8
+from lit_inpaint.masks.read_mask import find_marked, read_single_mask
 from lit_inpaint.runs.checkpoint_file import load
 from lit_inpaint.runs.model_folder import SHIPPED
 from lit_inpaint.storage.image_decode import pixels_of
@@ -253,7 +253,7 @@ def _white(colors: NDArray[Any], hole: Mask) -> float:
 def _as_mask(mask: MaskLike, shape: tuple[int, int], white_is_hole: bool, name: str = "mask") -> Mask:
     """Convert a mask of any kind to (H, W) bool, True = hole, and check its size."""
     if isinstance(mask, (str, Path)):
-        hole = read_mask_uint8(mask, white_is_hole).view(np.bool_)
+        hole = read_single_mask(mask, white_is_hole)
         if hole.shape != shape:
             raise UserError(
                 f"the {name} {mask} is {hole.shape[1]}x{hole.shape[0]} pixels (width x height) but its image is "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, reduce
 from pathlib import Path
 
@@ -12,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from lit_inpaint.errors import UserError
+from lit_inpaint.errors import UserError, one_line
 from lit_inpaint.storage.find_images import find_images
-from lit_inpaint.storage.image_decode import UnreadableImageError, read_pixels
+from lit_inpaint.storage.image_decode import UnreadableImageError, decode_pixels, read_bytes, read_pixels, require_one_frame
 
 _HALF = 127
 """Values above it, of 255, are white or opaque."""
@@ -51,11 +53,30 @@ def read_mask(path: str | Path, size: tuple[int, int] | None = None, white_is_ho
 
 def read_mask_uint8(path: str | Path, white_is_hole: bool) -> NDArray[np.uint8]:
     """Read a mask file as (H, W) uint8, 1 = hole; see `read_mask`."""
-    try:
+    with _errors_of_mask(path):
         pixels = read_pixels(path)
+    return find_marked(pixels, white_is_hole, f"the mask {path}").view(np.uint8)
+
+
+def read_single_mask(path: str | Path, white_is_hole: bool) -> NDArray[np.bool_]:
+    """Read the mask of one image as (H, W), True = hole; see `read_mask`.
+
+    Raises:
+        UserError: also for an animation and for several pages, which may be several masks.
+    """
+    with _errors_of_mask(path):
+        content = read_bytes(path)
+        require_one_frame(content, str(path))
+        pixels = decode_pixels(content, str(path))
+    return find_marked(pixels, white_is_hole, f"the mask {path}")
+
+
+@contextmanager
+def _errors_of_mask(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except UnreadableImageError as error:
         raise UserError(str(error).replace(f"cannot read {path}", f"cannot read the mask {path}", 1)) from error
-    return find_marked(pixels, white_is_hole, f"the mask {path}").view(np.uint8)
 
 
 def find_marked(pixels: NDArray[np.uint8], white_is_hole: bool, name: str) -> NDArray[np.bool_]:
@@ -95,7 +116,7 @@ def list_mask_files(folder: Path) -> tuple[Path, ...]:
 @cache
 def print_once(line: str) -> None:
     """Print a line on stderr, once per process. Python warnings are silenced while a configuration is built."""
-    print(line, file=sys.stderr)
+    print(one_line(line), file=sys.stderr)
 
 
 def _with_alpha(marked: NDArray[np.bool_], colors: NDArray[np.uint8], alpha: NDArray[np.uint8], name: str) -> NDArray[np.bool_]:

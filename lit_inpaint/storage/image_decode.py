@@ -14,6 +14,7 @@ Images with more than 8 bits per channel become 8-bit by the range of their valu
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO, FileIO
@@ -41,6 +42,8 @@ MAX_FILE_BYTES = 2**30
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM")
 """Formats that Pillow may decode; MPO counts as JPEG. Of its others, some start programs (EPS) and most are rarely tested."""
 
+_PAGES = frozenset(["JPEG", "MPO"])
+"""Formats of one image; MPO has further ones that viewers do not show, as phones write them."""
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _SCAN, _APP1 = 0xDA, 0xE1
 _THREE_COLOR_SPACES = ("YCbCr", "Gray", "RGB")
@@ -233,6 +236,21 @@ def read_bytes(path: str | Path) -> bytes:
         raise _unreadable(str(path), error) from error
 
 
+def require_one_frame(content: bytes, location: str) -> None:
+    """Refuse an animation and a file of several pages, of which the other functions read the first.
+
+    Raises:
+        UnreadableImageError: the bytes are not an image, or broken.
+        UserError: there are several frames.
+    """
+    with errors_of(location), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(BytesIO(content), formats=FORMATS) as opened:
+            frames = 1 if opened.format in _PAGES else int(getattr(opened, "n_frames", 1))
+    if frames > 1:
+        raise UserError(f"{location} has {frames} frames or pages; save the one to use as an image of its own")
+
+
 @contextmanager
 def errors_of(location: str) -> Iterator[None]:
     """Turn any error of a decoder into an `UnreadableImageError`: decoders raise almost anything on broken bytes."""
@@ -243,7 +261,7 @@ def errors_of(location: str) -> Iterator[None]:
 
 
 def _unreadable(location: str, error: Exception) -> UnreadableImageError:
-    reason = " ".join(re.sub(r"<\S+ object at \w+>", "", str(error)).replace(repr(location), "").split()).rstrip(": ")
+    reason = " ".join(re.sub(r"<\S+ (object at \w+|name=.*)>", "", str(error)).replace(repr(location), "").split()).rstrip(": ")
     return UnreadableImageError(f"cannot read {location} as an image ({type(error).__name__}: {reason})")
 
 

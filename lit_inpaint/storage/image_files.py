@@ -25,6 +25,7 @@ from lit_inpaint.storage.image_decode import (
     errors_of,
     has_16_bit_colors,
     read_bytes,
+    require_one_frame,
 )
 from lit_inpaint.storage.output_files import write_output
 
@@ -37,8 +38,6 @@ _PNG_COLOR_TYPES = {2: _GRAY_ALPHA, 3: 2, 4: 6}
 _UP = 2
 """PNG's filter that stores differences from the row above."""
 _16_BITS = 0xFFFF
-_PAGES = frozenset(["MPO"])
-"""Formats of one image with further ones that viewers do not show, as phones write them."""
 _OWN_MODES = frozenset(["1", "L", "LA", "RGB", "RGBA"])
 
 
@@ -91,18 +90,14 @@ def read_image_file(path: str | Path) -> ImageFile:
 
 def decode_image_file(content: bytes, location: str) -> ImageFile:
     """Decode the bytes of an image file as `read_image_file` does; `location` is the file's name in error messages."""
+    require_one_frame(content, location)
     with errors_of(location), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(BytesIO(content), formats=FORMATS) as opened:
-            frames = 1 if opened.format in _PAGES else int(getattr(opened, "n_frames", 1))
-            if frames == 1:
-                image = ImageOps.exif_transpose(opened)
-                deep = has_16_bit_colors(opened, content)
-                orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
-        if frames == 1:
-            pixels = _decode_16_bits(content, image, orientation) if deep else _to_array(image)
-    if frames > 1:
-        raise UserError(f"{location} has {frames} frames or pages; save the one to inpaint as an image of its own")
+            image = ImageOps.exif_transpose(opened)
+            deep = has_16_bit_colors(opened, content)
+            orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+        pixels = _decode_16_bits(content, image, orientation) if deep else _to_array(image)
     return ImageFile(pixels, decode_metadata(content, pixels.ndim == 2 or pixels.shape[2] == 2))
 
 

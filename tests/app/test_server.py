@@ -85,6 +85,15 @@ def test_an_animation_is_refused(client: Client, pixels: Array) -> None:
         assert answer.error.startswith("a.gif has 2 frames or pages")
 
 
+def test_a_mask_of_several_frames_is_refused(client: Client, pixels: Array, hole: Array) -> None:
+    """Each frame may be a mask."""
+    frames = Image.fromarray(hole), Image.fromarray(255 - hole)
+    for kind in ("GIF", "PNG", "TIFF"):
+        mask = "m.gif", encode(frames[0], kind, save_all=True, append_images=frames[1:])
+        answer = client.post("/fill", picture=png(pixels), mask=mask, method="telea")
+        assert (answer.status, answer.error[:29]) == (400, "m.gif has 2 frames or pages; ")
+
+
 @pytest.mark.parametrize("kind", ["gray", "gray 16", "RGBA", "RGB 16", "one bit"])
 def test_channels_and_bits_stay(client: Client, pixels: Array, hole: Array, kind: str) -> None:
     wide = pixels[..., 0].astype(np.uint16) * 256 + 7

@@ -23,6 +23,7 @@ from lit_inpaint.errors import UserError
         (None, 0, ""),
         (3, 3, ""),
         (UserError("two\n lines"), 2, "error: two lines\n"),
+        (UserError("a\x1b[31m\u202e\udcff.png"), 2, "error: a\\x1b[31m\\u202e\\udcff.png\n"),
         (KeyboardInterrupt(), 130, "\ninterrupted\n"),
         (SystemExit(143), 143, ""),
     ],

@@ -171,6 +171,8 @@ def test_mistakes_end_with_one_line_before_the_evaluation(images: Path, tmp_path
     refused(r"a/0\.png is 24x20 pixels \(width x height\), its sample 24x24; evaluate in that size: --data\.size 20")
     (made / "a" / "0.png").write_bytes((made / "a" / "2.png").read_bytes()[:40])
     refused(r"a/0\.png")
+    (made / "a" / "0.png").write_text("no image")
+    refused(r"a/0\.png as an image \(UnidentifiedImageError: cannot identify image file\)$")
     write("made/a/0.png", size=(24, 24))
     write("made/a/0.bmp", size=(24, 24))
     refused(r"several files in .* may be a/0: a/0\.bmp, a/0\.png; keep one")
@@ -202,6 +204,9 @@ def test_files_of_no_sample_are_counted(images: Path, tmp_path: Path, write: Wri
     open_results({"x": tmp_path / "made"}, samples, [])
     assert "warning: --results x: 1 file in" in (printed := capsys.readouterr().err)
     assert "not scored: other.png" in printed
+    (tmp_path / "made" / "other.png").rename(tmp_path / "made" / "a\nwarning: \x1b[31m.png")
+    open_results({"x": tmp_path / "made"}, samples, [])
+    assert capsys.readouterr().err.endswith(r"not scored: a warning: \x1b[31m.png" + "\n")
 
 
 def test_an_interrupted_evaluation_never_reuses_scores_of_changed_files(images: Path, tmp_path: Path) -> None:

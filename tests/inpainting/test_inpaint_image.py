@@ -156,6 +156,12 @@ def test_black_may_mark_the_hole_and_edges_need_a_network() -> None:
         inpaint(source, HOLE, MEAN, blend=True)
 
 
+def test_a_mask_file_of_several_frames_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "mask.gif", save_all=True, append_images=[Image.new("L", (8, 8), 255)])
+    with pytest.raises(UserError, match=r"mask\.gif has 2 frames or pages"):
+        inpaint(np.zeros((8, 8, 3), np.uint8), tmp_path / "mask.gif", method="mean")
+
+
 def test_a_mask_without_a_hole_changes_nothing() -> None:
     assert np.array_equal(inpaint(noise(3), np.zeros(SIZE), MEAN), noise(3))
 

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, ImageFilter
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import PerImageMasks, RandomFromFolder, mask_ratio, read_mask
+from lit_inpaint.masks.read_mask import read_single_mask
 from lit_inpaint.storage.image_decode import read_image
 
 HOLE = (slice(4, 12), slice(5, 20))
@@ -210,6 +211,23 @@ def test_unreadable_files_are_named_in_the_error(tmp_path: Path) -> None:
     ones = save(disc() // 255, tmp_path / "ones.png")
     with pytest.raises(UserError, match=r"ones\.png holds only the gray values 0 and 1"):
         read_mask(ones)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP"])
+def test_frames_that_may_be_several_masks_are_refused(kind: str, tmp_path: Path) -> None:
+    first, second = (Image.fromarray(drawn(0, hole=(255,)) ^ np.uint8(flip)) for flip in (0, 255))
+    several, one = tmp_path / "several", tmp_path / "one"
+    first.save(several, kind, save_all=True, append_images=[second])
+    first.save(one, kind)
+    with pytest.raises(UserError, match="several has 2 frames or pages; save the one to use"):
+        read_single_mask(several, True)
+    expected = np.zeros((24, 30), bool)
+    expected[HOLE] = True
+    assert np.array_equal(read_single_mask(one, True), expected)
+    assert np.array_equal(read_mask(several)[0] > 0, expected), "folders of training masks use the first frame"
+    several.write_bytes(several.read_bytes()[:40])
+    with pytest.raises(UserError, match=f"cannot read the mask {several}"):
+        read_single_mask(several, True)
 
 
 def _png_with_header(width: int, height: int, color: int = 0) -> bytes:

@@ -107,7 +107,7 @@ def test_animations_and_pages_are_refused_but_not_the_pictures_of_phones(tmp_pat
     frames = [Image.fromarray(pixels_of("uint8", 3)), Image.fromarray(pixels_of("uint8", 3, (23, 31))[::-1].copy())]
     for name in ("x.gif", "x.webp", "x.png", "x.tif"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
-        with pytest.raises(UserError, match=r"has 2 frames or pages; save the one to inpaint as an image of its own"):
+        with pytest.raises(UserError, match=r"has 2 frames or pages; save the one to use as an image of its own"):
             read_image_file(tmp_path / name)
     frames[0].save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=frames[1:])
     assert read_image_file(tmp_path / "phone.jpg").pixels.shape == (23, 31, 3)
