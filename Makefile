@@ -12,14 +12,18 @@ demo: $(INSTALLED)  ## repair three photographs, then train LPI-Net for about tw
 test: $(INSTALLED)  ## run all tests, on the CPU, where results are exact
 	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
-# Stopped and started again, it goes on where it was. Needed: Tiny ImageNet in data/tiny_imagenet, Oxford's VGG-16 for pconv (its file's
-# head says how to do without).
+# Stopped and started again, it goes on where it was. Needed: Tiny ImageNet in DATA, Oxford's VGG-16 for pconv (its file's head says how
+# to do without), FID's Inception. OPTIONS go to each training: make benchmark OPTIONS='--trainer.precision bf16-mixed'
+DATA ?= data/tiny_imagenet
+OPTIONS ?=
 NAMES := $(filter-out %defaults %shipped,$(patsubst experiments/benchmark/%.yaml,%,$(wildcard experiments/benchmark/*.yaml experiments/benchmark/networks/*.yaml)))
 LAST = $(patsubst %,runs/benchmark/%/checkpoints/last.ckpt,$(filter $(1),$(NAMES)))
-EVALUATE := $(BIN)/python -m lit_inpaint.evaluate --protocol lpi --metrics lpips_squeeze fid
+EVALUATE = $(BIN)/python -m lit_inpaint.evaluate --protocol lpi --metrics $(METRICS) --data.root $(DATA)
+METRICS ?= lpips_squeeze fid
 
 benchmark: $(INSTALLED)  ## train all networks and papers of experiments/benchmark, print their tables (days on a CPU)
-	for name in $(NAMES); do $(BIN)/python -m lit_inpaint.fit --experiment benchmark/$$name --run_dir runs/benchmark/$$name || exit; done
+	for name in $(NAMES); do $(BIN)/python -m lit_inpaint.fit --experiment benchmark/$$name --run_dir runs/benchmark/$$name \
+		--data.root $(DATA) $(OPTIONS) || exit; done
 	$(EVALUATE) --checkpoint $(call LAST,networks/%) shipped --baselines all --experiment benchmark/unet --output runs/benchmark/networks.md
 	$(EVALUATE) --checkpoint $(filter-out %/context_encoder/checkpoints/last.ckpt,$(filter-out runs/benchmark/networks/%,$(call LAST,%))) --baselines all \
 		--experiment benchmark/unet --output runs/benchmark/published.md

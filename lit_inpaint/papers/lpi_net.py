@@ -43,6 +43,7 @@ from torch.nn.functional import interpolate, l1_loss
 
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.losses.adversarial import bce_fake, bce_real, minimax_generator
+from lit_inpaint.losses.l1 import masked_l1
 from lit_inpaint.nets.patch_discriminator import PatchDiscriminator
 from lit_inpaint.nets.tanh import Tanh
 from lit_inpaint.schedules import Value
@@ -144,6 +145,8 @@ class LPINet(Inpainter):
     Args:
         blocks: N of section 3.2, lightweight ResBlocks in each of the five stages.
         weights: of the loss terms.
+        hole_weight: factor of hole pixels in `l1`, before the mean over all pixels; 1 in the paper. With 1, a short training
+            copies known pixels and leaves holes at mean colors, see `experiments/benchmark/lpi_net_hole_weighted.yaml`.
         generator_optimizer: Adam 1e-4, betas 0.0 and 0.9 (section 4.1).
         discriminator_optimizer: Adam 1e-3, the same betas (section 4.1).
         stages: update order; in the paper one stage, in which both players learn at each step from the weights before it
@@ -159,12 +162,14 @@ class LPINet(Inpainter):
         self,
         blocks: int = 1,
         weights: Weights = Weights(),
+        hole_weight: float = 1.0,
         generator_optimizer: OptimizerSettings = Adam(lr=1e-4, betas=(0.0, 0.9)),
         discriminator_optimizer: OptimizerSettings = Adam(lr=1e-3, betas=(0.0, 0.9)),
         stages: tuple[Stage, ...] = (Stage("adversarial", update="simultaneous"),),
         training: Training = Training(),
     ) -> None:
         super().__init__(weights, generator_optimizer, discriminator_optimizer, training, stages)
+        self.hole_weight = hole_weight
         self.generator = LPIGenerator(blocks)
         self.discriminator = PatchDiscriminator()
 
@@ -175,8 +180,11 @@ class LPINet(Inpainter):
 
     def generator_losses(self, batch: Batch, prediction: Prediction) -> Terms:
         """Compute eq. 2 and 3."""
+        l1 = l1_loss(prediction.image, batch["image"])
+        if self.hole_weight != 1:
+            l1 = l1 + (self.hole_weight - 1) * masked_l1(prediction.image - batch["image"], batch["mask"])
         return {
-            "l1": l1_loss(prediction.image, batch["image"]),
+            "l1": l1,
             "adversarial": minimax_generator(self.discriminator(prediction.image)),
         }
 

@@ -139,9 +139,19 @@ def test_losses_are_equations_1_to_3(batch: Batch) -> None:
         torch.testing.assert_close(discriminator[name], value, msg=name)
 
 
+def test_hole_weight(batch: Batch) -> None:
+    torch.manual_seed(0)
+    model = LPINet(hole_weight=6.0)
+    prediction = model(batch["image"], batch["mask"])
+    factors = torch.where(batch["mask"] == 1, 6.0, 1.0)
+    expected = (factors * (prediction.image - batch["image"]).abs()).mean()
+    torch.testing.assert_close(model.generator_losses(batch, prediction)["l1"], expected)
+
+
 def test_every_weight_is_1() -> None:
     assert Weights() == Weights(l1=1.0, adversarial=1.0, real=1.0, fake=1.0)
     assert make().weights == Weights()
+    assert make().hole_weight == 1
 
 
 @pytest.mark.parametrize("blocks", [1, 4])
