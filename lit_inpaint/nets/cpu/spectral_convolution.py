@@ -25,10 +25,11 @@ class CPUSpectralConv2d(CPUConv2d):
         """(B, C, H, W) to (B, C', H', W')."""
         if not is_parametrized(self):  # any more: an export fixes the weight
             return super().forward(input)
-        weight = self.parametrizations.weight.original
+        parametrized: Any = self.parametrizations
+        weight: Tensor = parametrized.weight.original
         if not self._has_small_output(input, weight):
             return super().forward(input)
-        output = self._conv_forward(input, weight, None) / _spectral_norm(self.parametrizations.weight[0], weight)
+        output = self._conv_forward(input, weight, None) / _spectral_norm(parametrized.weight[0], weight)
         return output if self.bias is None else output + self.bias.view(-1, 1, 1)
 
     def _has_small_output(self, input: Tensor, weight: Tensor) -> bool:
@@ -47,7 +48,7 @@ class CPUSpectralConv2d(CPUConv2d):
                 input.shape[2:], padding, self.dilation, self.kernel_size, self.stride, strict=True
             )
         ]
-        return len(input) * weight.shape[0] * sides[0] * sides[1] < weight.numel()
+        return bool(len(input) * weight.shape[0] * sides[0] * sides[1] < weight.numel())
 
 
 def _spectral_norm(parametrization: Any, weight: Tensor) -> Tensor:
