@@ -23,8 +23,9 @@ forward and backward in training mode, without a feature extractor or an optimiz
 those of the parity tests; with another batch size, each sample has a mask of its own,
 except DeepFill's.
 
-`--compile` adds a third process, in which `torch.compile` has compiled the generator, with the weights frozen in inference. The
-seconds of compilation are not in the ratios.
+`--compile` adds a third process, in which `torch.compile` has compiled the generator, with the weights frozen in inference
+unless `--compile plain` is given. The seconds of compilation are not in the ratios. PyTorch 2.15 freezes WaveMix wrongly: it
+folds a batch norm into a transposed convolution along the wrong axis where both sides have equally many channels.
 
 The last line of each network tells what direct convolutions allow: the ratio if the multiplications and additions of the
 network's convolutions and matrix products took all of the time, at the speed of a dense 3x3 convolution of 256 channels.
@@ -282,15 +283,15 @@ def make(name: str, clone: Path | None) -> tuple[Any, Runs]:
     return network, run
 
 
-def work(pipe: Connection, name: str, clone: Path | None, compiled: bool, batch: int | None, threads: int) -> None:
+def work(pipe: Connection, name: str, clone: Path | None, compiled: str | None, batch: int | None, threads: int) -> None:
     """Serve one implementation in this process, the public one if `clone` is given. See `request` for its questions."""
     case = CASES[name]
     torch.set_num_threads(threads)
     if clone is None:
         tune_malloc()
     network, run = make(name, clone)
-    if compiled:
-        inductor.freezing = True  # in inference; in training the weights stay variables
+    if compiled is not None:
+        inductor.freezing = compiled == "frozen"  # in inference; in training the weights stay variables
         network.generator.compile()
     count = batch or case.batch
     image, mask = parity.image(case.size, batch=count), parity.mask(case.size, batch=count)
@@ -357,7 +358,7 @@ def compare(name: str, clone: Path, modes: list[str], options: argparse.Namespac
     pipes, processes = {}, []
     for label, repository in {"public": clone, "lit_inpaint": None, **({"compiled": None} if options.compile else {})}.items():
         pipes[label], child = context.Pipe()
-        arguments = (child, name, repository, label == "compiled", options.batch, options.threads)
+        arguments = (child, name, repository, options.compile if label == "compiled" else None, options.batch, options.threads)
         processes.append(context.Process(target=work, args=arguments, daemon=True))
         processes[-1].start()
         child.close()
@@ -398,7 +399,9 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="clone of the public repository")
     parser.add_argument("--only", choices=CASES)
     parser.add_argument("--modes", nargs="+", choices=("inference", "training", "float32", "bfloat16"), default=[])
-    parser.add_argument("--compile", action="store_true", help="measure the compiled generator too")
+    parser.add_argument(
+        "--compile", nargs="?", const="frozen", choices=("frozen", "plain"), help="measure the compiled generator too"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, help="batch size (default: 2 for deepfill, gin and pconv, 4 for wavemix)")
     parser.add_argument("--threads", type=int, default=1)

@@ -167,6 +167,22 @@ def catalog() -> list[Measurement]:
             for name in papers
             if name not in first_to_compile
         ),
+        # What is left of the time trains the benchmark's networks for longer.
+        *(
+            Measurement(f"longer/{name}", training.fit_end_to_end(f"networks/{name}", 64, 64, 1000), limit=300)
+            for name in (
+                "residual_unet",
+                "pconv",
+                "unet",
+                "deepfill_v2",
+                "lama",
+                "pepsi",
+                "lpi_net",
+                "glcic",
+                "wavemix",
+                "deepgin",
+            )
+        ),
     ]
 
 

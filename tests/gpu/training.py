@@ -517,11 +517,11 @@ class Clock(Callback):
         self.lock.release()
 
 
-def fit_end_to_end(experiment: str, size: int, count: int) -> Callable[[Setup], Found]:
-    """Measure `fit` from files to weights, with loader processes and all callbacks."""
+def fit_end_to_end(experiment: str, size: int, count: int, length: int = 160) -> Callable[[Setup], Found]:
+    """Measure `fit` from files to weights, with loader processes and all callbacks, in `length` batches."""
 
     def measure(setup: Setup) -> Found:
-        batch, steps = (2, 4) if setup.quick else (count, 160)
+        batch, steps = (2, 4) if setup.quick else (count, length)
         clock = Clock(setup.lock)
         begin = time.perf_counter()
         with extra_callback(clock):
@@ -535,7 +535,7 @@ def fit_end_to_end(experiment: str, size: int, count: int) -> Callable[[Setup], 
         half = clock.starts[len(clock.starts) // 2 :]
         gaps = [b - a for a, b in pairwise(half)]
         for grid in sorted((folder / "samples").glob("*.png"))[-1:]:
-            shutil.copy(grid, setup.output / f"samples_{experiment}_{size}.png")
+            shutil.copy(grid, setup.output / f"samples_{experiment.replace('/', '_')}_{size}.png")
         return {
             "size": size,
             "batch": batch,
