@@ -603,7 +603,8 @@ def compiled(name: str) -> Callable[[Setup], Found]:
         model = build(name, size)
         model.training_settings = dataclasses.replace(model.training_settings, compile=True)
         side = size + -size % model.multiple
-        timer = StepTimer(longest_stage(model), *((2, 2, 0.0) if setup.quick else (5, 12, 0.6)), setup.lock)
+        lengths = (2, 2, 0.0) if setup.quick else (5, 12, 0.6)
+        timer = StepTimer(longest_stage(model), *lengths, setup.lock, quiet=lengths[0] - 1)  # others run while it compiles
         start = time.perf_counter()
         train(model, make_batch(side, count, setup.device, model), "bf16-mixed", timer, setup.device)
         return {
