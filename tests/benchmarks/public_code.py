@@ -27,8 +27,8 @@ except DeepFill's.
 unless `--compile plain` is given. The seconds of compilation are not in the ratios. PyTorch 2.15 freezes WaveMix wrongly: it
 folds a batch norm into a transposed convolution along the wrong axis where both sides have equally many channels.
 
-The last line of each network tells what direct convolutions allow: the ratio if the multiplications and additions of the
-network's convolutions and matrix products took all of the time, at the speed of a dense 3x3 convolution of 256 channels.
+The last line of each network tells what direct convolutions allow: the ratio if the multiplications and additions of
+lit_inpaint's convolutions and matrix products took all of its time, at the speed of a dense 3x3 convolution of 256 channels.
 Training counts three times those of inference.
 """
 
@@ -53,6 +53,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lit_inpaint.config.entry_point import tune_malloc
 from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.nets.cpu import winograd
 from lit_inpaint.papers import GLCIC, ContextEncoder, DeepFillV2, DeepGIN, EdgeConnect, LaMa, PConv, WaveMix
 from lit_inpaint.types import composite
 
@@ -303,7 +304,7 @@ def work(pipe: Connection, name: str, clone: Path | None, compiled: str | None, 
             continue
         if request == "operations":
             network.eval()
-            with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            with torch.inference_mode(), winograd.disabled(), FlopCounterMode(display=False) as counter:
                 run(network, image, mask)
             pipe.send(counter.get_total_flops())
             continue
@@ -369,7 +370,7 @@ def compare(name: str, clone: Path, modes: list[str], options: argparse.Namespac
         equal &= (same := max(differences) < TOLERANCE)
         listed = ", ".join(f"{value:.1e}" for value in differences)
         print(f"{name}: largest differences of the outputs, {label} {listed}: {'equal' if same else 'NOT EQUAL'}", flush=True)
-    bounds, operations = [], request(pipes["public"], "operations")
+    bounds, operations = [], request(pipes["lit_inpaint"], "operations")
     for mode in modes:
         rounds = [{label: request(pipe, mode) for label, pipe in pipes.items()} for _ in range(options.rounds + 1)][1:]
         for index, clock in enumerate(("processor", "wall")):
