@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -64,6 +64,12 @@ class TwoStageNetworks(nn.Module):
         in_channels: of the coarse and of the refinement network.
         dilations: of the dilated convolutions of both networks.
     """
+
+    parts: ClassVar[dict[str, tuple[str, ...]]] = {
+        "coarse": ("coarse",),
+        "refinement": ("dilated_branch", "attention_branch", "after_attention", "decoder"),
+    }
+    """The two networks as `cost` counts them, by the names of their children."""
 
     def __init__(
         self,

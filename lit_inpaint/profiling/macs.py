@@ -21,7 +21,8 @@ class ModelSize(NamedTuple):
 
     Attributes:
         parameters: of the generator.
-        parts: parameters of each part of the generator if it has several, of the "discriminator" if any, and "total".
+        parts: parameters of each part of the generator if it has several, of the "discriminator" if any, and "total". Parts are
+            the children of the generator, or what its attribute `parts` groups them to: {part: names of children}.
         macs: of the generator, for one image.
         weights_file: bytes of the generator's state dict as `torch.save` writes it.
     """
@@ -47,8 +48,7 @@ def count_params_macs(model: Inpainter, size: int) -> ModelSize:
         model(image, mask)
     file = io.BytesIO()
     torch.save(model.generator.state_dict(), file)
-    children = dict(model.generator.named_children())
-    parts = {name: _count(child) for name, child in children.items()} if 1 < len(children) <= _MAX_PARTS else {}
+    parts = _parts(model.generator)
     if model.discriminator is not None:
         parts["discriminator"] = _count(model.discriminator)
     parameters = _count(model.generator)
@@ -63,6 +63,14 @@ def example_input(model: Inpainter, size: int, batch: int, device: torch.device)
     mask = torch.zeros(batch, 1, side, side, device=device)
     mask[..., side // 4 : side - side // 4, side // 4 : side - side // 4] = 1
     return image, mask
+
+
+def _parts(generator: torch.nn.Module) -> dict[str, int]:
+    children = {name: _count(child) for name, child in generator.named_children()}
+    grouped: Mapping[str, tuple[str, ...]] | None = getattr(generator, "parts", None)
+    if grouped is not None:
+        return {part: sum(children[name] for name in names) for part, names in grouped.items()}
+    return children if 1 < len(children) <= _MAX_PARTS else {}
 
 
 def _count(module: torch.nn.Module) -> int:

@@ -1,11 +1,12 @@
 """Compare networks with the public code that they follow: speed, and whether the outputs are equal.
 
-    python tests/benchmarks/public_code.py --context_encoder DIR --deepfill DIR --edgeconnect DIR --gin DIR --glcic DIR
-        --lama DIR --pconv DIR --wavemix DIR [--only NAME] [--modes MODE ...] [--compile] [--rounds 5]
+    python tests/benchmarks/public_code.py --context_encoder DIR --deepfill DIR --deepfill_v1 DIR --edgeconnect DIR --gin DIR
+        --glcic DIR --lama DIR --pconv DIR --wavemix DIR [--only NAME ...] [--modes MODE ...] [--compile] [--rounds 5]
 
 Each DIR is a clone of one of these repositories; the script reads the given commit:
 
     git clone https://github.com/nipponjo/deepfillv2-pytorch                           4899fd3  model/networks.py
+    git clone https://github.com/daa233/generative-inpainting-pytorch                  c6cdaea  model/networks.py, utils/tools.py
     git clone https://github.com/BoyuanJiang/context_encoder_pytorch                   01cbf96  model.py
     git clone https://github.com/knazeri/edge-connect                                  3142579  src/networks.py
     git clone https://github.com/rlct1/gin                                             cfcef5d  models/networks.py
@@ -14,14 +15,15 @@ Each DIR is a clone of one of these repositories; the script reads the given com
     git clone https://github.com/remag2069/WaveMix-Inpainting                          97b502f  suppliment.py
     git clone https://github.com/advimman/lama                                         786f593  …/training/modules/ffc.py
 
-WaveMix also needs pywavelets. Packages that its networks do not use (lpips, piqa, einops) are not needed.
+WaveMix also needs pywavelets. Packages that its networks do not use (lpips, piqa, einops) are not needed. DeepFill v1 is run
+without the color picture of its attention that its port draws in each forward pass.
 
 Each implementation runs in a process of its own; the two run interleaved, and each measures its own processor time and wall
 time. The public code runs unchanged, in float32, even if lit_inpaint runs under bfloat16 autocast. lit_inpaint runs as in
 training and evaluation: with channels-last weights and with freed memory kept. Inference runs in evaluation mode; training is
 forward and backward in training mode, without a feature extractor or an optimizer. Weights, images, masks and tolerance are
 those of the parity tests; with another batch size, each sample has a mask of its own,
-except DeepFill's.
+except in DeepFill.
 
 `--compile` adds a third process, in which `torch.compile` has compiled the generator, with the weights frozen in inference
 unless `--compile plain` is given. The seconds of compilation are not in the ratios. PyTorch 2.15 freezes WaveMix wrongly: it
@@ -46,6 +48,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy
 import torch
 from torch import Tensor, nn
 from torch._inductor import config as inductor
@@ -54,7 +57,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lit_inpaint.config.entry_point import tune_malloc
 from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.nets.cpu import winograd
-from lit_inpaint.papers import GLCIC, ContextEncoder, DeepFillV2, DeepGIN, EdgeConnect, LaMa, PConv, WaveMix
+from lit_inpaint.papers import GLCIC, ContextEncoder, DeepFillV1, DeepFillV2, DeepGIN, EdgeConnect, LaMa, PConv, WaveMix
 from lit_inpaint.types import composite
 
 sys.path.append(str(Path(__file__).parents[1] / "papers"))
@@ -198,6 +201,21 @@ def run_lit_inpaint_deepfill(model: Inpainter, image: Tensor, mask: Tensor) -> l
     return [prediction.stages["coarse"], prediction.image]
 
 
+def deepfill_v1(clone: Path) -> nn.Module:
+    commit = "c6cdaea0427b37b5b38a3f48d4355abf9566c659"
+    sys.modules["utils"] = types.ModuleType("utils")
+    sys.modules["utils.tools"] = tools = module_of(clone, commit, "utils/tools.py")
+    vars(tools)["flow_to_image"] = lambda flow: numpy.zeros((*flow.shape[:3], 3), numpy.float32)
+    options = {"input_dim": 3, "ngf": 32}
+    network: nn.Module = module_of(clone, commit, "model/networks.py").Generator(options, False, None)
+    return network
+
+
+def run_deepfill_v1(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
+    mask = mask[:1].expand_as(mask)  # as in `run_deepfill`
+    return [(output + 1) / 2 for output in network((2 * image - 1) * (1 - mask), mask)[:2]]
+
+
 def run_pconv(network: nn.Module, image: Tensor, mask: Tensor) -> list[Tensor]:
     known = (1 - mask).expand_as(image)
     mean, deviation = (
@@ -241,6 +259,9 @@ CASES = {
     ),
     "deepfill": Case(
         deepfill, lambda: DeepFillV2(variant="port"), run_deepfill, run_lit_inpaint_deepfill, 256, 2, "deepfillv2"
+    ),
+    "deepfill_v1": Case(
+        deepfill_v1, lambda: DeepFillV1(variant="port"), run_deepfill_v1, run_lit_inpaint_deepfill, 256, 2, "deepfillv1"
     ),
     "edgeconnect": Case(edgeconnect, EdgeConnect, run_edgeconnect, run_lit_inpaint_edgeconnect, 256, 2, "edgeconnect_inpaint"),
     "gin": Case(deepgin, DeepGIN, run_deepgin, run_lit_inpaint_deepgin, 256, 2, "deepgin_generator"),
@@ -398,7 +419,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in CASES:
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="clone of the public repository")
-    parser.add_argument("--only", choices=CASES)
+    parser.add_argument("--only", nargs="+", choices=CASES)
     parser.add_argument("--modes", nargs="+", choices=("inference", "training", "float32", "bfloat16"), default=[])
     parser.add_argument(
         "--compile", nargs="?", const="frozen", choices=("frozen", "plain"), help="measure the compiled generator too"
@@ -416,7 +437,7 @@ def main() -> int:
         modes = [mode for mode in modes if "bfloat16" not in mode]
         print("bfloat16: skipped, since this processor has no instructions for it; --modes bfloat16 measures it anyway")
     equal = []
-    for name in CASES if options.only is None else [options.only]:
+    for name in CASES if options.only is None else options.only:
         clone = getattr(options, name)
         if clone is None or not clone.is_dir():
             print(f"{name}: skipped, --{name} {'is not given' if clone is None else f'{clone} is not a folder'}")
