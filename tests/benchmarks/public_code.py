@@ -6,7 +6,7 @@
 Each DIR is a clone of one of these repositories; the script reads the given commit:
 
     git clone https://github.com/nipponjo/deepfillv2-pytorch                           4899fd3  model/networks.py
-    git clone https://github.com/daa233/generative-inpainting-pytorch                  c6cdaea  model/networks.py, utils/tools.py
+    git clone https://github.com/daa233/generative-inpainting-pytorch                  c6cdaea  model/networks.py, …/tools.py
     git clone https://github.com/BoyuanJiang/context_encoder_pytorch                   01cbf96  model.py
     git clone https://github.com/knazeri/edge-connect                                  3142579  src/networks.py
     git clone https://github.com/rlct1/gin                                             cfcef5d  models/networks.py
