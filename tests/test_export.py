@@ -159,6 +159,18 @@ def test_weights_that_float16_holds_exactly_are_written_so(tmp_path: Path) -> No
     assert again.read_bytes() == half.read_bytes()
 
 
+@pytest.mark.parametrize("data", [{}, {"size": 64}, {"class_path": 3}, ["x"], "x", {"class_path": "a.B", "init_args": [1]}])
+def test_a_record_of_data_that_was_edited_makes_no_card_impossible(data: Any, checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    content["lit_inpaint"]["config"] = {"data": data}
+    torch.save(content, tmp_path / "edited.ckpt")
+    arguments = ["--checkpoint", str(tmp_path / "edited.ckpt"), "--format", "safetensors", "--output", str(tmp_path / "out")]
+    assert export.main(arguments) == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "## Data" in card
+    assert ("Not recorded." in card) == (not isinstance(data, dict) or data.get("class_path") != "a.B")
+
+
 def test_one_file_has_its_report_beside_it_and_a_fixed_size(checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "new" / "small.onnx"
     assert export.main(["--checkpoint", str(checkpoint), "--size", "40", "--opset", "19", "--output", str(output)]) == 0

@@ -79,10 +79,11 @@ def _use() -> str:
 
 
 def _data(config: Mapping[str, Any]) -> str:
-    section = config.get("data")
-    if not section:
+    section = config.get("data") if isinstance(config, Mapping) else None
+    if not isinstance(section, Mapping) or not isinstance(section.get("class_path"), str):
         return "Not recorded."
-    options = section.get("init_args", {})
+    options = section.get("init_args")
+    options = options if isinstance(options, Mapping) else {}
     kept = {name: options[name] for name in ("size", "batch_size", "masks", "train_transform") if name in options}
     text = yaml.safe_dump({"class_path": section["class_path"], **kept}, sort_keys=False).strip()
     return f"```yaml\n{text}\n```"

@@ -73,4 +73,5 @@ def _cos_and_sin(size: int, rows: int, columns: int, like: Tensor) -> tuple[Tens
     turn = torch.full((), size, dtype=torch.int64, device=like.device)  # as a tensor: ONNX has no remainder by a free number
     angle = (i[:, None] * j).remainder(turn).double() * (2 * math.pi) / size
     norm = torch.full((), size, dtype=torch.float64, device=like.device).rsqrt()
-    return (angle.cos() * norm).to(like.dtype), (angle.sin() * norm).to(like.dtype)
+    cos = (angle + math.pi / 2).sin()  # onnxruntime 1.23 to 1.25 has no cosine in double precision
+    return (cos * norm).to(like.dtype), (angle.sin() * norm).to(like.dtype)

@@ -28,6 +28,7 @@ import simplejpeg
 import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
+from PIL.ImageFile import ImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor
@@ -44,6 +45,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM")
 
 _PAGES = frozenset(["JPEG", "MPO"])
 """Formats of one image; MPO has further ones that viewers do not show, as phones write them."""
+_MAX_PIXEL_BYTES = 8
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _SCAN, _APP1 = 0xDA, 0xE1
 _THREE_COLOR_SPACES = ("YCbCr", "Gray", "RGB")
@@ -169,7 +171,7 @@ def read_metadata(path: str | Path, gray: bool = False) -> dict[str, Any]:
 def decode_metadata(content: bytes, gray: bool = False) -> dict[str, Any]:
     """Read from the bytes of an image file what `read_metadata` returns."""
     # The pixels have been read; their description may be broken.
-    with suppress(Exception), Image.open(BytesIO(content), formats=FORMATS) as image:
+    with suppress(Exception), open_image(content) as image:
         exif, found = image.getexif(), dict[str, Any]()
         rotated = exif.get(ExifTags.Base.Orientation, 1) in _ROTATED_ORIENTATIONS
         width, height = (image.height, image.width) if rotated else (image.width, image.height)
@@ -205,7 +207,7 @@ def decode_shape(content: bytes, location: str) -> tuple[int, int]:
 
 def claimed_size(content: bytes, location: str) -> tuple[int, int]:
     """Read (width, height) from the header of an image file; no pixels are decoded and no orientation is applied."""
-    with errors_of(location), Image.open(BytesIO(content), formats=FORMATS) as image:
+    with errors_of(location), open_image(content) as image:
         return image.size
 
 
@@ -236,6 +238,18 @@ def read_bytes(path: str | Path) -> bytes:
         raise _unreadable(str(path), error) from error
 
 
+@contextmanager
+def open_image(content: bytes) -> Iterator[ImageFile]:
+    """Open an image file with Pillow.
+
+    Pillow passes pixels to its decoders in blocks of 64 kB, and copies what they leave: with rows of many megabytes, which WebP
+    files of 1 kB can have, the time grows by the square of a row's size. The blocks have whole rows here.
+    """
+    with Image.open(BytesIO(content), formats=FORMATS) as opened:
+        opened.decodermaxblock = max(opened.decodermaxblock, _MAX_PIXEL_BYTES * opened.width)
+        yield opened
+
+
 def require_one_frame(content: bytes, location: str) -> None:
     """Refuse an animation and a file of several pages, of which the other functions read the first.
 
@@ -245,7 +259,7 @@ def require_one_frame(content: bytes, location: str) -> None:
     """
     with errors_of(location), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(BytesIO(content), formats=FORMATS) as opened:
+        with open_image(content) as opened:
             frames = 1 if opened.format in _PAGES else int(getattr(opened, "n_frames", 1))
     if frames > 1:
         raise UserError(f"{location} has {frames} frames or pages; save the one to use as an image of its own")
@@ -333,7 +347,7 @@ def _is_plain_gray_png(content: bytes) -> bool:
 
 def _decode_with_pillow(content: bytes) -> Image.Image:
     """Decode a file, rotate it by its EXIF orientation, and reduce it to 8 bits by the range of its values."""
-    with Image.open(BytesIO(content), formats=FORMATS) as opened:
+    with open_image(content) as opened:
         image = ImageOps.exif_transpose(opened)
         if has_16_bit_colors(opened, content) and not any(high for _, high in _extrema(image)[:3]):
             image = _decode_low_bytes(content)
@@ -362,7 +376,7 @@ def has_16_bit_colors(image: Image.Image, content: bytes) -> bool:
 
 def _decode_low_bytes(content: bytes) -> Image.Image:
     """Decode the low bytes of 16-bit colors, which hold the values of an 8-bit image that was saved with 16 bits."""
-    with Image.open(BytesIO(content), formats=FORMATS) as opened:
+    with open_image(content) as opened:
         tiles: Any = opened
         tiles.tile = [tile._replace(args=_with_low_byte(tile.args)) for tile in tiles.tile]
         return ImageOps.exif_transpose(opened)

@@ -19,11 +19,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage.image_decode import (
-    FORMATS,
     UnreadableImageError,
     decode_metadata,
     errors_of,
     has_16_bit_colors,
+    open_image,
     read_bytes,
     require_one_frame,
 )
@@ -93,7 +93,7 @@ def decode_image_file(content: bytes, location: str) -> ImageFile:
     require_one_frame(content, location)
     with errors_of(location), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(BytesIO(content), formats=FORMATS) as opened:
+        with open_image(content) as opened:
             image = ImageOps.exif_transpose(opened)
             deep = has_16_bit_colors(opened, content)
             orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)

@@ -1,5 +1,7 @@
 import re
+import time
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage import image_decode
-from lit_inpaint.storage.image_decode import decode_shape, read_image, read_shape
+from lit_inpaint.storage.image_decode import decode_image, decode_shape, read_image, read_shape
 
 Write = Callable[..., Path]
 
@@ -124,3 +126,16 @@ def test_formats_that_are_not_listed_are_not_decoded(format: str, tmp_path: Path
     for read in (read_image, read_shape, image_decode.read_pixels):
         with pytest.raises(UserError, match=r"^cannot read \S+a.png as an image \(UnidentifiedImageError"):
             read(tmp_path / "a.png")
+
+
+def test_a_small_file_of_very_wide_rows_takes_no_minute() -> None:
+    """Its header claims 33 megapixels, which are few, in two rows, which Pillow copied a thousand times."""
+    file = BytesIO()
+    frames = [Image.new("RGB", (4, 2), color) for color in ("red", "blue")]
+    frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    content = bytearray(file.getvalue())
+    assert content[12:16] == b"VP8X"
+    content[24:27] = (2**24 - 9).to_bytes(3, "little")
+    start = time.process_time()
+    assert decode_image(bytes(content), "wide.webp").shape == (3, 2, 2**24 - 8)
+    assert time.process_time() - start < 8

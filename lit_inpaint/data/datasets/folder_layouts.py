@@ -106,7 +106,7 @@ def fallback_splits(root: Path, seed: int, reason: str) -> Splits:
     """
     if root.is_file():
         images = all_images(root)
-        found = find_split_folders({name.partition("/")[0] for name in images.names() if "/" in name}, str(root))
+        found = _archive_split_folders(images, root)
         if found:
             train, val, test = (find_images(root, (found.get(name, name),)) for name in ("train", "val", "test"))
             splits = fill_missing_splits(train, val, test, seed)
@@ -181,7 +181,11 @@ def abbreviate(names: Sequence[str]) -> str:
 
 
 def _has_split_folders(root: Path) -> bool:
-    return bool(split_folders(root))
+    return bool(_archive_split_folders(list_archive(root), root) if root.is_file() else split_folders(root))
+
+
+def _archive_split_folders(images: ImageFiles, root: Path) -> dict[str, str]:
+    return find_split_folders({name.partition("/")[0] for name in images.names() if "/" in name}, str(root))
 
 
 def _select_in_archive(members: ArchiveImages, folders: Sequence[str], whole: bool) -> ArchiveImages:

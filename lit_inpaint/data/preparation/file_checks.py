@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 import warnings
 
 from PIL import ExifTags, Image
 
-from lit_inpaint.storage.image_decode import FORMATS
+from lit_inpaint.storage.image_decode import open_image
 
 UNUSABLE = {
     "empty": "no bytes",
@@ -55,7 +54,7 @@ def check_file(content: bytes, suffix: str) -> list[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            with open_image(content) as image:
                 return [kind for kind, found in _properties(image, content, suffix).items() if found]
     except Image.DecompressionBombError:
         return ["huge"]

@@ -1,6 +1,8 @@
 import inspect
 import re
+import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from lit_inpaint.data import (
     TrainFolder,
     TrainMix,
 )
+from lit_inpaint.data.splits import Splits
 from lit_inpaint.data.transforms import RandomResizedCrop, ResizedCenterCrop
 from lit_inpaint.errors import UserError
 from lit_inpaint.masks import Center
@@ -43,6 +46,19 @@ def test_the_error_for_a_missing_or_empty_folder_has_the_expected_layout(kind: t
 def test_a_missing_root_is_refused() -> None:
     with pytest.raises(UserError, match=r"Folder needs --data\.root"):
         Folder().prepare_data()
+
+
+@pytest.mark.parametrize("kind", [Folder, ADE20K, CelebA, CelebAHQ, DemoPhotos, FFHQ, Oxford, Places2, TinyImageNet])
+@pytest.mark.parametrize("names", [(), ("a/b.png",), ("train/a.png", "test/b.png")], ids=str)
+def test_an_archive_of_another_layout_is_read_or_refused(
+    kind: type[InpaintingData], names: tuple[str, ...], write: Write, tmp_path: Path
+) -> None:
+    image = write("image.png").read_bytes()
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, image)
+    with suppress(UserError):
+        assert isinstance(kind(root=str(tmp_path / "other.zip")).splits(), Splits)
 
 
 @pytest.mark.parametrize("kind", [ADE20K, CelebA, CelebAHQ, FFHQ, Oxford, Places2])
