@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     add, count = parser.add_argument, whole_number(1)
     add("--papers", metavar="NAME", nargs="+", help="classes or variants (default: all, unless --checkpoint)")
     add("--checkpoint", metavar="FILE", nargs="+", default=[], help=".ckpt files of runs")
-    add("--size", metavar="PIXELS", type=count, help="side of the image (default 256; 96 for --epoch)")
+    add("--size", metavar="PIXELS", type=count, help="side of all images (default 256; with --epoch 96)")
     add("--epoch", action="store_true", help="add the seconds of a training epoch (takes minutes on a CPU)")
     add("--epoch_images", metavar="N", type=count, help="images in an epoch (default 80000)")
     add("--epoch_batch", metavar="N", type=count, help="images in a training step (default 40)")
@@ -64,7 +64,9 @@ def main(argv: list[str]) -> int:
     networks = [] if options.checkpoint and options.papers is None else build_networks(options.papers)
     networks += _load_checkpoints([Path(name) for name in options.checkpoint])
     models = [network.model for network in networks]
-    size, batches = options.size or 256, {"cpu": options.batch_size or 2, "cuda": options.batch_size or 32}
+    epoch = epoch_time.choose_epoch(options.epoch_images, options.size, options.epoch_batch) if options.epoch else None
+    size = options.size or (256 if epoch is None else epoch.size)
+    batches = {"cpu": options.batch_size or 2, "cuda": options.batch_size or 32}
     devices = [torch.device("cpu")] + ([torch.device("cuda")] if torch.cuda.is_available() else [])
     threads = f"CPU, {torch.get_num_threads()} threads"
     machine = f"{torch.cuda.get_device_name()}; {threads}" if len(devices) > 1 else threads
@@ -94,8 +96,7 @@ def main(argv: list[str]) -> int:
         for number, network in enumerate(networks)
     ]
     cost_tables.print_costs(networks, costs, size, machine)
-    if options.epoch:
-        epoch = epoch_time.choose_epoch(options.epoch_images, options.size, options.epoch_batch)
+    if epoch is not None:
         steps, failures = epoch_time.benchmark_epochs(networks, epoch, options.runs, options.seconds, devices[-1])
         for network, cost, step in zip(networks, costs, steps, strict=True):
             if step is not None:

@@ -175,6 +175,9 @@ def test_seconds_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     rows_of([*argv, "--epoch_images", "1007", "--epoch_batch", "10", "--size", "16"], tmp_path)
     assert calls[0][1:4] == (16, 10, 100)
     calls.clear()
+    sizes = {row["metric"]: row["size"] for row in rows_of(["--papers", "UNet", *argv[3:]], tmp_path)}
+    assert sizes["macs"] == sizes["peak_memory"] == sizes["epoch"] == calls[0][1] == 96  # comparable with the table's speeds
+    calls.clear()
     capsys.readouterr()
     assert not [row for row in rows_of([*argv[:-1], "--size", "16"], tmp_path) if row["metric"] == "epoch"]
     assert "an epoch" not in capsys.readouterr().out
