@@ -102,10 +102,12 @@ def main(argv: list[str]) -> int:
     title = f"{options.split} images of {type(data).__name__}, {data.val_transform.describe(data.size)}"
     notes = comparison_text.describe_evaluation(result, data, manifest)
     metrics = [metric.name for metric in protocol.metrics] + [name.partition("=")[0] for name in options.metrics or ()]
-    notes += [*published_notes, *metric_notes(published, metrics), *extra.notes, *result.notes()]
+    scores = next(iter(result.distribution_scores.values()), ())
+    columns = [score.name for score in scores]
+    notes += [*published_notes, *metric_notes(published, metrics, columns), *extra.notes, *result.notes()]
     doubts = [*trained_images, *(line for one in results.values() for line in one.notes())]
     notes += doubts
-    table = build_table(rows, protocol, title, notes, next(iter(result.distribution_scores.values()), ()), published)
+    table = build_table(rows, protocol, title, notes, scores, published)
     print_table(table)
     for line in comparison_text.describe_methods(rows, pairs, protocol, compared or list(methods)):
         print(line)

@@ -143,16 +143,24 @@ def _note_on_absent(absent: Sequence[PublishedTable], differing: Mapping[str, Se
     return f"Published but not shown beside these rows: {reasons} (--published NAME shows a table all the same)."
 
 
-def metric_notes(selected: Sequence[PublishedTable], metrics: Collection[str]) -> list[str]:
+def metric_notes(selected: Sequence[PublishedTable], metrics: Collection[str], columns: Collection[str] = ()) -> list[str]:
     """Notes on published metrics that have no evaluated column, and why.
 
     Args:
         selected: the tables that are shown.
         metrics: names of all evaluated metrics.
+        columns: headings of the distribution metrics: `fid_60` is `fid` of 60 images, too few for the plain name.
     """
     reasons = {name: reason for table in selected for name, reason in table.not_comparable.items()}
     absent = dict.fromkeys(name for table in selected for name in table.units if name not in metrics and name not in reasons)
     notes = [f"Published but not evaluated here: {', '.join(absent)}."] if absent else []
+    notes += [
+        f"Published {name} is of {table.n:,} images, and so not shown beside {column}."
+        for table in selected
+        for name in table.units
+        for column in columns
+        if name in metrics and table.n is not None and column.rpartition("_")[0] == name and column != f"{name}_{table.n}"
+    ]
     return notes + [f"Published as {name}: {reason}, so no column here is comparable." for name, reason in reasons.items()]
 
 

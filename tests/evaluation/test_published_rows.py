@@ -163,3 +163,12 @@ def test_metrics_without_a_column_are_named() -> None:
     assert notes[1].startswith("Published as lpips: the paper does not name its network")
     assert len(metric_notes([table], ["psnr", "ssim", "l1_hole", "fid"])) == 1
     assert metric_notes([], ["psnr"]) == []
+
+
+def test_a_published_fid_of_another_number_of_images_is_named() -> None:
+    """It has no cell in the column of FID, so a note tells why."""
+    (table,) = [table for table in quality_tables("wavemix") if table.name == "wavemix_stl10"]
+    assert metric_notes([table], ["ssim", "fid"], ["fid_60"]) == [
+        "Published fid is of 10,000 images, and so not shown beside fid_60."
+    ]
+    assert metric_notes([table], ["ssim", "fid"], ["fid"]) == metric_notes([table], ["ssim", "fid"], ["fid_10000"]) == []
