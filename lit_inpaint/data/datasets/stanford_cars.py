@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from scipy.io import loadmat
 
 from lit_inpaint.data.datamodule import DatasetDefaults, InpaintingData
 from lit_inpaint.data.datasets.crop_to_bounding_box import square_crops
@@ -29,6 +31,18 @@ IMAGES = 16_185
 """Number of images in the official set: 8,144 to train and 8,041 to test classifiers, here used together."""
 _DEVKITS = ("devkit", "car_devkit/devkit", ".")
 _CORNERS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
+_READ_TABLE = """
+import json, sys
+import numpy as np
+from scipy.io import loadmat
+
+table = np.atleast_1d(loadmat(sys.argv[1], squeeze_me=True, variable_names=["annotations"])["annotations"])
+column = "fname" if "fname" in (table.dtype.names or ()) else "relative_im_path"
+content = {"names": [str(name) for name in table[column]]}
+content |= {corner: table[corner].astype(np.int64).tolist() for corner in sys.argv[2:]}
+json.dump(content, sys.stdout)
+"""
+"""Program of a process of its own: SciPy's reader of `.mat` files ends the process on some broken files."""
 
 
 class StanfordCars(InpaintingData):
@@ -100,11 +114,11 @@ def _read_boxes(folder: Path, path: Path) -> tuple[list[str], Indices]:
     The file has corners, counted from 1, both inside the box.
     """
     try:
-        table = np.atleast_1d(loadmat(path, squeeze_me=True, variable_names=["annotations"])["annotations"])
-        column = "fname" if "fname" in (table.dtype.names or ()) else "relative_im_path"
-        names = [str(name).rsplit("/", 1)[-1] for name in table[column]]
-        left, top, right, bottom = (table[corner].astype(np.int64) for corner in _CORNERS)
-    except Exception as error:  # scipy does not document what it raises on broken bytes
+        command = [sys.executable, "-P", "-c", _READ_TABLE, str(path), *_CORNERS]
+        table = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        names = [name.rsplit("/", 1)[-1] for name in table["names"]]
+        left, top, right, bottom = (np.array(table[corner], np.int64) for corner in _CORNERS)
+    except (subprocess.CalledProcessError, ValueError) as error:
         raise UserError(f"{path} is not the file of boxes that comes with Stanford Cars, or is broken: get it again") from error
     require_images(folder, names, path)
     boxes = np.stack((left - 1, top - 1, right - left + 1, bottom - top + 1), axis=1)

@@ -1,4 +1,6 @@
+import base64
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -155,3 +157,17 @@ def test_any_other_folder_is_split_as_by_folder_with_a_note(write: Write, tmp_pa
     for name in ("train/1.png", "val/2.png"):
         write(name)
     assert re.search(r"\(no car_ims/ or cars_train/, .*test is val\)", StanfordCars(str(tmp_path)).describe())
+
+
+_ENDS_THE_PROCESS = (  # a box file that a fuzz run changed; SciPy 1.17 reads memory that is not its own, and the process ends
+    b"c-rll-)h1z6vorhj>$yy4bB5NY2zQHcir7!6=8Z^BGfIQNzownZG2SY2<S>LWHN^E9XK3Ll8@iVcbPPqy(h0U?1hvjvzMh@<uqLhv(%e)OoiUc"
+    b"vddhNRxy1DLleCtKBh2=2ZMMxA|CP)`$c(gY0Hj7z}TamPqrW2Rp55dw(sV%ZK0Gl!bq*Q?w!v%?tX52lUwt0muGUF6~cV6#X^@^8J(fu2m9(l"
+    b"$*V8;5347iV|MoG*Z2(FJXPE6VXsi1HTqVK-n-B@D|!5vzVS!;Yx9ec-%a^(<abkk{X5MM3^2d|0}L?000Rs#zyJdbFu(u<3^2gBzkkdlM`~TI"
+)
+
+
+def test_a_box_file_that_ends_the_process_which_reads_it_is_one_line(write: Write, tmp_path: Path) -> None:
+    write("car_ims/0.png")
+    (tmp_path / "cars_annos.mat").write_bytes(zlib.decompress(base64.b85decode(_ENDS_THE_PROCESS)))
+    with pytest.raises(UserError, match=r"cars_annos\.mat is not the file of boxes .* or is broken: get it again"):
+        StanfordCars(str(tmp_path)).splits()
