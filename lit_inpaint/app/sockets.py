@@ -23,3 +23,5 @@ def listen(host: str, port: int) -> socket.socket:
         if error.errno == errno.EACCES:
             raise UserError(f"port {port} is reserved for the administrator; name one above 1023 with --port") from None
         raise UserError(f"--host {host} is no address of this machine ({error.strerror or error}); leave it out") from None
+    except UnicodeError as error:  # a name that no name server can have, such as "..": "encoding with … failed"
+        raise UserError(f"--host {host[:80]} is no name of a machine ({error.__cause__ or error}); leave it out") from None

@@ -25,6 +25,12 @@ def test_an_address_of_another_machine_is_one_line(host: str) -> None:
         main(["--host", host, "--port", "0"])
 
 
+@pytest.mark.parametrize("host", ["..", "x" * 300, "a..b"])
+def test_a_name_that_no_machine_can_have_is_one_line(host: str) -> None:
+    with pytest.raises(UserError, match=rf"^--host {re.escape(host[:80])} is no name of a machine \(.*\); leave it out$"):
+        main(["--host", host, "--port", "0"])
+
+
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "python_multipart"])
 def test_a_missing_package_is_one_line(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
