@@ -82,6 +82,7 @@ def test_these_are_all_experiments() -> None:
         "benchmark/glcic",
         "benchmark/lama",
         "benchmark/lpi_net",
+        "benchmark/lpi_net_hole_weighted",
         "benchmark/pconv",
         "benchmark/pepsi",
         "benchmark/shipped",

@@ -163,7 +163,7 @@ def test_edges_are_drawn_in_the_holes(edge_checkpoint: Path, tmp_path: Path) -> 
     results = {}
     for edges in ("none", "lines", "outside", "lines/a.png"):
         places = [f"--{option}={tmp_path / option}" for option in ("images", "masks")]
-        output = tmp_path / f"out_{edges.replace('/', '_')}"
+        output = tmp_path / f"out_{edges.partition('.')[0].replace('/', '_')}"
         options = [*places, "--checkpoint", str(edge_checkpoint), "--edges", str(tmp_path / edges), "--output", str(output)]
         assert inpaint.main(options) == 0
         results[edges] = completed(output / "b.png")
