@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, l1_loss
 
 from lit_inpaint.engine.inpainter import Inpainter
+from lit_inpaint.errors import UserError
 from lit_inpaint.losses.adversarial import bce_fake, bce_real, minimax_generator
 from lit_inpaint.losses.l1 import masked_l1
 from lit_inpaint.nets.patch_discriminator import PatchDiscriminator
@@ -152,6 +153,9 @@ class LPINet(Inpainter):
         stages: update order; in the paper one stage, in which both players learn at each step from the weights before it
             (section 4.1).
         training: options of the engine.
+
+    Raises:
+        UserError: `hole_weight` is negative or NaN.
     """
 
     discriminator: PatchDiscriminator
@@ -169,6 +173,8 @@ class LPINet(Inpainter):
         training: Training = Training(),
     ) -> None:
         super().__init__(weights, generator_optimizer, discriminator_optimizer, training, stages)
+        if not hole_weight >= 0:
+            raise UserError(f"LPINet: hole_weight={hole_weight}; give 0 or more, 1 as in the paper")
         self.hole_weight = hole_weight
         self.generator = LPIGenerator(blocks)
         self.discriminator = PatchDiscriminator()

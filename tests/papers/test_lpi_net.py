@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lit_inpaint.errors import UserError
 from lit_inpaint.papers import LPINet
 from lit_inpaint.papers.lpi_net import LightweightResBlock, TopDownStep, Weights
 from lit_inpaint.profiling.macs import count_params_macs
@@ -146,6 +147,12 @@ def test_hole_weight(batch: Batch) -> None:
     factors = torch.where(batch["mask"] == 1, 6.0, 1.0)
     expected = (factors * (prediction.image - batch["image"]).abs()).mean()
     torch.testing.assert_close(model.generator_losses(batch, prediction)["l1"], expected)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan")])
+def test_a_negative_hole_weight_is_refused(weight: float) -> None:
+    with pytest.raises(UserError, match="give 0 or more"):
+        LPINet(hole_weight=weight)
 
 
 def test_every_weight_is_1() -> None:
