@@ -21,6 +21,8 @@ GAP = 6
 """Pixels between two images."""
 HEADER_HEIGHT = 26
 """Pixels of a line of text above the images."""
+LINE_HEIGHT = 17
+"""Pixels from line to line of a text of several lines."""
 FONT = ImageFont.load_default(size=14)
 BACKGROUND = "#f2f2f2"
 
@@ -86,7 +88,9 @@ def draw_grid(rows: Sequence[GridRow], columns: Sequence[str], title: str = "") 
     cells = [[to_pil(image) for image in row.images] for row in rows]
     width = max(cell.width for row in cells for cell in row)
     heights = [max(cell.height for cell in row) for row in cells]
-    top = HEADER_HEIGHT * (2 if title else 1)
+    headings = [wrap(column, width) for column in columns]  # long names would run into each other
+    heading_height = HEADER_HEIGHT + LINE_HEIGHT * (max(map(len, headings)) - 1)
+    top = heading_height + (HEADER_HEIGHT if title else 0)
     page = Image.new(
         "RGB",
         (_LABEL_WIDTH + len(columns) * (width + GAP) + GAP, top + sum(heights) + GAP * (len(heights) + 1)),
@@ -95,9 +99,10 @@ def draw_grid(rows: Sequence[GridRow], columns: Sequence[str], title: str = "") 
     pen = ImageDraw.Draw(page)
     if title:
         pen.text((GAP, 5), title, fill="black", font=FONT)
-    for number, column in enumerate(columns):
+    for number, lines in enumerate(headings):
         x = _LABEL_WIDTH + number * (width + GAP) + width // 2
-        pen.text((x, top - HEADER_HEIGHT // 2), column, fill="black", font=FONT, anchor="mm")
+        for line, text in enumerate(reversed(lines)):
+            pen.text((x, top - HEADER_HEIGHT // 2 - line * LINE_HEIGHT), text, fill="black", font=FONT, anchor="mm")
     y = top + GAP // 2
     for row, row_cells, height in zip(rows, cells, heights, strict=True):
         label = "\n".join(shorten(line, _LABEL_WIDTH - 2 * GAP) for line in row.label.split("\n"))
@@ -141,3 +146,15 @@ def shorten(line: str, width: int) -> str:
     while FONT.getlength(line) > width:
         line = line.removesuffix("…")[:-1] + "…"
     return line
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Break text at spaces into lines of at most `width` pixels; a longer word is shortened, on a line of its own."""
+    lines = list[str]()
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and FONT.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(shorten(word, width))
+    return lines

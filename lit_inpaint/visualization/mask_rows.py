@@ -11,13 +11,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from lit_inpaint.visualization.grids import BACKGROUND, FONT, GAP, HEADER_HEIGHT, shorten, to_pil
+from lit_inpaint.visualization.grids import BACKGROUND, FONT, GAP, HEADER_HEIGHT, LINE_HEIGHT, to_pil, wrap
 
 Source = Callable[[tuple[int, int], torch.Generator], Tensor]
 """Draws a mask (1, H, W), 1 = hole, of size (H, W): any `lit_inpaint.masks.MaskSource`."""
 
 _NAME_FONT = ImageFont.load_default(size=18)
-_LINE_HEIGHT = 17
 _DIM = "#555555"
 _BAR = "#4477aa"
 _CHART_WIDTH = 200
@@ -81,8 +80,8 @@ def draw_mask_rows(rows: Sequence[MaskRow], title: str) -> Image.Image:
     side, height = cells[0][0].size
     masks_width = max(_MIN_MASKS_WIDTH, len(cells[0]) * (side + GAP))
     width = 2 * GAP + masks_width + _CHART_WIDTH
-    texts = [_wrap(row.options, width - 3 * GAP) for row in rows]
-    heads = [HEADER_HEIGHT + _LINE_HEIGHT * len(lines) + GAP for lines in texts]
+    texts = [wrap(row.options, width - 3 * GAP) for row in rows]
+    heads = [HEADER_HEIGHT + LINE_HEIGHT * len(lines) + GAP for lines in texts]
     page = Image.new("RGB", (width, HEADER_HEIGHT + sum(heads) + len(rows) * (height + HEADER_HEIGHT + 2 * GAP)), BACKGROUND)
     pen = ImageDraw.Draw(page)
     pen.text((GAP, 5), title, fill=_DIM, font=FONT)
@@ -92,7 +91,7 @@ def draw_mask_rows(rows: Sequence[MaskRow], title: str) -> Image.Image:
         pen.text((GAP, y + HEADER_HEIGHT // 2 + 2), row.name, fill="black", font=_NAME_FONT, anchor="lm")
         pen.text((width - GAP, y + HEADER_HEIGHT // 2 + 2), row.summary, fill="black", font=FONT, anchor="rm")
         for number, line in enumerate(lines):
-            pen.text((GAP, y + HEADER_HEIGHT + _LINE_HEIGHT * number), line, fill=_DIM, font=FONT)
+            pen.text((GAP, y + HEADER_HEIGHT + LINE_HEIGHT * number), line, fill=_DIM, font=FONT)
         y += head
         for number, cell in enumerate(row_cells):
             x = GAP + number * (side + GAP)
@@ -120,18 +119,6 @@ def _draw_histogram(pen: ImageDraw.ImageDraw, ratios: Sequence[float], corner: t
     for x, text in ((left, "0"), ((left + right) // 2, "50"), (right, "100 %")):
         pen.line((x, bottom, x, bottom + 4), fill=_DIM)
         pen.text((x, bottom + 6), text, fill=_DIM, font=FONT, anchor="ma")
-
-
-def _wrap(text: str, width: int) -> list[str]:
-    """Break text at spaces into lines of at most `width` pixels; a longer word is shortened, on a line of its own."""
-    lines = list[str]()
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and FONT.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(shorten(word, width))
-    return lines
 
 
 def _format_options(value: object, skip_defaults: bool = False) -> str:

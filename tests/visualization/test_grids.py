@@ -31,3 +31,16 @@ def test_images_of_several_shapes_are_centered_in_their_columns() -> None:
     for number in range(2):
         middles = [row[number * len(row) // 2 : (number + 1) * len(row) // 2].mean() for row in (wide, narrow)]
         assert middles[0] == middles[1]
+
+
+def test_long_headings_are_broken_into_lines() -> None:
+    row = GridRow("", [torch.zeros(3, 8, 8)] * 3)
+    short, long = (
+        draw_grid([row], ["input", f"a{name}", "b"]) for name in ("", " network whose name is longer than its column is wide")
+    )
+    assert long.width == short.width
+    assert short.height < long.height <= short.height + 2 * 17
+    ink = [min(long.crop((170 + n * 166, 0, 330 + n * 166, long.height - 166)).convert("L").tobytes()) for n in range(3)]
+    assert max(ink) < 100, "each heading is above its column"
+    between = long.crop((330, 0, 336, long.height - 166)).convert("L").tobytes()
+    assert min(between) > 200, "no heading runs into the next column"
