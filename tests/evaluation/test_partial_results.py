@@ -231,6 +231,10 @@ def distribution(features: TinyFeatures) -> Callable[[], tuple[DistributionMetri
     return lambda: (FID(features), KID(features, subsets=2, subset_size=4))
 
 
+def only_fid(features: TinyFeatures) -> Callable[[], tuple[DistributionMetric, ...]]:
+    return lambda: (FID(features),)
+
+
 def interrupt(path: Path, features: TinyFeatures) -> None:
     """Interrupt an evaluation with FID and KID in its third batch; states are saved after each batch."""
     partial = PartialResults(path, KEYS)
@@ -270,7 +274,7 @@ def test_states_of_other_evaluations_are_not_used(change: str, tmp_path: Path) -
     elif change == "another method":
         keys["copy"] = "another key"
     else:
-        metrics = lambda features: lambda: (FID(features),)  # noqa: E731
+        metrics = only_fid
     whole = evaluate(methods([]), loader(), LPI, CPU, metrics(features))
     again = evaluate(methods([]), loader(), LPI, CPU, metrics(features), PartialResults(path, keys))
     assert_same(again, whole)

@@ -27,9 +27,7 @@ def steps(layer: nn.Module, x: Tensor) -> list[Tensor]:
             own.grad,
             *(parameter.grad.clone() for parameter in layer.parameters() if parameter.grad is not None),
         ]
-        with torch.no_grad():
-            for parameter in layer.parameters():
-                parameter -= 0.01 * parameter.grad  # type: ignore[operator]
+        torch.optim.SGD(layer.parameters(), lr=0.01).step()
     layer.eval()
     return [tensor.detach() for tensor in (*found, layer(x), *layer.state_dict().values())]
 
