@@ -276,7 +276,9 @@ def test_states_of_other_evaluations_are_not_used(change: str, tmp_path: Path) -
     else:
         metrics = only_fid
     whole = evaluate(methods([]), loader(), LPI, CPU, metrics(features))
-    again = evaluate(methods([]), loader(), LPI, CPU, metrics(features), PartialResults(path, keys))
+    calls = list[int]()
+    again = evaluate(methods(calls), loader(), LPI, CPU, metrics(features), PartialResults(path, keys))
+    assert sum(calls) == 7, "it starts over"
     assert_same(again, whole)
     assert again.distribution_scores == whole.distribution_scores
 
