@@ -24,7 +24,7 @@ Sources for the masks of each paper, or of its public code:
 | LaMa, tests at 512x512 | `LamaMasks("thin_512")`, `LamaMasks("medium_512")`, `LamaMasks("thick_512")` |
 | WaveMix, training | `LamaMasks("wavemix_stl10")`; the released model's `LamaMasks("wavemix_224")` |
 | partial convolutions, Keras port | `Shapes()` |
-| partial convolutions, naoto0804's port | `RandomWalk()` |
+| partial convolutions, naoto0804's port | `RandomWalk()`, ten times as fast `RandomWalk(tracks=1000)` |
 """
 
 from lit_inpaint.masks.base import MaskSource, NumpyMaskSource, mask_ratio

@@ -160,7 +160,11 @@ def main() -> None:
                 f"{statistics.median(ratios):8.1f} x {extremes}",
                 flush=True,
             )
-    for source in (FreeForm(), MaskRatio(low=0.1, high=0.5), MaskRatio(low=0.4, high=0.5), Boxes(), Center()):
+    ratios_10_to_50, ratios_40_to_50 = MaskRatio(low=0.1, high=0.5), MaskRatio(low=0.4, high=0.5)
+    walks = RandomWalk(), RandomWalk(tracks=256)
+    for source in (FreeForm(), ratios_10_to_50, ratios_40_to_50, Boxes(), Center(), *walks):
+        for draw in [drawing(source, SIDE)] * 2000:
+            draw()  # until all tracks are there
         rates = [masks_per_second(drawing(source, side), options.seconds) for side in (SIDE, SIDE // 4)]
         print(f"{source}: {rates[0]:,.0f} masks/s at {SIDE}x{SIDE}, {rates[1]:,.0f} at {SIDE // 4}x{SIDE // 4}", flush=True)
 

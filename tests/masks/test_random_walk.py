@@ -9,7 +9,7 @@ import torch
 
 from lit_inpaint.masks import RandomWalk, random_walk
 from lit_inpaint.masks.base import random_bits
-from lit_inpaint.masks.random_walk import _REACH, _fold_margins, _walk
+from lit_inpaint.masks.random_walk import _REACH, _fold_margins, _periodic_track, _place, _walk
 
 MOVES = {0: (1, 0), 1: (-1, 0), 2: (0, 1), 3: (0, -1)}
 
@@ -83,6 +83,36 @@ def test_track_is_resized_to_the_image() -> None:
     mask = RandomWalk(canvas=32).sample_uint8((32, 32), torch.Generator().manual_seed(2))
     wide = RandomWalk(canvas=32).sample_uint8((64, 128), torch.Generator().manual_seed(2))
     assert np.array_equal(wide, mask.repeat(2, axis=0).repeat(4, axis=1))
+
+
+@pytest.mark.parametrize("side", [1, 3, 15, 16, 24])
+@pytest.mark.parametrize("steps", [1, 21, 900])
+def test_kept_walk_is_placed_as_if_it_were_drawn_there(side: int, steps: int) -> None:
+    period = 2 * side
+    random = np.random.SFC64(np.random.SeedSequence([7, side]))
+    groups = -(-steps // _REACH)
+    words = random.random_raw(-(-groups // 2)).astype("<u8").view(np.uint8)[: 4 * groups].reshape(4, groups)
+    moves = [MOVES[word >> 2 * k & 3] for word in words.T.flatten().tolist() for k in range(4)][:steps]
+    for x, y in ((0, 0), (period - 1, 1), (side, side // 2)):
+        visited = (np.cumsum(moves, axis=0) + np.array([x, y])) % period
+        folded = np.minimum(visited, period - 1 - visited)
+        expected = np.zeros((side, side), np.uint8)
+        expected[folded[:, 1], folded[:, 0]] = 1
+        for size in ((side, side), (5, 9), (2 * side, side)):
+            resized = cv2.resize(expected, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            assert np.array_equal(_place(_periodic_track(side, steps, 7), x, y, size), resized)
+
+
+def test_masks_of_kept_walks_have_the_distribution_of_new_ones() -> None:
+    n, rng = 1500, torch.Generator().manual_seed(0)
+    found = []
+    for source in (RandomWalk(canvas=16), RandomWalk(canvas=16, tracks=500)):
+        masks = np.stack([source.sample_uint8((16, 16), rng) for _ in range(n)])
+        found.append((masks.mean(axis=(1, 2)), masks.mean(axis=0)))
+    (ratios, visits), (ratios_of_kept, visits_of_kept) = found
+    assert ratios_of_kept.mean() == pytest.approx(ratios.mean(), abs=5 * ratios.std() * (1 / n + 1 / 500) ** 0.5)
+    assert ratios_of_kept.std() == pytest.approx(ratios.std(), rel=0.15)
+    assert np.abs(visits - visits_of_kept).max() < 5 * (visits.mean() * (1 - visits.mean()) * (1 / n + 1 / 500)) ** 0.5
 
 
 def test_random_bits_are_fair_and_of_the_given_number() -> None:
