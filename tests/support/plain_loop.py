@@ -34,6 +34,7 @@ class Plain:
 
     def __init__(self, model: Inpainter, autocast: dict[str, Any] | None = None) -> None:
         self.twin = copy.deepcopy(model)
+        self.twin.configure_model()  # the same kernels, so that results are equal in every bit
         assert self.twin.discriminator is not None
         self.g = list(self.twin.generator.parameters())
         self.d = list(self.twin.discriminator.parameters())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -30,28 +30,17 @@ def use_fast_cpu_layers(module: nn.Module) -> None:
         module: a network or a whole paper.
     """
     for layer in module.modules():
-        parametrized = is_parametrized(layer)
-        # Torch gives a parametrized layer a class of its own, derived from the layer's class.
-        fast = _fast_form(layer, type(layer).__bases__[0] if parametrized else type(layer))
-        if fast is None:
-            continue
-        if parametrized:
-            type(layer).__bases__ = (fast,)
-        else:
-            layer.__class__ = fast
+        fast = _fast_form(layer, _class_of(layer))
+        if fast is not None:
+            _set_class(layer, fast)
 
 
 def use_torch_layers(module: nn.Module) -> None:
     """Undo `use_fast_cpu_layers`, and make all weights contiguous (NCHW), in place."""
     for layer in module.modules():
-        cls: type = type(layer).__bases__[0] if is_parametrized(layer) else type(layer)
-        plain = _PLAIN.get(cls)
-        if plain is None:
-            continue
-        if is_parametrized(layer):
-            type(layer).__bases__ = (plain,)
-        else:
-            layer.__class__ = plain
+        plain = _PLAIN.get(_class_of(layer))
+        if plain is not None:
+            _set_class(layer, plain)
     module.to(memory_format=torch.contiguous_format)
 
 
@@ -64,6 +53,18 @@ _PLAIN: dict[type, type[nn.Module]] = {
     CPUSpectralConv2d: nn.Conv2d,
     CPUDepthwiseConv2d: nn.Conv2d,
 }
+
+
+def _class_of(layer: nn.Module) -> type[nn.Module]:
+    # Torch gives a parametrized layer a class of its own, derived from the layer's class.
+    return cast(type[nn.Module], type(layer).__bases__[0]) if is_parametrized(layer) else type(layer)
+
+
+def _set_class(layer: nn.Module, cls: type[nn.Module]) -> None:
+    if is_parametrized(layer):
+        own = type(layer)  # deep copies of the layer have it too, and keep it
+        cls = type(own.__name__, (cls,), dict(vars(own)))
+    layer.__class__ = cls
 
 
 def _fast_form(layer: Any, cls: type) -> type[nn.Module] | None:

@@ -71,6 +71,7 @@ def test_spectral_norm_stays() -> None:
     use_fast_cpu_layers(model)
     use_fast_cpu_layers(model)
     assert all(isinstance(layer, CPUConv2d) for layer in model)
+    assert not any(isinstance(layer, CPUConv2d) for layer in plain)  # copies share the parametrized class until then
     assert [is_parametrized(layer) for layer in model] == [True, False, True]
     assert list(model.state_dict()) == keys
     torch.testing.assert_close(learn(model), learn(plain))

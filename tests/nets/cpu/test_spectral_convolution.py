@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from unittest import mock
 
 import pytest
@@ -36,9 +37,8 @@ def steps(layer: nn.Module, x: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize(("kernel", "options"), [(4, {"stride": 2, "padding": 1}), (3, {"bias": False}), (1, {})])
 def test_equals_pytorchs_spectral_norm(kernel: int, options: dict[str, int], memory_format: torch.memory_format) -> None:
     torch.manual_seed(0)
-    # Not a deep copy: a copy shares the class that the parametrization made, so that both would be fast.
-    plain, fast = (spectral_norm(nn.Conv2d(40, 6, kernel, **options), n_power_iterations=2).double() for _ in range(2))
-    fast.load_state_dict(plain.state_dict())
+    plain = spectral_norm(nn.Conv2d(40, 6, kernel, **options), n_power_iterations=2).double()
+    fast = copy.deepcopy(plain)
     use_fast_cpu_layers(fast)
     assert not isinstance(plain, CPUSpectralConv2d)
     assert isinstance(fast, CPUSpectralConv2d)
