@@ -24,6 +24,7 @@ METRICS ?= lpips_squeeze fid
 benchmark: $(INSTALLED)  ## train all networks and papers of experiments/benchmark, print their tables (days on a CPU)
 	for name in $(NAMES); do $(BIN)/python -m lit_inpaint.fit --experiment benchmark/$$name --run_dir runs/benchmark/$$name \
 		--data.root $(DATA) $(OPTIONS) || exit; done
+	$(BIN)/python -m lit_inpaint.report $(patsubst %,runs/benchmark/%,$(NAMES)) --grids 2 --output runs/benchmark/curves.html
 	$(EVALUATE) --checkpoint $(call LAST,networks/%) shipped --baselines all --experiment benchmark/unet --output runs/benchmark/networks.md
 	$(EVALUATE) --checkpoint $(filter-out %/context_encoder/checkpoints/last.ckpt,$(filter-out runs/benchmark/networks/%,$(call LAST,%))) --baselines all \
 		--experiment benchmark/unet --output runs/benchmark/published.md

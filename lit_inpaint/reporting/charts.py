@@ -57,7 +57,7 @@ class Chart:
         data: steps and values for the script; None in a gap.
     """
 
-    width, height = 480, 250
+    width, height = 500, 250
     left, right, top, bottom = 62, 466, 10, 220
 
     def __init__(self, title: str, lines: Sequence[Line], unit: str = "", marks: Sequence[tuple[int, str]] = ()) -> None:

@@ -37,3 +37,10 @@ def test_marks_are_vertical_lines_with_the_text_inside() -> None:
 def test_more_lines_than_colors_are_dashed() -> None:
     chart = Chart("loss", [Line(f"run {number}", number, ((0, 1.0),)) for number in range(9)])
     assert [line.css for line in chart.lines[-2:]] == ["c7", "c0 dashed"]
+
+
+def test_the_last_step_fits_beside_the_axis() -> None:
+    chart = Chart("loss", [Line("run", 0, ((0, 1.0), (1_000_000, 3.0)))])
+    x, label = chart.x_ticks[-1]
+    assert label == "1,000,000"
+    assert float(x) + 7 / 2 * len(label) <= Chart.width  # digits of the page are up to 7 wide
