@@ -58,6 +58,7 @@ def validate_strategy(strategy: Strategy, stages: Iterable[Stage], has_discrimin
             f"{type(strategy).__name__} cannot train two players with an optimizer each (DeepSpeed takes one optimizer, FSDP "
             "merges parameters that are frozen and clipped apart); use --trainer.strategy ddp or auto"
         )
+    strategy._ddp_kwargs.setdefault("gradient_as_bucket_view", True)  # no copy of each gradient from what was all-reduced
     unused = has_unused_parameters(stages, has_discriminator)
     if unused and not strategy._ddp_kwargs.setdefault("find_unused_parameters", True):
         raise UserError(

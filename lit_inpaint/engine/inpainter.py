@@ -354,7 +354,9 @@ class Inpainter(LightningModule):
             return self._restored_leftovers
         if self.discriminator is None or not self._keeps_leftovers():
             return {}
-        return {name: p.grad for name, p in self.discriminator.named_parameters() if p.grad is not None}
+        gradients = {name: parameter.grad for name, parameter in self.discriminator.named_parameters()}
+        # Under DDP a gradient lies in a bucket with others, all of which would be saved with it.
+        return {name: gradient.clone() for name, gradient in gradients.items() if gradient is not None}
 
     # Stages and schedules ---------------------------------------------------------------------------------------------------
 

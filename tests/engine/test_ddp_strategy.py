@@ -132,28 +132,34 @@ def test_a_requested_search_stays() -> None:
     requested = strategy("ddp_find_unused_parameters_true")
     for stages in (SIMULTANEOUS, GENERATOR_FIRST):
         validate_strategy(requested, stages, has_discriminator=True)
-        assert requested._ddp_kwargs == {"find_unused_parameters": True}
+        assert requested._ddp_kwargs == {"find_unused_parameters": True, "gradient_as_bucket_view": True}
     requested = strategy("ddp_find_unused_parameters_false")
     validate_strategy(requested, SIMULTANEOUS, has_discriminator=True)
-    assert requested._ddp_kwargs == {"find_unused_parameters": False}
+    assert requested._ddp_kwargs == {"find_unused_parameters": False, "gradient_as_bucket_view": True}
 
 
 @pytest.mark.parametrize("name", ["ddp", "auto", "ddp_spawn"])
 def test_what_is_left_open_is_settled_once_and_for_all(name: str) -> None:
     open_ = strategy(name)
     validate_strategy(open_, SIMULTANEOUS, has_discriminator=True)
-    assert open_._ddp_kwargs == {}
+    assert open_._ddp_kwargs == {"gradient_as_bucket_view": True}
     for _ in range(2):
         validate_strategy(open_, WARM_UP, has_discriminator=True)
-        assert open_._ddp_kwargs == {"find_unused_parameters": True}
+        assert open_._ddp_kwargs == {"find_unused_parameters": True, "gradient_as_bucket_view": True}
+
+
+def test_requested_copies_of_gradients_stay() -> None:
+    requested = DDPStrategy(gradient_as_bucket_view=False)
+    validate_strategy(requested, SIMULTANEOUS, has_discriminator=True)
+    assert requested._ddp_kwargs == {"gradient_as_bucket_view": False}
 
 
 def test_one_player_has_unused_parameters_only_if_a_module_is_frozen() -> None:
     alone = strategy("ddp")
     validate_strategy(alone, (Stage(discriminator=False),), has_discriminator=False)
-    assert alone._ddp_kwargs == {}
+    assert alone._ddp_kwargs == {"gradient_as_bucket_view": True}
     validate_strategy(alone, (Stage(discriminator=False, frozen=("generator.0",)),), has_discriminator=False)
-    assert alone._ddp_kwargs == {"find_unused_parameters": True}
+    assert alone._ddp_kwargs == {"find_unused_parameters": True, "gradient_as_bucket_view": True}
 
 
 @pytest.mark.parametrize("order", [order for order in ORDERS if order != "simultaneous"])
