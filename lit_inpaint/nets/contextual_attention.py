@@ -66,7 +66,7 @@ def truncated_distance_scores(foreground: Tensor, background: Tensor, squared: b
         (B, H W, (H - 2) (W - 2)) in (-1, 1), larger = more similar.
     """
     pixels = foreground.flatten(2).transpose(1, 2) @ background.flatten(2)
-    pixels = pixels.reshape(len(foreground), *foreground.shape[2:], *background.shape[2:])
+    pixels = pixels.reshape(*foreground.shape[:1], *foreground.shape[2:], *background.shape[2:])
     products = _diagonal_sum(pad(pixels, (0, 0, 0, 0, 1, 1, 1, 1))).flatten(3).flatten(1, 2)
     distance = _energy(foreground, 1).transpose(1, 2) + _energy(background, 0) - 2 * products
     if not squared:
@@ -163,9 +163,10 @@ def subsample_nearest(x: Tensor, factor: int, align_corners: bool) -> Tensor:
         return x[..., ::factor, ::factor]
     for dim in (2, 3):
         count = x.shape[dim] // factor
-        step = (x.shape[dim] - 1) / max(count - 1, 1)
-        positions = torch.arange(count, dtype=torch.float64, device=x.device)  # not a list, which would be copied to the GPU
-        x = x.index_select(dim, (positions * step + 0.5).long())
+        steps = max(count - 1, 1)
+        positions = torch.arange(count, device=x.device)  # not a list, which would be copied to the GPU
+        # position * (length - 1) / steps, rounded half up, in integers: exact, and graphs of any size can be stored
+        x = x.index_select(dim, (2 * (x.shape[dim] - 1) * positions + steps) // (2 * steps))
     return x
 
 

@@ -231,7 +231,7 @@ class PEPSIGenerator(nn.Module):
         decoded: Tensor = self.decoder(torch.cat([attended, features]) if coarse else attended)
         if self.clip:
             decoded = decoded.clamp(-1, 1)
-        return decoded.chunk(2 if coarse else 1)
+        return decoded.chunk(2) if coarse else (decoded,)
 
 
 # Discriminator --------------------------------------------------------------------------------------------------------------

@@ -1,16 +1,20 @@
 """The forms of functions that exported graphs use equal those that eager computation uses."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import nn
+from torch.export import Dim
 
 from lit_inpaint import papers
 from lit_inpaint.engine import any_size
 from lit_inpaint.engine.any_size import crop, pad_to_multiple
+from lit_inpaint.exporting.formats import run_torch_export, to_torch_export
 from lit_inpaint.exporting.inpainting_graph import InpaintingGraph
+from lit_inpaint.exporting.trace import any_deep_size
 from lit_inpaint.nets import contextual_attention, padding
+from lit_inpaint.nets.contextual_attention import subsample_nearest, truncated_distance_scores
 from lit_inpaint.nets.cpu.layer_swap import use_torch_layers
 from lit_inpaint.nets.partial_conv import PartialConv2d
 
@@ -54,6 +58,32 @@ def test_energy_of_patches(margin: int, monkeypatch: pytest.MonkeyPatch) -> None
     expected = contextual_attention._energy(x, margin)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     torch.testing.assert_close(contextual_attention._energy(x, margin), expected)
+
+
+class AlignedCorners(nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        first = subsample_nearest(image, 2, True)
+        with torch.autocast("cpu", enabled=False):
+            return first + subsample_nearest(image, 2, True)
+
+
+class Scores(nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return truncated_distance_scores(image, image)
+
+
+@pytest.mark.parametrize(
+    ("layer", "free"),
+    [(AlignedCorners(), {0: Dim("batch"), 2: 2 * Dim("height"), 3: 2 * Dim("width")}), (Scores(), {0: Dim("batch")})],
+    ids=["aligned corners", "scores"],
+)
+def test_parts_of_attention_are_stored_with_free_sizes(layer: nn.Module, free: dict[int, Any]) -> None:
+    with any_deep_size():
+        program = torch.export.export(layer, (torch.rand(3, 2, 6, 8),), dynamic_shapes={"image": free})
+    run = run_torch_export(to_torch_export(program, {}))
+    for size in ((1, 2, 6, 8), (5, 2, 6, 8), (2, 2, 188, 26))[: len(free)]:
+        image = torch.rand(size)
+        torch.testing.assert_close(run({"image": image}), layer(image), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

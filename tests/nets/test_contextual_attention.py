@@ -207,3 +207,5 @@ def test_subsampling_with_aligned_corners() -> None:
     assert subsample_nearest(x, 2, True)[0, 0, 0].tolist() == [0, 2, 4, 6, 9, 11, 13, 15]
     assert subsample_nearest(x, 16, True)[0, 0, 0].tolist() == [0]
     assert subsample_nearest(x, 4, False)[0, 0, 0].tolist() == [0, 4, 8, 12]
+    x = torch.arange(186.0).view(1, 1, 1, 186).expand(1, 1, 2, 186)
+    assert subsample_nearest(x, 2, True)[0, 0, 0, 46] == 93, "46 * 185 / 92 is 92.5"
