@@ -67,10 +67,19 @@ def test_quickstart_installs_a_wheel_beside_it_or_one_that_colab_uploads(
     with pytest.raises(SystemExit, match="put the wheel beside this notebook"):
         exec(cell.source, {})
     assert not installed
-    colab = SimpleNamespace(files=SimpleNamespace(upload=lambda: {"lit_inpaint-1-py3-none-any.whl": b"", "a.txt": b""}))
+
+    def upload() -> dict[str, bytes]:
+        """As Colab's: it writes the files and returns their contents; a browser names a second download like this."""
+        contents = {"lit_inpaint-1-py3-none-any (1).whl": b"wheel", "other-1-py3-none-any.whl": b"", "a.txt": b""}
+        for name, content in contents.items():
+            Path(name).write_bytes(content)
+        return contents
+
+    colab = SimpleNamespace(files=SimpleNamespace(upload=upload))
     monkeypatch.setitem(sys.modules, "google", SimpleNamespace(colab=colab))
     monkeypatch.setitem(sys.modules, "google.colab", colab)
     exec(cell.source, {})
+    assert Path("lit_inpaint-1-py3-none-any.whl").read_bytes() == b"wheel"
     Path("lit_inpaint-2-py3-none-any.whl").touch()
     exec(cell.source, {})
     assert installed == ["lit_inpaint-1-py3-none-any.whl", "lit_inpaint-2-py3-none-any.whl"]

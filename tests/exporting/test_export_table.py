@@ -1,6 +1,8 @@
 """The table of exports in the README of the folder is what exporting finds.
 
-Exporting each network at free sizes takes a minute or more: LIT_INPAINT_EXPORT_TABLE=1 python -m pytest tests/exporting/test_export_table.py
+Exporting a network at free sizes takes up to a minute, so these tests run on demand:
+
+LIT_INPAINT_EXPORT_TABLE=1 python -m pytest tests/exporting/test_export_table.py
 """
 
 from __future__ import annotations
