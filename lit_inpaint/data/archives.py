@@ -24,7 +24,7 @@ from lit_inpaint.data.image_source import ImageFiles, Indices
 from lit_inpaint.data.list_image_files import warn_skipped
 from lit_inpaint.errors import UserError
 from lit_inpaint.storage.find_images import SUFFIXES, describe_skipped, other_format
-from lit_inpaint.storage.image_decode import MAX_FILE_BYTES, UnreadableImageError, decode_image, decode_shape
+from lit_inpaint.storage.image_decode import MAX_FILE_BYTES, UnreadableImageError, decode_image, decode_shape, num_frames
 
 READABLE_SUFFIXES = (".zip", ".tar")
 """Archives whose members can be read in any order."""
@@ -72,6 +72,10 @@ class ArchiveImages(ImageFiles):
     def shape(self, index: int) -> tuple[int, int]:
         """See `ImageSource`."""
         return decode_shape(self.read_bytes(index), self.location(index))
+
+    def num_frames(self, index: int) -> int:
+        """See `ImageSource`."""
+        return num_frames(self.read_bytes(index), self.location(index))
 
     def read_bytes(self, index: int) -> bytes:
         """Read the content of member `index`.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_inpaint.storage.image_decode import read_image, read_shape
+from lit_inpaint.storage.image_decode import num_frames_of_file, read_image, read_shape
 
 Indices = NDArray[np.int64]
 
@@ -43,6 +43,14 @@ class ImageSource(ABC):
         """
         height, width = self.read(index).shape[1:]
         return height, width
+
+    def num_frames(self, index: int) -> int:
+        """Return the number of frames or pages in the file of image `index`, of which `read` returns the first.
+
+        Raises:
+            UnreadableImageError: the message names the image.
+        """
+        return 1
 
     @abstractmethod
     def location(self, index: int) -> str:
@@ -138,6 +146,10 @@ class ImageFiles(ImageSource):
     def shape(self, index: int) -> tuple[int, int]:
         """See `ImageSource`."""
         return read_shape(self.location(index))
+
+    def num_frames(self, index: int) -> int:
+        """See `ImageSource`."""
+        return num_frames_of_file(self.location(index))
 
     def location(self, index: int) -> str:
         """See `ImageSource`."""

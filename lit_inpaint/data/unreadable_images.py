@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -32,7 +34,8 @@ class ImageStore:
     A set of up to `MAX_VERIFIED_FILES` images is decoded at once, in threads, when the store is created. Unreadable images are
     named (up to ten, then a count) and left out, or end the run. In a larger set an unreadable image is detected when it is
     read. It ends the run, or evaluation leaves it out and training uses the next readable image, always the same one.
-    `python -m lit_inpaint.prepare` finds all unreadable files beforehand.
+    Files of several frames or pages are named too; the first frame is used. `python -m lit_inpaint.prepare` finds all such
+    files beforehand.
 
     Args:
         source: at least one image.
@@ -97,6 +100,11 @@ class ImageStore:
                 return error
             return image if cache else None
 
+        def has_several_frames(index: int) -> bool:
+            with suppress(UnreadableImageError):  # later frames may be broken; the first one is used
+                return self.source.num_frames(index) > 1
+            return False
+
         readable: list[int] = []
         errors: list[str] = []
         free_bytes = CACHE_BYTES
@@ -108,11 +116,22 @@ class ImageStore:
                 if result is not None and (free_bytes := free_bytes - result.nbytes) >= 0:
                     self._decoded[len(readable)] = result
                 readable.append(index)
+            flags = threads.map(has_several_frames, readable)
+            animated = [self.source.location(index) for index, found in zip(readable, flags, strict=True) if found]
+        if animated:
+            rank_zero_warn(
+                f"{_listed(animated, ', ')}: files of several frames or pages, of which the first is used", stacklevel=4
+            )
         if not errors:
             return
-        more = f"; and {len(errors) - MAX_NAMED_FILES} more" if len(errors) > MAX_NAMED_FILES else ""
-        message = f"{len(errors)} of {len(self)} image files cannot be used: {'; '.join(errors[:MAX_NAMED_FILES])}{more}"
+        message = f"{len(errors)} of {len(self)} image files cannot be used: {_listed(errors, '; ')}"
         if self.on_bad_file == "stop" or not readable:
             raise UserError(message)
         rank_zero_warn(f"{message}. They are left out", stacklevel=4)
         self.source = self.source.take(np.array(readable, np.int64))
+
+
+def _listed(texts: Sequence[str], separator: str) -> str:
+    """Join the first texts and count the others."""
+    more = f"{separator}and {len(texts) - MAX_NAMED_FILES} more" if len(texts) > MAX_NAMED_FILES else ""
+    return separator.join(texts[:MAX_NAMED_FILES]) + more

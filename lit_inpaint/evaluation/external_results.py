@@ -18,7 +18,7 @@ from lit_inpaint.data.inpainting_dataset import EvalDataset
 from lit_inpaint.data.list_image_files import list_images
 from lit_inpaint.data.workers import available_cores
 from lit_inpaint.errors import UserError, one_line
-from lit_inpaint.storage.image_decode import UnreadableImageError, read_image, read_shape
+from lit_inpaint.storage.image_decode import UnreadableImageError, read_image, read_shape, require_one_frame_in_file
 from lit_inpaint.storage.user_path import user_path
 
 _MAX_NAMED = 3
@@ -43,8 +43,8 @@ class ExternalResults:
         identity: hash of the matched files' paths, sizes and modification times.
 
     Raises:
-        UserError: the folder holds no image, a sample has no file or several, or a file has another size than its sample or
-            cannot be read. Files that belong to no sample are counted on standard error.
+        UserError: the folder holds no image, a sample has no file or several, or a file has another size than its sample,
+            several frames, or cannot be read. Files that belong to no sample are counted on standard error.
     """
 
     def __init__(self, name: str, folder: Path, samples: EvalDataset) -> None:
@@ -149,22 +149,23 @@ class ExternalResults:
     def _check_sizes(self, samples: EvalDataset) -> None:
         """Compare the sizes in the files' headers with the samples'."""
 
-        def check(item: tuple[int, str]) -> tuple[Path, tuple[int, int], tuple[int, int]] | UnreadableImageError | None:
+        def check(item: tuple[int, str]) -> tuple[Path, tuple[int, int], tuple[int, int]] | UserError | None:
             number, name = item
             path, expected = self._files[name], samples.shape(number)
             try:
                 found = read_shape(path)
-            except UnreadableImageError as error:
+                require_one_frame_in_file(path)
+            except UserError as error:
                 return error
             return None if expected is None or found == expected else (path, found, expected)
 
         with ThreadPoolExecutor(min(8, available_cores())) as threads:
             problems = [problem for problem in threads.map(check, enumerate(samples.names())) if problem is not None]
-        unreadable = [str(problem) for problem in problems if isinstance(problem, UnreadableImageError)]
+        unreadable = [str(problem) for problem in problems if isinstance(problem, UserError)]
         if unreadable:
             more = f", and {len(unreadable) - 1:,} more files" if len(unreadable) > 1 else ""
             raise UserError(f"--results {self.name}: {unreadable[0]}{more}")
-        if wrong := [problem for problem in problems if not isinstance(problem, UnreadableImageError)]:
+        if wrong := [problem for problem in problems if not isinstance(problem, UserError)]:
             raise self._size_error(wrong)
 
     def _size_error(self, wrong: Sequence[tuple[Path, tuple[int, ...], tuple[int, ...]]]) -> UserError:

@@ -90,8 +90,8 @@ def read_image(path: str | Path) -> Tensor:
         path: a file that Pillow can decode, with any suffix.
 
     Returns:
-        (3, H, W) uint8; see the module for images of more than 8 bits. Of an animation, the first frame. The memory layout is
-        channels-last, which torch resizes three to four times faster.
+        (3, H, W) uint8; see the module for images of more than 8 bits. Of an animation, the first frame: see `num_frames`. The
+        memory layout is channels-last, which torch resizes three to four times faster.
 
     Raises:
         UnreadableImageError: the file is missing, not an image, or broken.
@@ -257,12 +257,49 @@ def require_one_frame(content: bytes, location: str) -> None:
         UnreadableImageError: the bytes are not an image, or broken.
         UserError: there are several frames.
     """
-    with errors_of(location), warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with open_image(content) as opened:
-            frames = 1 if opened.format in _PAGES else int(getattr(opened, "n_frames", 1))
+    _require_one(num_frames(content, location), location)
+
+
+def require_one_frame_in_file(path: str | Path) -> None:
+    """Do as `require_one_frame` for a file, of which little is read."""
+    _require_one(num_frames_of_file(path), str(path))
+
+
+def num_frames(content: bytes, location: str) -> int:
+    """Count the frames or pages of an image file.
+
+    Raises:
+        UnreadableImageError: the bytes are not an image, or broken.
+    """
+    return _num_frames(BytesIO(content), location)
+
+
+def num_frames_of_file(path: str | Path) -> int:
+    """Count as `num_frames` does, without reading all of the file.
+
+    Raises:
+        UnreadableImageError: the file is missing, not an image, or broken.
+    """
+    try:
+        with open_regular_file(path, MAX_FILE_BYTES) as file:
+            return _num_frames(file, str(path))
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
+
+
+def _require_one(frames: int, location: str) -> None:
     if frames > 1:
         raise UserError(f"{location} has {frames} frames or pages; save the one to use as an image of its own")
+
+
+def _num_frames(file: BytesIO | FileIO, location: str) -> int:
+    if file.read(len(_JPEG)) == _JPEG:
+        return 1
+    file.seek(0)
+    with errors_of(location), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(file, formats=FORMATS) as opened:
+            return 1 if opened.format in _PAGES else int(getattr(opened, "n_frames", 1))
 
 
 @contextmanager

@@ -1,12 +1,15 @@
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lit_inpaint.data import unreadable_images
+from lit_inpaint.data.archives import list_archive
 from lit_inpaint.data.image_source import ImageFiles
 from lit_inpaint.data.unreadable_images import ImageStore, OnBadFile
 from lit_inpaint.errors import UserError
@@ -45,6 +48,22 @@ def test_many_broken_files_are_counted(write: Write) -> None:
     with pytest.warns(UserWarning, match=r"25 of 26 .*and 15 more\. They") as caught:
         _store([good] + [bad] * 25, "skip", cache=False)
     assert str(caught[0].message).count("cannot read") == 10
+
+
+def test_files_of_several_frames_are_named_and_their_first_frame_is_used(write: Write, tmp_path: Path) -> None:
+    gray, white = Image.new("RGB", (8, 8), "gray"), Image.new("RGB", (8, 8), "white")
+    files = [write("1.png", 1), tmp_path / "2.gif", write("3.png", 1), tmp_path / "4.tif", tmp_path / "5.png"]
+    for path in (files[1], files[3], files[4]):
+        gray.save(path, save_all=True, append_images=[white])
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for path in files:
+            archive.write(path, path.name)
+    names = r"\S*/2\.gif, \S*/4\.tif, \S*/5\.png"
+    for source in (ImageFiles.from_paths(files), list_archive(tmp_path / "all.zip")):
+        with pytest.warns(UserWarning, match=rf"^{names}: files of several frames or pages, of which the first is used$"):
+            store = ImageStore(source, "skip", cache=False)
+        assert len(store) == len(files)
+        assert (store.read(1) < 200).all()
 
 
 def test_a_set_without_readable_images_ends_the_run_even_under_skip(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

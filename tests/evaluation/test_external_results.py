@@ -173,6 +173,9 @@ def test_mistakes_end_with_one_line_before_the_evaluation(images: Path, tmp_path
     refused(r"a/0\.png")
     (made / "a" / "0.png").write_text("no image")
     refused(r"a/0\.png as an image \(UnidentifiedImageError: cannot identify image file\)$")
+    frames = [Image.new("RGB", (24, 24), color) for color in ("gray", "white")]
+    frames[0].save(made / "a" / "0.png", save_all=True, append_images=frames[1:])
+    refused(r"--results x: \S*a/0\.png has 2 frames or pages; save the one to use as an image of its own$")
     write("made/a/0.png", size=(24, 24))
     write("made/a/0.bmp", size=(24, 24))
     refused(r"several files in .* may be a/0: a/0\.bmp, a/0\.png; keep one")
