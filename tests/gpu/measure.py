@@ -8,6 +8,17 @@ recorded, and the others go on. `results.json` in the output folder (default: $O
 after each of them. `--tests` appends the test suite, which is not part of the budget. `--list` prints the names of all
 measurements. `--public` names a folder with the files of public code, such as `deepfill/model/networks.py`, which are measured
 beside ours.
+
+Each measurement runs on a CPU too, but these numbers need a GPU:
+
+    environment                matrix products, name and libraries of the GPU: left out
+    train, train_fp16, public  peak memory: null; with `--quick`, all images are small
+    host_synchronizations      waits of the host; in their place, values read from tensors are counted
+    fit, longer                GPU utilization: null
+    fit/ddp_nccl               NCCL; the process uses gloo
+    loader                     pinned memory: false
+    cpu_difference             0: the CPU is compared with itself
+    profile                    operators' time on the CPU
 """
 
 from __future__ import annotations
