@@ -19,7 +19,7 @@ The files of --results have the names and the sizes of the samples, as in the li
 Both splits use the masks data.val_masks. The protocol deepgin uses images in their native sizes unless --data.size or
 --data.val_transform is given; other protocols do so with --data.val_transform lit_inpaint.data.NativeSize
 
-An interrupted evaluation with --output resumes when the same command is given again; with fid or kid it starts over.
+An interrupted evaluation with --output resumes when the same command is given again, also with fid or kid.
 torchrun --nproc-per-node 4 -m lit_inpaint.evaluate … and srun share the samples among processes, one for each GPU.
 """
 GRID_ROWS = 8

@@ -89,6 +89,14 @@ def test_grey_edges_of_a_jpeg_mask_are_cut_at_a_half(run: Run, tmp_path: Path) -
     assert (result[grey <= 127] == source[grey <= 127]).all()
 
 
+def test_a_mask_that_changed_between_two_calls_is_read_again(tmp_path: Path) -> None:
+    for name, size in (("a", (40, 24)), ("b", (24, 40))):
+        pixels, where = noise(tmp_path / "image.png", size), hole(tmp_path / "mask.png", size)
+        places = ["--images", str(tmp_path / "image.png"), "--masks", str(tmp_path / "mask.png")]
+        assert inpaint.main([*places, "--method", "mean", "--output", str(tmp_path / name)]) == 0
+        assert (completed(tmp_path / name / "image.png") != pixels).any(2)[where].mean() > 0.9
+
+
 def test_the_content_of_the_holes_does_not_matter(run: Run, tmp_path: Path) -> None:
     source = noise(tmp_path / "a.png", (40, 30)).copy()
     where = hole(tmp_path / "mask.png", (40, 30))

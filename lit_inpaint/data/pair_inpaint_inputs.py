@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,20 +123,26 @@ def _refuse_overwriting(pairs: Sequence[InpaintInput]) -> None:
             raise UserError(f"{pair.output} is one of the inputs and would be overwritten; name another --output")
 
 
-def read_input(pair: InpaintInput, white_is_hole: bool, max_hole: float) -> tuple[ImageFile, Pixels, Pixels | None]:
+def read_input(
+    pair: InpaintInput,
+    white_is_hole: bool,
+    max_hole: float,
+    read_mask: Callable[[Path, bool], Pixels] = read_single_mask,
+) -> tuple[ImageFile, Pixels, Pixels | None]:
     """Read an image with its mask and its edge map, if there is one, both (H, W) bool.
 
     Args:
         pair: one of the result of `pair_inputs`.
         white_is_hole: whether white or black marks holes in the mask file.
         max_hole: maximum mask ratio, in (0, 1].
+        read_mask: `read_single_mask`, or one that keeps what it has read.
 
     Raises:
         UserError: a file cannot be read, image and mask or edge map differ in size, the mask has no hole, or its ratio exceeds
             `max_hole`.
     """
     image = read_image_file(pair.image)
-    mask = _read_mask(pair.mask, white_is_hole)
+    mask = read_mask(pair.mask, white_is_hole)
     _require_size(pair.image, image.shape, pair.mask, mask.shape, "mask")
     ratio = float(mask.mean())
     marks, other = ("white", "add --black_is_hole") if white_is_hole else ("black", "leave --black_is_hole out")
@@ -151,16 +156,11 @@ def read_input(pair: InpaintInput, white_is_hole: bool, max_hole: float) -> tupl
     if pair.edges is None:
         return image, mask, None
     try:
-        edges = _read_mask(pair.edges, True)
+        edges = read_mask(pair.edges, True)
     except UserError as error:
         raise UserError(str(error).replace("the mask", "the edge map", 1)) from error
     _require_size(pair.image, image.shape, pair.edges, edges.shape, "edge map")
     return image, mask, edges
-
-
-@lru_cache(maxsize=1)  # one mask for all images is read once
-def _read_mask(path: Path, white_is_hole: bool) -> Pixels:
-    return read_single_mask(path, white_is_hole)
 
 
 def _require_size(image: Path, size: tuple[int, int], other: Path, other_size: tuple[int, ...], kind: str) -> None:

@@ -25,6 +25,7 @@ from lit_inpaint.engine.inpainter import Inpainter
 from lit_inpaint.errors import UserError
 from lit_inpaint.inpainting.inpaint_image import fill_array
 from lit_inpaint.inpainting.strategies import Filler
+from lit_inpaint.masks.read_mask import read_single_mask
 from lit_inpaint.storage.image_decode import MAX_FILE_BYTES
 from lit_inpaint.storage.image_files import read_png_text, write_image_file
 from lit_inpaint.storage.regular_file import open_regular_file
@@ -69,7 +70,8 @@ def inpaint_files(filler: Filler, pairs: Sequence[InpaintInput], white_is_hole: 
     Raises:
         UserError: no image can be inpainted, or a result cannot be written.
     """
-    summary, digest_file = Summary(), lru_cache(maxsize=2)(_digest_file)
+    # One mask, and one edge map, for all images are read once; another call may find other contents.
+    summary, digest_file, read_mask = Summary(), lru_cache(maxsize=2)(_digest_file), lru_cache(maxsize=2)(read_single_mask)
     options = _digest_options(filler, white_is_hole)
     for pair in progress_bar(pairs, description="inpainting", unit="image", delay=0, disable=len(pairs) == 1):
         try:
@@ -78,7 +80,7 @@ def inpaint_files(filler: Filler, pairs: Sequence[InpaintInput], white_is_hole: 
             if read_png_text(pair.output, DIGEST) == digest:
                 summary.kept += 1
                 continue
-            image, hole, edges = read_input(pair, white_is_hole, max_hole)
+            image, hole, edges = read_input(pair, white_is_hole, max_hole, read_mask)
             with _memory_errors(filler, pair, image.shape):
                 fill_array(filler, image.pixels, hole, edges)
         except UserError as error:
