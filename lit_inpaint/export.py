@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -26,6 +27,7 @@ Batch, height and width are free where the network allows it. Each export is com
 one size, with holes of five shapes; if an absolute difference is above 1e-5, nothing is written. The report is
 export_report.json in DIR; beside FILE.onnx or FILE.pt2 it is FILE.json.
 """
+_LICENSE_ID = re.compile(r"\w[\w.+-]*", re.ASCII)
 _FILE_SUFFIXES = {".onnx": "onnx", ".pt2": "torch_export"}
 
 
@@ -49,6 +51,10 @@ def main(argv: list[str]) -> int:
         raise UserError("--opset goes with --format onnx; add it, or leave --opset out")
     if options.license is not None and "safetensors" not in formats:
         raise UserError("--license goes with the model card of --format safetensors; add it, or leave --license out")
+    if options.license is not None and not _LICENSE_ID.fullmatch(options.license):
+        raise UserError(f"--license {options.license!r} is no identifier of a license, such as apache-2.0")
+    if options.size is not None and set(formats) == {"safetensors"}:
+        raise UserError("--size goes with --format onnx or torch_export; add one, or leave --size out")
 
     from lit_inpaint.exporting.export_network import Exporter, publish, write_report, written_names
     from lit_inpaint.exporting.formats import FILE_NAMES, require_packages

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from numbers import Integral
+from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Any, overload
 
 import numpy as np
@@ -126,7 +129,7 @@ def inpaint(
             it may be (B, 1, H, W).
         model: a network, or a checkpoint or model folder to load; None: the network that comes with the package. A checkpoint
             is loaded at each call, so load it once with `lit_inpaint.load` for many images.
-        output: file to write, `.png`, `.tif` or `.tiff`; its folder is created.
+        output: file to write where `image` is a path: `.png`, `.tif` or `.tiff`; its folder is created.
         strategy: "crop" fills crops around the holes, wide holes coarse to fine; "tiles" fills overlapping tiles, and "whole"
             the image at once. See `lit_inpaint.inpainting.strategies`.
         method: name of a classical method in place of a network, such as "telea".
@@ -139,6 +142,8 @@ def inpaint(
         ValueError: an argument has another type, shape or range of values; the message names the remedy.
         UserError: a file cannot be read or written, or a name is unknown.
     """
+    if output is not None and not isinstance(image, (str, Path)):
+        raise ValueError(f"output goes with the path of an image; save the result for this {type(image).__name__} yourself")
     filler = make_filler(model, strategy, method, size, blend)
     if edges is not None:
         require_edges(filler)
@@ -171,8 +176,10 @@ def make_filler(model: ModelLike, strategy: Strategy, method: str | None, size: 
     """
     if model is not None and method is not None:
         raise ValueError("give model or method, one of the two")
-    if size is not None and size < MIN_SIZE:
-        raise ValueError(f"size is {size}, it must be at least {MIN_SIZE}")
+    if size is not None and (not isinstance(size, Integral) or size < MIN_SIZE):
+        raise ValueError(f"size is {size!r}, it must be a whole number of at least {MIN_SIZE}")
+    if not isinstance(model, (Inpainter, ClassicalMethod, str, PathLike, NoneType)):
+        raise ValueError(f"model is a {type(model).__name__}; expected a network of lit_inpaint, or the path of a checkpoint")
     if method is not None:
         model = find_method(method)
     if isinstance(model, ClassicalMethod):

@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,6 +185,24 @@ def test_a_mask_without_a_hole_changes_nothing() -> None:
 def test_mistakes_name_the_remedy(image: object, mask: object, message: str) -> None:
     with pytest.raises((ValueError, UserError), match=message):
         inpaint(image, mask, MEAN)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": 5}, "model is a int; expected a network of lit_inpaint, or the path of a checkpoint"),
+        ({"model": torch.nn.ReLU()}, "model is a ReLU; expected a network"),
+        ({"method": "mean", "size": "256"}, "size is '256', it must be a whole number of at least 8"),
+        ({"method": "mean", "size": 300.5}, "size is 300.5, it must be a whole number"),
+        (
+            {"method": "mean", "output": "x.png"},
+            "output goes with the path of an image; save the result for this ndarray yourself",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        inpaint(noise(3), HOLE, **options)
 
 
 def test_outputs_are_checked(tmp_path: Path) -> None:
