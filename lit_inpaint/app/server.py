@@ -30,7 +30,7 @@ from starlette.datastructures import FormData, Headers, MutableHeaders, UploadFi
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -47,6 +47,7 @@ _PAGE = {"/": ("index.html", "text/html"), "/page.css": ("page.css", "text/css")
 _EXAMPLE = "chelsea.png"
 _MAX_CONNECTIONS = 32
 _MAX_FIELD_BYTES = 1000
+_LEFT = "the browser has left"
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; form-action 'none'; "
     "base-uri 'none'",
@@ -188,7 +189,7 @@ class _Handlers:
         """Read a form of files and short values.
 
         Raises:
-            HTTPException: 413 for too many bytes.
+            HTTPException: 413 for too many bytes, 499 if the browser leaves.
             UserError: something else than such a form.
         """
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
@@ -200,6 +201,8 @@ class _Handlers:
             form: FormData = await parser.parse()
         except (MultiPartException, KeyError, ValueError) as error:
             raise UserError(f"the form cannot be read ({error or type(error).__name__})") from None
+        except ClientDisconnect:
+            raise HTTPException(499, _LEFT) from None
         uploads = {
             name: Upload(await value.read(), _short(value.filename))
             for name, value in form.items()
@@ -226,7 +229,7 @@ class _Handlers:
         """Call a function in a thread when its turn comes, unless the browser has left by then."""
         async with turns:
             if await request.is_disconnected():
-                raise HTTPException(499, "the browser has left")
+                raise HTTPException(499, _LEFT)
             return await run_sync(function, *arguments)
 
 

@@ -7,12 +7,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 from page_client import Client, encode, form, png
 from PIL import Image
 
 import lit_inpaint.app
+from lit_inpaint.app.server import Limits, build
 from lit_inpaint.storage.image_files import ImageFile, decode_image_file, encode_png
 
 Array = np.ndarray[Any, Any]
@@ -222,6 +224,30 @@ def test_a_slow_method_refuses_a_large_hole(client: Client) -> None:
     mask[0] = 0
     answer = client.post("/fill", picture=png(np.zeros((300, 300, 3), np.uint8)), mask=png(mask), method="telea")
     assert answer.error.startswith("Telea takes too long for 89,700 pixels")
+
+
+def test_a_browser_that_leaves_during_an_upload_is_no_fault() -> None:
+    """Otherwise the server prints a traceback."""
+    messages: list[Any] = [{"type": "http.disconnect"}, {"type": "http.request", "body": b"--x\r\n", "more_body": True}]
+    headers = {"host": "127.0.0.1", "content-type": "multipart/form-data; boundary=x", "content-length": "99"}
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/fill",
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    anyio.run(build([], Limits(1000, 1000)), scope, receive, send)
+    assert sent[0]["status"] == 499
 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", form(picture=b"x")[:40], form(a=b"1", b=b"2", c=b"3", d=b"4", e=b"5")])
