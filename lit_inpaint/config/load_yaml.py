@@ -101,8 +101,8 @@ def _with_base(path: Path, outer: tuple[Path, ...] = ()) -> Config:
 
 
 def _beside(path: Path, name: str) -> Path:
-    """A file that `path` names: relative to its own folder, or else to one of the folders of experiments."""
-    candidates = [folder / name for folder in (path.parent, *experiment_dirs())]
+    """A file that `path` names: relative to its own folder, or else to one of the folders of experiments; ".yaml" may lack."""
+    candidates = [folder / f"{name}{ending}" for folder in (path.parent, *experiment_dirs()) for ending in ("", ".yaml")]
     return next((file for file in candidates if file.is_file()), candidates[0])
 
 

@@ -82,10 +82,13 @@ def test_experiments_of_the_package_and_of_the_current_folder_are_found(
 ) -> None:
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "own.yaml").write_text("base: lpi_demo.yaml\nseed: 4\n")
+    (tmp_path / "by_name.yaml").write_text("base: own\n")
     monkeypatch.chdir(tmp_path)
     assert load_yaml.find_experiment("lpi_demo") == ROOT / "experiments" / "lpi_demo.yaml"
     own = load_yaml.load_experiment("own")
     assert (own["experiment"], own["seed"], own["model"]["class_path"]) == ("own", 4, "lit_inpaint.papers.LPINet")
+    by_name = load_yaml.load_experiment("by_name.yaml")
+    assert (by_name["seed"], by_name["model"]) == (4, own["model"])
     assert {"own", "lpi_demo"} <= set(load_yaml.experiment_names())
 
 
