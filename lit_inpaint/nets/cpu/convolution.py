@@ -98,10 +98,21 @@ class CPUConvTranspose2d(nn.ConvTranspose2d):
 
 def pad(input: Tensor, widths: Sequence[int], mode: str) -> Tensor:
     """Pad; under autocast on a CPU in the precision of the convolution that follows, not in float32 as torch does."""
+    if mode == "replicate" and torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        return _repeat_edges(input, widths)
     if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return F.pad(input, widths, mode)
     with torch.autocast("cpu", enabled=False):
         return F.pad(input.to(torch.get_autocast_dtype("cpu")), widths, mode)
+
+
+def _repeat_edges(input: Tensor, widths: Sequence[int]) -> Tensor:
+    """Pad (B, C, H, W) by its edges; `torch.compile` (PyTorch 2.15) expects torch's gradient of channels-last maps as NCHW."""
+    left, right, top, bottom = widths
+    for dim, before, after in ((3, left, right), (2, top, bottom)):
+        first, last = input.narrow(dim, 0, 1), input.narrow(dim, -1, 1)
+        input = torch.cat([first] * before + [input] + [last] * after, dim)
+    return input
 
 
 def _convolve_to_few(input: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:

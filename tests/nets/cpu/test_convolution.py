@@ -142,3 +142,24 @@ def test_transposed_convolution_to_few_channels(monkeypatch: pytest.MonkeyPatch)
     torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
     found = torch.autograd.grad(output.square().sum(), [*layer.parameters()])
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_compiled_replicate_padding_leaves_out_torchs_whose_gradient_cannot_be_compiled() -> None:
+    operations: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        operations.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+
+    layer = nn.Conv2d(4, 3, 3, padding=2, dilation=2, padding_mode="replicate").to(memory_format=torch.channels_last)
+    plain = copy.deepcopy(layer)
+    use_fast_cpu_layers(layer)
+    inputs = [torch.rand(2, 4, 7, 6).to(memory_format=torch.channels_last).requires_grad_() for _ in range(2)]
+    inputs[1].data.copy_(inputs[0].data)
+    outputs = [torch.compile(layer, backend=backend)(inputs[0]), plain(inputs[1])]
+    for output in outputs:
+        output.square().sum().backward()
+    assert not any("pad" in operation for operation in operations)
+    torch.testing.assert_close(outputs[0], outputs[1])
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+    torch.testing.assert_close(layer.weight.grad, plain.weight.grad)
