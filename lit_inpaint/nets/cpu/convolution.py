@@ -29,6 +29,11 @@ class CPUConv2d(nn.Conv2d):
         padding: Any = self.padding
         if self.padding_mode != "zeros":
             input, padding = pad(input, self._reversed_padding_repeated_twice, self.padding_mode), (0, 0)
+        if self._has_wrong_weight_gradient(input, padding):
+            with torch.autocast("cpu", enabled=False):
+                bias = None if bias is None else bias.float()
+                exact = F.conv2d(input.float(), weight.float(), bias, self.stride, padding, self.dilation)
+                return exact.to(torch.bfloat16)
         if self._has_few_outputs(input, weight):
             return _convolve_to_few(input, weight, bias, padding)
         if self._is_wide(input, weight, padding):
@@ -37,6 +42,16 @@ class CPUConv2d(nn.Conv2d):
             output: Tensor = _NCHWWeightGradient.apply(input, weight, bias, self.stride, padding, self.dilation, False)
             return output
         return F.conv2d(input, weight, bias, self.stride, padding, self.dilation)
+
+    def _has_wrong_weight_gradient(self, input: Tensor, padding: Any) -> bool:
+        """Return whether oneDNN (PyTorch 2.15) leaves a bfloat16 weight gradient partly uninitialized, as on 1x1 maps."""
+        return (
+            input.device.type == "cpu"
+            and max(self.stride) > 1
+            and not isinstance(padding, str)
+            and any(side <= margin for side, margin in zip(input.shape[-2:], padding, strict=True))
+            and (torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype) == torch.bfloat16
+        )
 
     def _is_wide(self, input: Tensor, weight: Tensor, padding: Any) -> bool:
         return (

@@ -163,3 +163,23 @@ def test_compiled_replicate_padding_leaves_out_torchs_whose_gradient_cannot_be_c
     torch.testing.assert_close(outputs[0], outputs[1])
     torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
     torch.testing.assert_close(layer.weight.grad, plain.weight.grad)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_bfloat16_weight_gradient_of_a_map_within_the_padding_is_all_computed(bias: bool) -> None:
+    """PyTorch 2.15 leaves the taps that only meet padding uninitialized."""
+    layer = nn.Conv2d(64, 64, 3, 2, 1, bias=bias).to(memory_format=torch.channels_last)
+    use_fast_cpu_layers(layer)
+    x = torch.rand(2, 64, 1, 1)
+    for _ in range(5):
+        polluted = [torch.full((2**size,), float("nan")) for size in range(8, 20) for _ in range(4)]
+        del polluted
+        layer.weight.grad = None
+        with torch.autocast("cpu", torch.bfloat16):
+            output = layer(x)
+        output.float().sum().backward()
+        assert output.dtype == torch.bfloat16
+        assert layer.weight.grad is not None
+        expected = torch.zeros_like(layer.weight)
+        expected[:, :, 1, 1] = x.sum((0, 2, 3))
+        torch.testing.assert_close(layer.weight.grad, expected, rtol=1e-2, atol=1e-2)
