@@ -10,6 +10,7 @@ import copy
 import importlib
 import typing
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -103,7 +104,13 @@ def _with_base(path: Path, outer: tuple[Path, ...] = ()) -> Config:
 def _beside(path: Path, name: str) -> Path:
     """A file that `path` names: relative to its own folder, or else to one of the folders of experiments; ".yaml" may lack."""
     candidates = [folder / f"{name}{ending}" for folder in (path.parent, *experiment_dirs()) for ending in ("", ".yaml")]
-    return next((file for file in candidates if file.is_file()), candidates[0])
+    for found in (Path.is_file, Path.exists):  # the latter for what cannot be read: its own error says why
+        if files := [file for file in candidates if found(file)]:
+            return files[0]
+    dirs = " or ".join(map(str, (path.parent, *experiment_dirs())))
+    known = {file.relative_to(folder).as_posix() for folder in experiment_dirs() for file in folder.rglob("*.yaml")}
+    near = did_you_mean(name, get_close_matches(name, sorted(known)))  # the list of all files is long
+    raise UserError(f"{path} names {name!r}, which is not in {dirs}{near}")
 
 
 def _read(path: Path) -> Config:

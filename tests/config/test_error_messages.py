@@ -70,7 +70,7 @@ def mistake(argv: list[str]) -> str:
         ("--experiment weights.yaml", r"unknown key 'model\.weights\.l2'; there are l1, adversarial, real, fake"),
         ("--experiment masks.yaml", r"unknown key 'data\.masks\.strokse'; did you mean 'strokes'"),
         ("--experiment type.yaml", r"trainer\.max_steps: expected int, got 'many'"),
-        ("--experiment base.yaml", r"cannot read nothing\.yaml: No such file"),
+        ("--experiment base.yaml", r"base\.yaml names 'nothing\.yaml', which is not in \. or .*experiments$"),
         ("--experiment nodata.yaml", "the configuration lacks data"),
     ],
 )
