@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -50,6 +51,18 @@ MODES: dict[str, tuple[tuple[Stage, ...], Steps]] = {
 def test_training_equals_the_plain_loop(mode: str) -> None:
     stages, step = MODES[mode]
     assert_engine_is_plain(make_tiny(seed=3, stages=stages, dropout=0.5), make_batches(20), step)
+
+
+def test_saved_leftovers_are_without_the_bucket_in_which_ddp_keeps_gradients() -> None:
+    model = make_tiny()
+    assert model.discriminator is not None
+    bucket = torch.rand(10_000)
+    for parameter in model.discriminator.parameters():
+        parameter.grad = bucket[: parameter.numel()].view_as(parameter)
+    with mock.patch.object(model, "_keeps_leftovers", return_value=True):
+        saved = model._leftovers()
+    assert saved.keys() == dict(model.discriminator.named_parameters()).keys()
+    assert all(gradient.untyped_storage().nbytes() == 4 * gradient.numel() for gradient in saved.values())
 
 
 @pytest.mark.parametrize("mode", ["simultaneous", "alternating", "generator first"])
