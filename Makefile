@@ -20,15 +20,16 @@ NAMES := $(filter-out %defaults %shipped,$(patsubst experiments/benchmark/%.yaml
 LAST = $(patsubst %,runs/benchmark/%/checkpoints/last.ckpt,$(filter $(1),$(NAMES)))
 EVALUATE = $(BIN)/python -m lit_inpaint.evaluate --protocol lpi --metrics $(METRICS) --data.root $(DATA)
 METRICS ?= lpips_squeeze fid
+WRITE = --output runs/benchmark/$(1).json runs/benchmark/$(1).md --grid runs/benchmark/$(1).png
 
 benchmark: $(INSTALLED)  ## train all networks and papers of experiments/benchmark, print their tables (days on a CPU)
 	for name in $(NAMES); do $(BIN)/python -m lit_inpaint.fit --experiment benchmark/$$name --run_dir runs/benchmark/$$name \
 		--data.root $(DATA) $(OPTIONS) || exit; done
 	$(BIN)/python -m lit_inpaint.report $(patsubst %,runs/benchmark/%,$(NAMES)) --grids 2 --output runs/benchmark/curves.html
-	$(EVALUATE) --checkpoint $(call LAST,networks/%) shipped --baselines all --experiment benchmark/unet --output runs/benchmark/networks.md
+	$(EVALUATE) --checkpoint $(call LAST,networks/%) shipped --baselines all --experiment benchmark/unet $(call WRITE,networks)
 	$(EVALUATE) --checkpoint $(filter-out %/context_encoder/checkpoints/last.ckpt,$(filter-out runs/benchmark/networks/%,$(call LAST,%))) --baselines all \
-		--experiment benchmark/unet --output runs/benchmark/published.md
-	$(EVALUATE) --checkpoint $(call LAST,%) shipped --baselines all --experiment benchmark/context_encoder --output runs/benchmark/center.md
+		--experiment benchmark/unet $(call WRITE,published)
+	$(EVALUATE) --checkpoint $(call LAST,%) shipped --baselines all --experiment benchmark/context_encoder $(call WRITE,center)
 
 docs: $(INSTALLED)  ## build the API pages from the docstrings: build/docs/index.html
 	CUDA_VISIBLE_DEVICES= $(BIN)/python .ci/docs/build.py

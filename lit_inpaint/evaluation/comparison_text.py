@@ -14,6 +14,7 @@ _NAMES = {OUTSIDE: "other mask ratios", ALL: "all samples"}
 _NOT_COMPARED = "no sample with a finite score of both"
 _MAX_LENGTH = 120  # characters of a setting in a sentence
 _MAX_NAMED = 10  # images
+_MAX_PAIRS = 15  # of methods: each two of six
 
 
 def describe_evaluation(result: EvaluationResult, data: InpaintingData, manifest: Manifest) -> list[str]:
@@ -33,9 +34,16 @@ def describe_evaluation(result: EvaluationResult, data: InpaintingData, manifest
 def describe_methods(
     rows: Sequence[ScoreRow], pairs: Sequence[PairedComparison], protocol: Protocol, methods: Sequence[str]
 ) -> list[str]:
-    """The first of `methods` against each other by its means, then each two sample by sample; one also against baselines."""
+    """The first of `methods` against each other by its means, then each two sample by sample; one also against baselines.
+
+    Of more than six methods only the first one's pairs are described.
+    """
     shown = [pair for pair in pairs if pair["other"] in methods or len(methods) == 1]
-    return [*describe_comparison(rows, protocol, methods[0]), *describe_pairs(shown, protocol)]
+    count, more = len({(pair["method"], pair["other"]) for pair in shown}), []
+    if count > _MAX_PAIRS:
+        shown = [pair for pair in shown if pair["method"] == methods[0]]
+        more = [f"{count:,} pairs of methods were compared sample by sample; --output FILE.json has all of them"]
+    return [*describe_comparison(rows, protocol, methods[0]), *describe_pairs(shown, protocol), *more]
 
 
 def describe_comparison(rows: Sequence[ScoreRow], protocol: Protocol, method: str, metric: str | None = None) -> list[str]:

@@ -54,7 +54,7 @@ def name_published(method: str, labels: Iterable[str]) -> str:
 
 
 def label_checkpoints(models: Sequence[Inpainter], paths: Sequence[Path]) -> list[str]:
-    """Shortest labels that distinguish all checkpoints: the paper, then also its variant, its run or its file.
+    """Label all checkpoints: by paper, and where several are of one paper, by variant or the shortest end of run and file.
 
     Args:
         models: of the checkpoints.
@@ -67,16 +67,28 @@ def label_checkpoints(models: Sequence[Inpainter], paths: Sequence[Path]) -> lis
     if duplicates := [str(path) for index, path in enumerate(paths) if full[index] in full[:index]]:
         raise UserError(f"--checkpoint names {duplicates[0]} twice")
     papers = [model.label for model in models]
-    runs = [path.parents[1].name if path.parent.name == "checkpoints" else path.parent.name for path in full]
-    attempts = (
-        papers,
-        [variant_of(model) or paper for model, paper in zip(models, papers, strict=True)],
-        [f"{paper} {run}" for paper, run in zip(papers, runs, strict=True)],
-        [f"{paper} {path.stem}" for paper, path in zip(papers, full, strict=True)],
-        [f"{paper} {run}/{path.stem}" for paper, run, path in zip(papers, runs, full, strict=True)],
-    )
+    labels = list(papers)
+    for paper in set(papers):
+        group = [index for index, name in enumerate(papers) if name == paper]
+        if len(group) > 1:
+            distinct = _distinguish(paper, [models[index] for index in group], [full[index] for index in group])
+            for index, label in zip(group, distinct, strict=True):
+                labels[index] = label
     longest = [f"{paper} {path}" for paper, path in zip(papers, full, strict=True)]
-    return next((labels for labels in attempts if len(set(labels)) == len(labels)), longest)
+    return labels if len(set(labels)) == len(labels) else longest
+
+
+def _distinguish(paper: str, models: Sequence[Inpainter], paths: Sequence[Path]) -> list[str]:
+    folders = [path.parents[1] if path.parent.name == "checkpoints" else path.parent for path in paths]
+    attempts = [[variant_of(model) or paper for model in models]]
+    for depth in range(1, max(len(folder.parts) for folder in folders)):
+        runs = ["/".join(folder.parts[1:][-depth:]) for folder in folders]
+        attempts.append([f"{paper} {run}" for run in runs])
+        if depth == 1:
+            attempts.append([f"{paper} {path.stem}" for path in paths])
+        attempts.append([f"{paper} {run}/{path.stem}" for run, path in zip(runs, paths, strict=True)])
+    attempts.append([f"{paper} {path}" for path in paths])
+    return next(labels for labels in attempts if len(set(labels)) == len(labels))
 
 
 def label_masks(sources: Sequence[MaskSource]) -> list[str]:

@@ -1,4 +1,8 @@
-from lit_inpaint.evaluation.comparison_text import describe_comparison, describe_pairs
+from itertools import combinations
+
+import pytest
+
+from lit_inpaint.evaluation.comparison_text import describe_comparison, describe_methods, describe_pairs
 from lit_inpaint.metrics import LPI, PairedComparison, ScoreRow, find_protocol
 
 
@@ -80,3 +84,31 @@ def test_paired_comparisons_are_described() -> None:
         "dB, better on 80% of 1,200"
     ]
     assert describe_pairs([without_score], LPI) == ["a - b, PSNR sample by sample: no sample with a finite score of both"]
+
+
+@pytest.mark.parametrize(("count", "printed"), [(6, 15), (7, 6)])
+def test_of_many_methods_only_pairs_of_the_first_are_described(count: int, printed: int) -> None:
+    names = [f"method {number}" for number in range(count)]
+    pairs: list[PairedComparison] = [
+        {
+            "method": one,
+            "other": other,
+            "protocol": "lpi",
+            "bucket": "all",
+            "metric": "psnr",
+            "difference": 0.5,
+            "low": None,
+            "high": None,
+            "win_rate": 0.8,
+            "tie_rate": 0.0,
+            "n": 4,
+        }
+        for one, other in combinations(names, 2)
+    ]
+    *lines, last = describe_methods([], pairs, LPI, names)
+    if printed < len(pairs):
+        assert last == "21 pairs of methods were compared sample by sample; --output FILE.json has all of them"
+        assert all(line.startswith("method 0 - ") for line in lines)
+    else:
+        lines.append(last)
+    assert len(lines) == printed

@@ -1,10 +1,12 @@
 """Names of variants and mask sources in tables."""
 
+from pathlib import Path
+
 import pytest
 
-from lit_inpaint.evaluation.method_labels import label_masks, name_published, variant_of
+from lit_inpaint.evaluation.method_labels import label_checkpoints, label_masks, name_published, variant_of
 from lit_inpaint.masks import Boxes, Center, FreeForm, MaskRatio, MaskSource, Mixture, RandomFlipRot90
-from lit_inpaint.papers import PEPSI, DeepGIN, PConv, UNet, WaveMix
+from lit_inpaint.papers import PEPSI, DeepGIN, LPINet, PConv, UNet, WaveMix
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,34 @@ def test_a_narrower_network_is_no_published_variant() -> None:
 )
 def test_published_methods_are_named_with_our_class(method: str, labels: list[str], expected: str) -> None:
     assert name_published(method, labels) == expected
+
+
+@pytest.mark.parametrize(
+    ("networks", "paths", "expected"),
+    [
+        ("pl", ["a/last.ckpt", "a/best.ckpt"], ["PConv", "LPINet"]),
+        ("ppl", ["a/checkpoints/last.ckpt", "b/checkpoints/last.ckpt", "a/x.ckpt"], ["PConv a", "PConv b", "LPINet"]),
+        ("pp", ["a/checkpoints/last.ckpt", "a/checkpoints/best.ckpt"], ["PConv last", "PConv best"]),
+        (
+            "pppl",
+            ["x/a/last.ckpt", "x/a/best.ckpt", "x/b/last.ckpt", "x/l/last.ckpt"],
+            ["PConv a/last", "PConv a/best", "PConv b/last", "LPINet"],
+        ),
+        (
+            "ppl",
+            ["benchmark/pconv/checkpoints/last.ckpt", "benchmark/networks/pconv/checkpoints/last.ckpt", "l.ckpt"],
+            ["PConv benchmark/pconv", "PConv networks/pconv", "LPINet"],
+        ),
+    ],
+)
+def test_checkpoints_of_one_paper_are_told_apart_by_the_shortest_end_of_their_paths(
+    networks: str, paths: list[str], expected: list[str]
+) -> None:
+    models = {"p": PConv(width=8, levels=3), "l": LPINet(blocks=1)}
+    assert label_checkpoints([models[name] for name in networks], [Path(path) for path in paths]) == expected
+
+
+def test_checkpoints_of_one_name_have_whole_paths(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("net.ckpt", "net.safetensors")]
+    model = PConv(width=8, levels=3)
+    assert label_checkpoints([model, model], paths) == [f"PConv {path}" for path in paths]
