@@ -14,6 +14,7 @@ _NAMES = {OUTSIDE: "other mask ratios", ALL: "all samples"}
 _NOT_COMPARED = "no sample with a finite score of both"
 _MAX_LENGTH = 120  # characters of a setting in a sentence
 _MAX_NAMED = 10  # images
+_MAX_CHECKPOINTS = 3
 _MAX_PAIRS = 15  # of methods: each two of six
 
 
@@ -107,7 +108,7 @@ def _describe_pair(comparison: PairedComparison, unit: str) -> str:
 def describe_training_differences(
     trained: Mapping[str, Mapping[str, Any] | None], evaluated: Mapping[str, Any], options: Sequence[str]
 ) -> list[str]:
-    """A line for each setting of masks or size that differs between training and evaluation.
+    """A line for each value of masks or size in training that differs from the one in evaluation, with its checkpoints.
 
     Args:
         trained: configurations that the checkpoints were trained with, by label; None where none was recorded.
@@ -118,13 +119,16 @@ def describe_training_differences(
     if any(option.startswith("--data.masks") for option in options):
         lines.append("data.masks are the masks of training and have no effect here; evaluation uses data.val_masks")
     now = evaluated["init_args"]
+    different: dict[str, list[str]] = {}
     for label, config in trained.items():
         then = ((config or {}).get("data") or {}).get("init_args", {})
-        lines += [
-            f"{label} was trained with data.{key} = {_shorten(then[key])}, evaluated here with {_shorten(now[key])}"
-            for key in ("size", "val_masks")
-            if key in then and then[key] != now[key]
-        ]
+        for key in ("size", "val_masks"):
+            if key in then and then[key] != now[key]:
+                setting = f"trained with data.{key} = {_shorten(then[key])}, evaluated here with {_shorten(now[key])}"
+                different.setdefault(setting, []).append(label)
+    for setting, labels in different.items():
+        more = f" and {len(labels) - _MAX_CHECKPOINTS:,} more" if len(labels) > _MAX_CHECKPOINTS else ""
+        lines.append(f"{', '.join(labels[:_MAX_CHECKPOINTS])}{more} {'were' if len(labels) > 1 else 'was'} {setting}")
     return lines
 
 

@@ -2,7 +2,12 @@ from itertools import combinations
 
 import pytest
 
-from lit_inpaint.evaluation.comparison_text import describe_comparison, describe_methods, describe_pairs
+from lit_inpaint.evaluation.comparison_text import (
+    describe_comparison,
+    describe_methods,
+    describe_pairs,
+    describe_training_differences,
+)
 from lit_inpaint.metrics import LPI, PairedComparison, ScoreRow, find_protocol
 
 
@@ -112,3 +117,15 @@ def test_of_many_methods_only_pairs_of_the_first_are_described(count: int, print
     else:
         lines.append(last)
     assert len(lines) == printed
+
+
+def test_checkpoints_trained_alike_share_a_warning() -> None:
+    def trained(size: int) -> dict[str, object]:
+        return {"data": {"init_args": {"size": size, "val_masks": None}}}
+
+    checkpoints = {"one": trained(32), "other": trained(96), "same": trained(64), "unknown": None}
+    checkpoints |= {f"like one {number}": trained(32) for number in range(4)}
+    assert describe_training_differences(checkpoints, {"init_args": {"size": 64, "val_masks": None}}, []) == [
+        "one, like one 0, like one 1 and 2 more were trained with data.size = 32, evaluated here with 64",
+        "other was trained with data.size = 96, evaluated here with 64",
+    ]
