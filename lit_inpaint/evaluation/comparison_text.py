@@ -35,7 +35,7 @@ def describe_evaluation(result: EvaluationResult, data: InpaintingData, manifest
 def describe_methods(
     rows: Sequence[ScoreRow], pairs: Sequence[PairedComparison], protocol: Protocol, methods: Sequence[str]
 ) -> list[str]:
-    """The first of `methods` against each other by its means, then each two sample by sample; one also against baselines.
+    """Compare the first of `methods` with each other by its means, then each two sample by sample; one also with baselines.
 
     Of more than six methods only the first one's pairs are described.
     """
@@ -108,7 +108,7 @@ def _describe_pair(comparison: PairedComparison, unit: str) -> str:
 def describe_training_differences(
     trained: Mapping[str, Mapping[str, Any] | None], evaluated: Mapping[str, Any], options: Sequence[str]
 ) -> list[str]:
-    """A line for each value of masks or size in training that differs from the one in evaluation, with its checkpoints.
+    """Write a line for each value of masks or size in training that is not the evaluation's, with its checkpoints.
 
     Args:
         trained: configurations that the checkpoints were trained with, by label; None where none was recorded.
